@@ -1,0 +1,78 @@
+"""The one interface of the replay policies, and what they share: the bounds, the draws and the state."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable
+
+from streamlearn.events import Event, Label
+from streamlearn.state import State
+
+OVERHEAD = 400  # bytes of an event beside its text and tokens: its objects, its place in the list
+
+
+def size_of(event: Event) -> int:
+    """Return about how many bytes `event` occupies in memory."""
+    tokens = 0 if event.tokens is None else event.tokens.nbytes
+    return OVERHEAD + len(event.text) + tokens
+
+
+class ReplayBuffer(ABC):
+    """A bounded memory of past events from which replayed examples are drawn uniformly.
+
+    Insertion and draw cost O(1) an event, whatever the buffer holds and has seen.
+
+    Parameters
+    ----------
+    records
+        The most events it holds.
+    bytes
+        The most memory it holds, by :func:`size_of`.
+    seed
+        Seeds the generator, whose state is part of the buffer's.
+
+    """
+
+    def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002 - the unit is the name
+        self.records = records
+        self.bytes = bytes
+        self.held_bytes = 0
+        self._events: list[Event] = []
+        self._random = random.Random(seed)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @abstractmethod
+    def add(self, event: Event) -> None:
+        """Offer `event`, which may displace another one or be passed over."""
+
+    def extend(self, events: Iterable[Event]) -> None:
+        """Offer each of `events` in their order."""
+        for event in events:
+            self.add(event)
+
+    def draw(self, count: int) -> list[Event]:
+        """Return `count` different events, or all there are if they are fewer, in random order."""
+        return self._random.sample(self._events, min(count, len(self)))
+
+    def by_label(self) -> Counter[Label]:
+        """Count the held events of each label."""
+        return Counter(event.label for event in self._events)
+
+    def state(self) -> State:
+        """Return the held events, the generator's state and the policy's counters."""
+        version, words, gauss = self._random.getstate()
+        return {"events": list(self._events), "random": [version, list(words), gauss]}
+
+    def load(self, state: State) -> None:
+        """Continue from `state`."""
+        version, words, gauss = state["random"]
+        self._random.setstate((version, tuple(words), gauss))
+        self._events = list(state["events"])
+        self.held_bytes = sum(map(size_of, self._events))
+
+    def _index(self, below: int) -> int:
+        return int(self._random.random() * below)

@@ -1,0 +1,107 @@
+"""A class-balanced reservoir: rare labels keep their place beside frequent ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from streamlearn.buffer.base import ReplayBuffer, size_of
+from streamlearn.events import Event, Label
+from streamlearn.state import State
+
+
+class ClassBalancedReservoir(ReplayBuffer):
+    """Class-balancing reservoir sampling (CBRS).
+
+    When full, an event of a label that has never been the largest replaces a random event of the largest one;
+    an event of a label that is or was the largest enters with probability held / seen of its label, in the
+    place of a random event of its own. So the labels are held in near equal numbers and, within each,
+    uniformly over time. Insertion costs O(1) in events held and seen, and O(labels) to find the largest.
+
+    Examples
+    --------
+    >>> reservoir = ClassBalancedReservoir(records=100, bytes=2**20)
+    >>> for n in range(10_000):
+    ...     reservoir.add(Event("text", "rare" if n % 100 == 0 else "frequent", str(n), 0.0, "t", 0, n))
+    >>> sorted(reservoir.by_label().items())
+    [('frequent', 50), ('rare', 50)]
+
+    References
+    ----------
+    Chrysakis, A. and Moens, M.-F. (2020). Online continual learning from imbalanced data. ICML, PMLR 119.
+
+    """
+
+    def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002
+        super().__init__(records=records, bytes=bytes, seed=seed)
+        self._seen: Counter[Label] = Counter()
+        self._been_largest: dict[Label, None] = {}
+        self._places: dict[Label, list[int]] = {}  # indices of each label's events
+        self._rank: list[int] = []  # where each index stands in its label's places
+
+    def add(self, event: Event) -> None:
+        """Offer `event`."""
+        label = event.label
+        self._seen[label] += 1
+        if len(self) < self.records and self.held_bytes + size_of(event) <= self.bytes:
+            self._append(event)
+            return
+        largest = self._largest()
+        if largest is None:
+            return
+        self._been_largest[largest] = None
+        if label not in self._been_largest or label not in self._places:
+            self._remove(largest)
+            self._append(event)
+        elif self._random.random() * self._seen[label] <= len(self._places[label]):
+            self._remove(label)
+            self._append(event)
+        while self.held_bytes > self.bytes:
+            self._remove(self._largest())
+
+    def _largest(self) -> Label | None:
+        return max(self._places, key=lambda label: len(self._places[label]), default=None)
+
+    def _append(self, event: Event) -> None:
+        places = self._places.setdefault(event.label, [])
+        self._rank.append(len(places))
+        places.append(len(self._events))
+        self._events.append(event)
+        self.held_bytes += size_of(event)
+
+    def _remove(self, label: Label | None) -> None:
+        """Remove a random event of `label`; the last event and the label's last place close the two gaps."""
+        if label is None:
+            return
+        places = self._places[label]
+        index = places[self._index(len(places))]
+        self.held_bytes -= size_of(self._events[index])
+        rank, moved = self._rank[index], places.pop()
+        if moved != index:
+            places[rank], self._rank[moved] = moved, rank
+        if not places:
+            del self._places[label]
+        event, rank = self._events.pop(), self._rank.pop()
+        if index < len(self._events):
+            self._events[index], self._rank[index] = event, rank
+            self._places[event.label][rank] = index
+
+    def state(self) -> State:
+        """Return the held events, the generator's state, and what was seen of each label."""
+        return super().state() | {
+            "seen": [[label, count] for label, count in self._seen.items()],
+            "been_largest": list(self._been_largest),
+            "places": [[label, list(places)] for label, places in self._places.items()],
+        }
+
+    def load(self, state: State) -> None:
+        """Continue from `state`."""
+        super().load(state)
+        self._seen = Counter({label: count for label, count in state["seen"]})
+        self._been_largest = dict.fromkeys(state["been_largest"])
+        self._places = {label: list(places) for label, places in state["places"]}
+        self._rank = [0] * len(self._events)
+        for places in self._places.values():
+            for rank, index in enumerate(places):
+                self._rank[index] = rank
+        while len(self) > self.records or self.held_bytes > self.bytes:
+            self._remove(self._largest())

@@ -1,0 +1,75 @@
+"""A recent window: the last events, and nothing older."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from streamlearn.buffer.base import ReplayBuffer, size_of
+from streamlearn.events import Event, Label
+from streamlearn.state import State
+
+
+class RecentWindow(ReplayBuffer):
+    """First in, first out, the plain memory of experience replay (Lin, 1992).
+
+    The events lie in a list that is used as a ring, because a draw needs any of them in O(1): a deque would
+    walk to its middle. When the bound on bytes is met, the oldest leave until the rest fits.
+
+    Examples
+    --------
+    >>> window = RecentWindow(records=3, bytes=2**20)
+    >>> window.extend(Event("text", "label", str(n), 0.0, "t", 0, n) for n in range(10))
+    >>> sorted(event.offset for event in window.draw(3))
+    [7, 8, 9]
+
+    References
+    ----------
+    Lin, L.-J. (1992). Self-improving reactive agents based on reinforcement learning, planning and teaching.
+    Machine Learning 8.
+
+    """
+
+    def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002
+        super().__init__(records=records, bytes=bytes, seed=seed)
+        self._oldest = 0  # the index before which events have left; the list is cut when half of it has
+
+    def __len__(self) -> int:
+        return len(self._events) - self._oldest
+
+    def add(self, event: Event) -> None:
+        """Take in `event`, and let the oldest go where a bound is exceeded."""
+        self._events.append(event)
+        self.held_bytes += size_of(event)
+        self._expire()
+        if self._oldest > len(self):
+            self._trim()
+
+    def _expire(self) -> None:
+        while len(self) > self.records or self.held_bytes > self.bytes:
+            self.held_bytes -= size_of(self._events[self._oldest])
+            self._oldest += 1
+
+    def _trim(self) -> None:
+        del self._events[: self._oldest]
+        self._oldest = 0
+
+    def draw(self, count: int) -> list[Event]:
+        """Return `count` different events, or all there are if they are fewer, in random order."""
+        places = self._random.sample(range(self._oldest, len(self._events)), min(count, len(self)))
+        return [self._events[place] for place in places]
+
+    def by_label(self) -> Counter[Label]:
+        """Count the held events of each label."""
+        self._trim()
+        return super().by_label()
+
+    def state(self) -> State:
+        """Return the held events, oldest first, and the generator's state."""
+        self._trim()
+        return super().state()
+
+    def load(self, state: State) -> None:
+        """Continue from `state`."""
+        super().load(state)
+        self._oldest = 0
+        self._expire()

@@ -1,0 +1,68 @@
+"""Reservoir sampling: every event ever offered is held with the same probability."""
+
+from __future__ import annotations
+
+from streamlearn.buffer.base import ReplayBuffer, size_of
+from streamlearn.events import Event
+from streamlearn.state import State
+
+
+class Reservoir(ReplayBuffer):
+    """Vitter's algorithm R: the n-th event enters with probability capacity / n, in a random event's place.
+
+    Where the bound on bytes is met before the one on records, random events leave until the rest fits, and
+    their number is the capacity from then on. Removing random members of a uniform sample leaves a uniform
+    sample; growing it again would not, so it stays at that.
+
+    Examples
+    --------
+    >>> reservoir = Reservoir(records=100, bytes=2**20)
+    >>> reservoir.extend(Event("text", "label", str(n), 0.0, "t", 0, n) for n in range(10_000))
+    >>> len(reservoir), 4_000 < sum(event.offset for event in reservoir.draw(100)) / 100 < 6_000
+    (100, True)
+
+    References
+    ----------
+    Vitter, J. S. (1985). Random sampling with a reservoir. ACM Transactions on Mathematical Software 11(1).
+
+    """
+
+    def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002
+        super().__init__(records=records, bytes=bytes, seed=seed)
+        self._seen = 0
+        self._capacity = records
+
+    def add(self, event: Event) -> None:
+        """Offer `event`."""
+        self._seen += 1
+        events = self._events
+        if len(events) < self._capacity:
+            events.append(event)
+            self.held_bytes += size_of(event)
+        else:
+            index = self._index(self._seen)
+            if index >= self._capacity:
+                return
+            self.held_bytes += size_of(event) - size_of(events[index])
+            events[index] = event
+        while self.held_bytes > self.bytes:
+            self._evict()
+
+    def _evict(self) -> None:
+        index = self._index(len(self._events))
+        self.held_bytes -= size_of(self._events[index])
+        self._events[index] = self._events[-1]
+        self._events.pop()
+        self._capacity = max(1, len(self._events))
+
+    def state(self) -> State:
+        """Return the held events, the generator's state, and how many events were offered."""
+        return super().state() | {"seen": self._seen, "capacity": self._capacity}
+
+    def load(self, state: State) -> None:
+        """Continue from `state`."""
+        super().load(state)
+        self._seen = state["seen"]
+        self._capacity = min(state["capacity"], self.records)
+        while len(self._events) > self._capacity or self.held_bytes > self.bytes:
+            self._evict()

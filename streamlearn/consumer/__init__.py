@@ -1,0 +1,1 @@
+"""Kafka in: poll, decode, refuse (dead letters), positions, group membership."""

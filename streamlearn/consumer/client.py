@@ -1,0 +1,141 @@
+"""kafka-python's clients as streamlearn configures them, and its errors as sentences."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
+
+from streamlearn.config import Kafka
+from streamlearn.errors import BrokerError
+
+LARGEST_DEAD_LETTER = 64 * 2**20  # bytes; the broker's own limit is the one that counts
+
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
+
+
+def make_consumer(config: Kafka) -> Any:
+    """Return a ``KafkaConsumer`` of the group that never commits or resets by itself."""
+    defaults = {
+        "isolation_level": "read_committed",
+        "fetch_max_wait_ms": 200,
+        "metrics_enabled": False,
+        "reconnect_backoff_max_ms": 2000,
+    }
+    return KafkaConsumer(
+        **{**_shared(config), **defaults, **_options(config, KafkaConsumer)},
+        group_id=config.group,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        allow_auto_create_topics=False,
+        max_poll_records=config.poll_records,
+    )
+
+
+def make_producer(config: Kafka) -> Any:
+    """Return an idempotent ``KafkaProducer`` that waits for all in-sync replicas."""
+    defaults = {
+        "max_request_size": LARGEST_DEAD_LETTER,
+        "delivery_timeout_ms": 30_000,
+        "request_timeout_ms": 10_000,
+        "max_block_ms": 10_000,
+        "metrics_enabled": False,
+        "reconnect_backoff_max_ms": 2000,
+    }
+    return KafkaProducer(
+        **{**_shared(config), **defaults, **_options(config, KafkaProducer)},
+        acks="all",
+        allow_auto_create_topics=False,
+    )
+
+
+def make_admin(config: Kafka) -> Any:
+    """Return a ``KafkaAdminClient``."""
+    return KafkaAdminClient(**{**_shared(config), **_options(config, KafkaAdminClient)})
+
+
+def _shared(config: Kafka) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": config.bootstrap_servers.split(","),
+        "bootstrap_timeout_ms": int(config.connect_timeout_seconds * 1000),
+        "client_id": "streamlearn",
+    }
+
+
+def _options(config: Kafka, client: Any) -> dict[str, Any]:
+    """Return the options passed through by the user that `client` knows."""
+    return {name: value for name, value in config.client.items() if name in client.DEFAULT_CONFIG}
+
+
+@contextmanager
+def as_sentence(config: Kafka) -> Iterator[None]:
+    """Turn kafka-python's errors into a :class:`BrokerError` that names the broker."""
+    try:
+        yield
+    except KafkaTimeoutError:
+        raise BrokerError(
+            f"no Kafka broker answers at {config.bootstrap_servers} within {config.connect_timeout_seconds:g} s"
+        ) from None
+    except KafkaError as error:
+        raise BrokerError(f"Kafka at {config.bootstrap_servers} refused: {describe(error)}") from None
+    except OSError as error:
+        raise BrokerError(f"cannot talk to Kafka at {config.bootstrap_servers}: {error}") from None
+
+
+def describe(error: BaseException) -> str:
+    """Return `error` in one line."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return text if text.startswith((name, "[")) or not text else f"{name}: {text}"
+
+
+def partition_count(config: Kafka, topic: str) -> int | None:
+    """Return how many partitions `topic` has, or None where there is no such topic.
+
+    Raises
+    ------
+    BrokerError
+        If Kafka cannot be asked.
+
+    """
+    with as_sentence(config):
+        admin = make_admin(config)
+        try:
+            topics = {entry["name"]: entry for entry in admin.describe_topics()}
+        finally:
+            admin.close()
+    return len(topics[topic]["partitions"]) if topic in topics else None
+
+
+def create_topic(config: Kafka, topic: str, *, partitions: int = 1) -> None:
+    """Create `topic` with the broker's default replication, unless somebody else just did."""
+    with as_sentence(config):
+        admin = make_admin(config)
+        try:
+            admin.create_topics([NewTopic(name=topic, num_partitions=partitions, replication_factor=-1)])
+        except TopicAlreadyExistsError:
+            pass
+        finally:
+            admin.close()
+
+
+def require_topics(config: Kafka) -> int:
+    """Return the number of partitions of the topic, and create the dead-letter topic where it is missing.
+
+    Raises
+    ------
+    BrokerError
+        If Kafka cannot be reached, or the topic of events does not exist.
+
+    """
+    partitions = partition_count(config, config.topic)
+    if not partitions:
+        raise BrokerError(f"Kafka at {config.bootstrap_servers} has no topic '{config.topic}'; create it first")
+    if not partition_count(config, config.dead_letter_topic):
+        create_topic(config, config.dead_letter_topic)
+    return partitions

@@ -1,0 +1,105 @@
+"""From a Kafka record to an event, or to the reason for which it is none.
+
+Decoding is a pure function of the record and the configuration, so a record read again after a restart is
+accepted or refused as it was before. Nothing in a payload is ever evaluated.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+from streamlearn.config import Events
+from streamlearn.events import Event, Reason
+
+NAME_LIMIT = 512  # characters of a label or an id: they are remembered, and must not crowd out what matters
+MILLISECONDS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
+
+
+class Decoder:
+    """Decodes the JSON object of an event, whose field names are configurable.
+
+    Parameters
+    ----------
+    config
+        Field names, the limit on the text, and the closed set of labels if there is one.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> decode = Decoder(Events()).decode
+    >>> record = SimpleNamespace(topic="t", partition=0, offset=7, timestamp=1_700_000_000_000, value=None)
+    >>> record.value = b'{"text": "late again", "label": "complaint"}'
+    >>> decode(record).id
+    't/0/7'
+    >>> record.value = b'{"text": "late again"}'
+    >>> decode(record)
+    <Reason.MISSING_FIELD: 'missing_field'>
+
+    """
+
+    def __init__(self, config: Events) -> None:
+        fields = config.fields
+        self._wire = msgspec.json.Decoder(
+            msgspec.defstruct(
+                "WireEvent",
+                [
+                    ("text", str),
+                    ("label", str | int),
+                    ("id", str | int | None, None),
+                    ("timestamp", float | datetime | None, None),
+                ],
+                rename={"text": fields.text, "label": fields.label, "id": fields.id, "timestamp": fields.timestamp},
+                gc=False,
+            )
+        )
+        self._timestamp_path = f"$.{fields.timestamp}"
+        self._limit = config.max_text_characters
+        self._closed = None if config.labels == "discover" else frozenset(config.labels)
+        self._label_type = None if config.labels == "discover" else type(config.labels[0])
+
+    def decode(self, record: Any) -> Event | Reason:
+        """Return the event in `record` (kafka-python's ``ConsumerRecord``), or why there is none."""
+        value = record.value
+        if value is None:
+            return Reason.TOMBSTONE
+        try:
+            if not value.isascii():
+                value.decode()  # the JSON decoder leaves unknown fields unread
+            wire = self._wire.decode(value)
+        except UnicodeDecodeError:
+            return Reason.NOT_UTF8
+        except msgspec.ValidationError as error:
+            return self._invalid(str(error))
+        except (msgspec.DecodeError, RecursionError):
+            return Reason.NOT_JSON
+        text, label = wire.text, wire.label
+        if len(text) > self._limit:
+            return Reason.TEXT_TOO_LONG
+        if not text or text.isspace():
+            return Reason.EMPTY_TEXT
+        identity = str(wire.id) if wire.id is not None else f"{record.topic}/{record.partition}/{record.offset}"
+        if len(identity) > NAME_LIMIT or len(str(label)) > NAME_LIMIT:
+            return Reason.FIELD_TOO_LONG
+        if label == "":
+            return Reason.EMPTY_LABEL
+        if self._closed is not None and label not in self._closed:
+            return Reason.UNKNOWN_LABEL if type(label) is self._label_type else Reason.LABEL_TYPE
+        timestamp = wire.timestamp
+        if timestamp is None:
+            timestamp = record.timestamp / 1000.0
+        elif isinstance(timestamp, datetime):
+            try:
+                timestamp = (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)).timestamp()
+            except (OverflowError, ValueError):
+                return Reason.BAD_TIMESTAMP
+        elif timestamp >= MILLISECONDS_FROM:
+            timestamp /= 1000.0
+        return Event(text, label, identity, timestamp, record.topic, record.partition, record.offset)
+
+    def _invalid(self, message: str) -> Reason:
+        if "missing required field" in message:
+            return Reason.MISSING_FIELD
+        return Reason.BAD_TIMESTAMP if message.endswith(f"`{self._timestamp_path}`") else Reason.WRONG_TYPE

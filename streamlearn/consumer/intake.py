@@ -1,0 +1,109 @@
+"""Assembles micro-batches: as many fresh events as one step takes, and all that came between them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamlearn.consumer.admission import Admission, Outcome
+from streamlearn.consumer.queue import Arrival, ArrivalQueue
+from streamlearn.events import Event, Positions, Reason
+
+
+@dataclass
+class MicroBatch:
+    """What one step consumes.
+
+    ``fresh`` are trained on and ``records`` are the Kafka records they came from; ``held_out`` never are;
+    ``refused`` are records that turned out unacceptable only now. ``positions`` are the next offsets to read
+    once all of it has been dealt with, and ``ranges`` the runs of offsets in the order in which they were taken.
+    """
+
+    fresh: list[Event] = field(default_factory=list)
+    records: list[Any] = field(default_factory=list)
+    held_out: list[Event] = field(default_factory=list)
+    refused: list[tuple[Any, Reason]] = field(default_factory=list)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    positions: Positions = field(default_factory=dict)
+    ranges: list[tuple[str, int, int, int]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.positions)
+
+
+class Intake:
+    """Draws from the arrival queue until a micro-batch is full or has waited long enough.
+
+    Parameters
+    ----------
+    queue
+        Where the polling thread leaves its arrivals.
+    admission
+        Decides what becomes of each event.
+    size
+        Fresh events of a full micro-batch.
+    max_wait
+        Seconds after which a partial micro-batch goes, so that a slow topic still learns.
+    clock
+        A monotonic clock in seconds.
+
+    """
+
+    def __init__(
+        self,
+        queue: ArrivalQueue,
+        admission: Admission,
+        *,
+        size: int,
+        max_wait: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue = queue
+        self._admission = admission
+        self._size = size
+        self._max_wait = max_wait
+        self._clock = clock
+
+    def next(self, idle: float = 0.5, stopping: Callable[[], bool] = lambda: False) -> MicroBatch:
+        """Return the next micro-batch; an empty one after `idle` seconds without any record."""
+        batch = MicroBatch()
+        deadline = self._clock() + idle
+        while len(batch.fresh) < self._size:
+            remaining = deadline - self._clock()
+            arrival = self._queue.get(max(0.0, min(remaining, idle))) if remaining > 0 else None
+            if arrival is None:
+                if remaining <= 0 or stopping():
+                    break
+                continue
+            if not batch:
+                deadline = self._clock() + self._max_wait
+            self.fill(batch, arrival)
+            if arrival.start < len(arrival.records):
+                self._queue.put_back(arrival)
+        return batch
+
+    def fill(self, batch: MicroBatch, arrival: Arrival) -> None:
+        """Move records of `arrival` into `batch` until the one is empty or the other is full."""
+        fresh, admit = batch.fresh, self._admission.admit
+        first = index = arrival.start
+        for index in range(first, len(arrival.records)):
+            outcome = arrival.outcomes[index]
+            if isinstance(outcome, Event):
+                event, outcome = outcome, admit(outcome)
+                if outcome is Outcome.TRAINED:
+                    fresh.append(event)
+                    batch.records.append(arrival.records[index])
+                elif outcome is Outcome.HELD_OUT:
+                    batch.held_out.append(event)
+                elif isinstance(outcome, Reason):
+                    batch.refused.append((arrival.records[index], outcome))
+            batch.outcomes[outcome if isinstance(outcome, Outcome) else Outcome.DEAD_LETTER] += 1
+            if len(fresh) >= self._size:
+                break
+        arrival.start = index + 1
+        last = arrival.records[index].offset
+        batch.positions[arrival.topic, arrival.partition] = last + 1
+        batch.ranges.append((arrival.topic, arrival.partition, arrival.records[first].offset, last + 1))

@@ -1,0 +1,101 @@
+"""The bounded hand-over from the polling thread to the learning thread.
+
+It is bounded by its user: the polling thread asks `full` and pauses its partitions, because a blocked `put`
+would stop it from polling and cost the group membership.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from streamlearn.events import Event, Reason
+
+
+class Arrival(msgspec.Struct, gc=False):
+    """Records of one partition in their order, each with the event it holds or the reason of its refusal."""
+
+    topic: str
+    partition: int
+    records: list[Any]
+    outcomes: list[Event | Reason]
+    start: int = 0  # the first one that has not been taken
+
+
+class ArrivalQueue:
+    """A first-in-first-out queue of arrivals that counts records.
+
+    Parameters
+    ----------
+    capacity
+        Records from which on the queue calls itself full.
+
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._arrivals: deque[Arrival] = deque()
+        self._records = 0
+        self._closed: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return self._records
+
+    @property
+    def full(self) -> bool:
+        """Whether the producer should stop for now."""
+        return self._records >= self._capacity
+
+    @property
+    def drained(self) -> bool:
+        """Whether a stopped producer should go on: at half, so that it does not stop and go with every record."""
+        return self._records <= self._capacity // 2
+
+    def put(self, arrival: Arrival) -> None:
+        """Append without ever blocking."""
+        with self._changed:
+            self._arrivals.append(arrival)
+            self._records += len(arrival.records)
+            self._changed.notify()
+
+    def get(self, timeout: float) -> Arrival | None:
+        """Take the oldest arrival, waiting up to `timeout` seconds for one.
+
+        Raises
+        ------
+        BaseException
+            What :meth:`fail` was given, once everything queued before it has been taken.
+
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._arrivals or self._closed, timeout)
+            if not self._arrivals:
+                if self._closed:
+                    raise self._closed
+                return None
+            arrival = self._arrivals.popleft()
+            self._records -= len(arrival.records) - arrival.start
+            return arrival
+
+    def put_back(self, arrival: Arrival) -> None:
+        """Return an arrival of which only the records before ``start`` were taken."""
+        with self._changed:
+            self._arrivals.appendleft(arrival)
+            self._records += len(arrival.records) - arrival.start
+
+    def discard(self, unwanted: Callable[[Arrival], bool]) -> None:
+        """Drop the arrivals of partitions that now belong to somebody else."""
+        with self._changed:
+            self._arrivals = deque(arrival for arrival in self._arrivals if not unwanted(arrival))
+            self._records = sum(len(arrival.records) - arrival.start for arrival in self._arrivals)
+
+    def fail(self, error: BaseException) -> None:
+        """Let the consumer of this queue raise `error` after it has taken what is queued."""
+        with self._changed:
+            self._closed = error
+            self._changed.notify_all()

@@ -1,0 +1,25 @@
+"""The errors a person reads: each is one sentence, and each knows the exit code it ends a command with."""
+
+
+class StreamlearnError(Exception):
+    """Something failed; the message says what, and what to do."""
+
+    exit_code = 1
+
+
+class ConfigurationError(StreamlearnError):
+    """The configuration or the arguments are wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class BrokerError(StreamlearnError):
+    """Kafka cannot be reached or refused what was asked of it."""
+
+    exit_code = 3
+
+
+class StateError(StreamlearnError):
+    """State on disk cannot be read, written or trusted."""
+
+    exit_code = 4

@@ -1,0 +1,50 @@
+"""One labelled text event, and the reasons for which a record is refused instead."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Label = str | int
+Partition = tuple[str, int]  # topic, partition number
+Positions = dict[Partition, int]  # the next offset to read, per partition
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One labelled text from Kafka.
+
+    ``timestamp`` is the event time in Unix seconds. ``tokens`` are the token ids, of shape (tokens,) and
+    type int32, once the updater has encoded the text; they travel with the event so that a replayed event
+    is never tokenised twice.
+    """
+
+    text: str
+    label: Label
+    id: str
+    timestamp: float
+    topic: str
+    partition: int
+    offset: int
+    tokens: NDArray[np.int32] | None = None
+
+
+class Reason(str, Enum):
+    """Why a record became a dead letter. The values are a closed set: they label a metric."""
+
+    TOMBSTONE = "tombstone"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    WRONG_TYPE = "wrong_type"
+    MISSING_FIELD = "missing_field"
+    EMPTY_TEXT = "empty_text"
+    TEXT_TOO_LONG = "text_too_long"
+    BAD_TIMESTAMP = "bad_timestamp"
+    FIELD_TOO_LONG = "field_too_long"
+    EMPTY_LABEL = "empty_label"
+    UNKNOWN_LABEL = "unknown_label"
+    LABEL_TYPE = "label_type"
+    TOO_MANY_LABELS = "too_many_labels"
+    NOT_FINITE = "not_finite"

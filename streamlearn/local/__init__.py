@@ -1,0 +1,1 @@
+"""A laptop's Kafka, feed and demo. Production code never imports it."""

@@ -1,0 +1,1 @@
+"""What is seen: metrics, drift, evaluation, HTTP server."""

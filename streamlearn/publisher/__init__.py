@@ -1,0 +1,1 @@
+"""What leaves: checkpoints (the learner's own), snapshots (everybody's), gate, retention."""

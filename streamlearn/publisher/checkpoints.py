@@ -1,0 +1,168 @@
+"""Checkpoints: the learner's complete state in one directory, and the way back from it.
+
+The tree of the state is split: tensors go to ``tensors.safetensors``, events to ``events.json`` with their token
+ids among the tensors, everything else to ``state.json``. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from streamlearn.errors import StateError
+from streamlearn.events import Event
+from streamlearn.publisher.store import read_manifest, sweep, verify_directory, write_directory
+from streamlearn.state import State
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class CheckpointStore:
+    """The checkpoints of one learner, named by their step.
+
+    Parameters
+    ----------
+    directory
+        Where they lie; created when the first is written.
+    keep
+        How many of the newest stay.
+
+    """
+
+    def __init__(self, directory: Path, *, keep: int) -> None:
+        self.directory = directory
+        self._keep = keep
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, oldest first."""
+        return sorted(int(path.name) for path in self.directory.glob("*") if path.name.isdecimal())
+
+    def path(self, step: int) -> Path:
+        """Return where the checkpoint of `step` lies."""
+        return self.directory / f"{step:012d}"
+
+    def write(self, step: int, state: State) -> Path:
+        """Write `state` as the checkpoint of `step`, then let the oldest ones go."""
+        path = self.path(step)
+        write_directory(path, MANIFEST, {"format": FORMAT, "step": step}, lambda into: _save(into, state))
+        for old in self.steps()[: -self._keep]:
+            shutil.rmtree(self.path(old), ignore_errors=True)
+        return path
+
+    def read(self, step: int) -> State:
+        """Return the state in the checkpoint of `step`.
+
+        Raises
+        ------
+        StateError
+            If it is damaged, naming the file, or of another format.
+
+        """
+        path = self.path(step)
+        manifest = verify_directory(path, MANIFEST)
+        if manifest.get("format") != FORMAT:
+            raise StateError(f"{path} has format {manifest.get('format')}, and this streamlearn reads {FORMAT}")
+        try:
+            return _load(path)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError, msgspec.MsgspecError) as error:
+            raise StateError(f"{path} cannot be read: {error}") from None
+
+    def newest(self) -> Iterator[tuple[int, State | StateError]]:
+        """Yield each checkpoint's step and state, newest first; a damaged one as the error that names it."""
+        if self.directory.is_dir():
+            sweep(self.directory)
+        for step in reversed(self.steps()):
+            try:
+                yield step, self.read(step)
+            except StateError as error:
+                yield step, error
+
+    def latest_step(self) -> int | None:
+        """Return the step of the newest checkpoint whose manifest can be read, or None."""
+        for step in reversed(self.steps()):
+            try:
+                read_manifest(self.path(step), MANIFEST)
+            except StateError:
+                continue
+            return step
+        return None
+
+
+def _save(directory: Path, state: State) -> None:
+    tensors: dict[str, Tensor] = {}
+    events: dict[str, list[Event]] = {}
+    tree = _split(state, (), tensors, events)
+    (directory / "state.json").write_text(json.dumps(tree))
+    (directory / "events.json").write_bytes(msgspec.json.encode({k: _stripped(v) for k, v in events.items()}))
+    for key, held in events.items():
+        encoded = [event.tokens for event in held if event.tokens is not None]
+        lengths = [-1 if event.tokens is None else len(event.tokens) for event in held]
+        tensors[f"{key}/lengths"] = torch.tensor(lengths, dtype=torch.int32)
+        tensors[f"{key}/tokens"] = torch.from_numpy(np.concatenate([np.empty(0, np.int32), *encoded]))
+    save_file(tensors, directory / "tensors.safetensors")
+
+
+def _load(directory: Path) -> State:
+    tensors = load_file(directory / "tensors.safetensors")
+    stripped = msgspec.json.decode((directory / "events.json").read_bytes(), type=dict[str, list[Event]])
+    events = {}
+    for key, held in stripped.items():
+        lengths = tensors.pop(f"{key}/lengths").tolist()
+        tokens = tensors.pop(f"{key}/tokens").numpy()
+        events[key] = list(_with_tokens(held, lengths, tokens))
+    tree: State = _join(json.loads((directory / "state.json").read_text()), tensors, events)
+    return tree
+
+
+def _split(node: Any, path: tuple[str, ...], tensors: dict[str, Tensor], events: dict[str, list[Event]]) -> Any:
+    """Return `node` with its tensors and lists of events moved out and named by their path."""
+    key = "/".join(path)
+    if isinstance(node, Tensor):
+        tensors[key] = node.contiguous()
+        return {"$tensor": key}
+    if isinstance(node, dict):
+        return {name: _split(child, (*path, name), tensors, events) for name, child in node.items()}
+    if isinstance(node, list | tuple):
+        if node and isinstance(node[0], Event):
+            events[key] = list(node)
+            return {"$events": key}
+        return [_split(child, (*path, str(place)), tensors, events) for place, child in enumerate(node)]
+    return node
+
+
+def _join(node: Any, tensors: dict[str, Tensor], events: dict[str, list[Event]]) -> Any:
+    """Undo :func:`_split`."""
+    if isinstance(node, list):
+        return [_join(child, tensors, events) for child in node]
+    if not isinstance(node, dict):
+        return node
+    if "$tensor" in node:
+        return tensors[node["$tensor"]]
+    if "$events" in node:
+        return events[node["$events"]]
+    return {name: _join(child, tensors, events) for name, child in node.items()}
+
+
+def _stripped(events: list[Event]) -> list[Event]:
+    return [msgspec.structs.replace(event, tokens=None) for event in events]
+
+
+def _with_tokens(events: list[Event], lengths: list[int], tokens: Any) -> Iterator[Event]:
+    start = 0
+    for event, length in zip(events, lengths, strict=True):
+        if length < 0:
+            yield event
+        else:
+            yield msgspec.structs.replace(event, tokens=tokens[start : start + length])
+            start += length

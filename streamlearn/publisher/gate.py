@@ -1,0 +1,31 @@
+"""The gate: what keeps a candidate from being published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def rejection(
+    weights: Mapping[str, Tensor], validation_accuracy: float | None, *, min_validation_accuracy: float
+) -> str | None:
+    """Return why the candidate must not be published, or None where it may be.
+
+    Parameters
+    ----------
+    weights
+        θ by parameter name.
+    validation_accuracy
+        Of the candidate on the validation hold-out; None while that is empty, which rejects nothing.
+    min_validation_accuracy
+        The accuracy below which a candidate is rejected.
+
+    """
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            return f"{name} holds a value that is not finite"
+    if validation_accuracy is not None and validation_accuracy < min_validation_accuracy:
+        return f"validation accuracy {validation_accuracy:.3f} is below {min_validation_accuracy:.3f}"
+    return None

@@ -1,0 +1,240 @@
+"""The publisher: when state is captured, and the thread that writes it while learning goes on.
+
+The order of one publication, each step after the one before has succeeded:
+
+1. the learner's state is copied, on the learning thread (the only time it waits);
+2. the dead letters sent so far are acknowledged by Kafka;
+3. the checkpoint is written, fsynced and renamed;
+4. its positions are committed to the consumer group, which is advisory;
+5. if a snapshot is due and the gate lets it pass, it is written and ``latest`` is moved.
+
+A version is counted in the checkpoint of step 3. Killed between 3 and 5, the learner finds on restart that
+the version it counted is missing, and publishes it again from the same θ.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from safetensors import SafetensorError
+
+from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.events import Positions
+from streamlearn.publisher.checkpoints import CheckpointStore
+from streamlearn.publisher.gate import rejection
+from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.state import Export, State
+
+Accuracy = dict[str, float | None]  # by hold-out split; None while the split is empty
+
+log = logging.getLogger(__name__)
+DISK_ERRORS = (OSError, SafetensorError)  # safetensors reports a full disk as its own error
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A copy of the learner at one step; ``export`` and ``provenance`` only where a snapshot is due."""
+
+    step: int
+    state: State
+    positions: Positions
+    version: int
+    export: Export | None = None
+    accuracy: Accuracy = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """What the publisher reports; the monitor's metrics are one."""
+
+    def checkpointed(self, outcome: str, seconds: float) -> None:
+        """Count a checkpoint that was ``written`` or ``failed``."""
+        ...
+
+    def published(self, outcome: str, version: int, seconds: float, accuracy: Accuracy) -> None:
+        """Count a snapshot that was ``published``, ``rejected`` or ``failed``, with its hold-out accuracy."""
+        ...
+
+
+class Triggers:
+    """Says when something is due, by steps, by seconds, or by whichever comes first."""
+
+    def __init__(
+        self, every_steps: int | None, every_seconds: float | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.since = 0
+        self._every_steps = every_steps
+        self._every_seconds = every_seconds
+        self._clock = clock
+        self.reset(0)
+
+    def reset(self, step: int) -> None:
+        """Start counting anew from `step` and now."""
+        self.since, self._time = step, self._clock()
+
+    def due(self, step: int) -> bool:
+        """Whether enough steps have been made, or enough seconds have passed with at least one step."""
+        if step <= self.since:
+            return False
+        if self._every_steps and step - self.since >= self._every_steps:
+            return True
+        return bool(self._every_seconds and self._clock() - self._time >= self._every_seconds)
+
+
+class Publisher:
+    """Writes captures on its own thread, one at a time.
+
+    Parameters
+    ----------
+    config
+        The directory, the triggers and the retention.
+    settle
+        Blocks until the dead letters sent so far are acknowledged; returns False where it gave up.
+    commit
+        Asks for positions to be committed to the consumer group.
+    progress
+        Told of every outcome.
+
+    """
+
+    def __init__(
+        self,
+        config: PublisherConfig,
+        *,
+        settle: Callable[[], bool],
+        commit: Callable[[Positions], None],
+        progress: Progress,
+    ) -> None:
+        self.checkpoints = CheckpointStore(config.directory / "checkpoints", keep=config.checkpoints.keep)
+        self.snapshots = SnapshotStore(config.directory / "snapshots", keep=config.snapshots.keep)
+        self._checkpoint_due = Triggers(config.checkpoints.every_steps, config.checkpoints.every_seconds)
+        self._snapshot_due = Triggers(config.snapshots.every_steps, config.snapshots.every_seconds)
+        self._min_accuracy = config.snapshots.min_validation_accuracy
+        self._settle, self._commit, self._progress = settle, commit, progress
+        self._capture: Capture | None = None
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self, step: int) -> None:
+        """Begin to count triggers from `step`, and to write what is submitted."""
+        self._checkpoint_due.reset(step)
+        self._snapshot_due.reset(step)
+        self.snapshots.sweep()
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a capture is still being written."""
+        return self._capture is not None
+
+    def due(self, step: int) -> tuple[bool, bool]:
+        """Return whether a checkpoint and a snapshot are due; never both False for a snapshot alone.
+
+        While a capture is being written nothing is due: the trigger stays and fires when the thread is free.
+        """
+        if self.busy:
+            return False, False
+        snapshot = self._snapshot_due.due(step)
+        return snapshot or self._checkpoint_due.due(step), snapshot
+
+    def unwritten(self, step: int) -> bool:
+        """Whether anything has been learnt at `step` that no submitted checkpoint contains."""
+        return step > self._checkpoint_due.since
+
+    def unpublished(self, step: int) -> bool:
+        """Whether anything has been learnt at `step` that no submitted snapshot contains."""
+        return step > self._snapshot_due.since
+
+    def submit(self, capture: Capture) -> None:
+        """Hand `capture` to the writing thread, waiting for the one before where it is still being written.
+
+        Raises
+        ------
+        Exception
+            What ended the writing thread, if something unforeseen did.
+
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._capture is None)
+            if self._failure:
+                raise self._failure
+            self._capture = capture
+            self._changed.notify_all()
+        self._checkpoint_due.reset(capture.step)
+        if capture.export:
+            self._snapshot_due.reset(capture.step)
+
+    def drain(self) -> None:
+        """Wait until everything submitted has been written or has failed; raise as :meth:`submit` does."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._capture is None)
+            if self._failure:
+                raise self._failure
+
+    def stop(self) -> None:
+        """Write what was submitted, then end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._capture or self._stopping)
+                capture = self._capture
+            if capture is None:
+                return
+            try:
+                if self._write_checkpoint(capture):
+                    self._commit(capture.positions)
+                    self._write_snapshot(capture)
+            except Exception as error:  # noqa: BLE001 - handed to the learning thread, which raises it
+                self._failure = error
+            with self._changed:
+                self._capture = None
+                self._changed.notify_all()
+            if self._failure:
+                return
+
+    def _write_checkpoint(self, capture: Capture) -> bool:
+        started = time.monotonic()
+        try:
+            if not self._settle():
+                raise TimeoutError("dead letters are not acknowledged yet")
+            self.checkpoints.write(capture.step, capture.state)
+        except DISK_ERRORS as error:
+            log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error)
+            self._progress.checkpointed("failed", time.monotonic() - started)
+            return False
+        self._progress.checkpointed("written", time.monotonic() - started)
+        return True
+
+    def _write_snapshot(self, capture: Capture) -> None:
+        if capture.export is None:
+            return
+        started, version = time.monotonic(), capture.version
+        outcome = self._publish(capture, capture.export)
+        self._progress.published(outcome, version, time.monotonic() - started, capture.accuracy)
+
+    def _publish(self, capture: Capture, export: Export) -> str:
+        version, accuracy = capture.version, capture.accuracy.get("validation")
+        reason = rejection(export.weights, accuracy, min_validation_accuracy=self._min_accuracy)
+        if reason:
+            log.warning("snapshot %d is rejected: %s", version, reason)
+            return "rejected"
+        try:
+            path = self.snapshots.write(version, export, capture.provenance)
+        except DISK_ERRORS as error:
+            log.error("snapshot %d failed: %s", version, error)
+            return "failed"
+        log.info("published snapshot %d of step %d at %s", version, capture.step, path)
+        return "published"

@@ -1,0 +1,119 @@
+"""Snapshots: the published weights, in the layout that Hugging Face's ``from_pretrained`` and ``pipeline`` load.
+
+A version is a directory, never changed once it is there; ``latest`` is a symbolic link to one of them, moved
+last. ``streamlearn.json`` in it says where the weights come from and lists the SHA-256 of each file.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+import streamlearn
+from streamlearn.errors import StateError
+from streamlearn.publisher.store import point, read_manifest, sweep, verify_directory, write_directory
+from streamlearn.state import Export
+
+MANIFEST = "streamlearn.json"
+LATEST = "latest"
+NAME = re.compile(r"v(\d{8})")
+PACKAGES = ("kafka-python", "numpy", "river", "safetensors", "tokenizers", "torch", "transformers")
+
+
+class SnapshotStore:
+    """The published snapshots.
+
+    Parameters
+    ----------
+    directory
+        Where they lie; created when the first is written.
+    keep
+        How many of the newest stay. The one that ``latest`` points to always does.
+
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 5) -> None:
+        self.directory = directory
+        self._keep = keep
+
+    def versions(self) -> list[int]:
+        """Return the published versions, oldest first."""
+        matches = (NAME.fullmatch(path.name) for path in self.directory.glob("v*"))
+        return sorted(int(match[1]) for match in matches if match)
+
+    def path(self, version: int) -> Path:
+        """Return where `version` lies."""
+        return self.directory / f"v{version:08d}"
+
+    def latest(self) -> int | None:
+        """Return the version that ``latest`` points to, or None before the first."""
+        link = self.directory / LATEST
+        match = NAME.fullmatch(link.readlink().name) if link.is_symlink() else None
+        return int(match[1]) if match else None
+
+    def resolve(self, name: str) -> int:
+        """Return the version called `name`: a number, ``v00000007`` or ``latest``.
+
+        Raises
+        ------
+        StateError
+            If there is no such snapshot.
+
+        """
+        if name == LATEST:
+            version = self.latest()
+            if version is None:
+                raise StateError(f"{self.directory} has no snapshot yet")
+            return version
+        match = re.fullmatch(r"v?(\d+)", name)
+        if not match or int(match[1]) not in self.versions():
+            known = ", ".join(str(v) for v in self.versions()) or "none"
+            raise StateError(f"{self.directory} has no snapshot '{name}' (there: {known})")
+        return int(match[1])
+
+    def manifest(self, version: int) -> dict[str, Any]:
+        """Return the manifest of `version`."""
+        return read_manifest(self.path(version), MANIFEST)
+
+    def verify(self, version: int) -> dict[str, Any]:
+        """Check every file of `version` against its manifest; StateError names the first that differs."""
+        return verify_directory(self.path(version), MANIFEST)
+
+    def write(self, version: int, export: Export, provenance: dict[str, Any]) -> Path:
+        """Write `version`, move ``latest`` to it, then let the oldest ones go."""
+        path = self.path(version)
+        manifest = {"version": version, "parent": self.latest(), **provenance, "packages": packages()}
+
+        def fill(directory: Path) -> None:
+            export.config.save_pretrained(directory)
+            export.tokenizer.save_pretrained(directory)
+            save_file(export.weights, directory / "model.safetensors", metadata={"format": "pt"})
+
+        write_directory(path, MANIFEST, manifest, fill)
+        point(self.directory / LATEST, path)
+        self.retire()
+        return path
+
+    def retire(self) -> None:
+        """Remove all but the newest ones."""
+        latest = self.latest()
+        for version in self.versions()[: -self._keep]:
+            if version != latest:
+                shutil.rmtree(self.path(version), ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what a writer that was killed left behind."""
+        if self.directory.is_dir():
+            sweep(self.directory)
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of what made the weights."""
+    versions = {name: installed(name) for name in PACKAGES}
+    return {"streamlearn": streamlearn.__version__, "python": platform.python_version(), **versions}

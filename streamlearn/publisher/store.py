@@ -1,0 +1,145 @@
+"""Directories that are there whole or not at all.
+
+A directory is written beside its final name, every file is fsynced and listed with its SHA-256 in a manifest
+that is written last, and only then is it renamed and its parent fsynced. Whoever reads one checks it
+against its manifest, so a torn or bit-flipped one is refused by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from streamlearn.errors import StateError
+
+TEMPORARY = ".tmp-"
+
+
+def write_directory(final: Path, manifest_name: str, manifest: dict[str, Any], fill: Callable[[Path], None]) -> None:
+    """Create `final` with what `fill` writes into it and the manifest that lists it.
+
+    Parameters
+    ----------
+    final
+        The directory; one of that name is replaced.
+    manifest_name, manifest
+        The manifest's file name and its entries, to which ``files`` is added: the SHA-256 of each file.
+    fill
+        Called with the empty temporary directory.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses; nothing of the name `final` has changed then.
+
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.parent / f"{TEMPORARY}{final.name}-{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        files = {}
+        for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
+            files[path.relative_to(temporary).as_posix()] = _sync_and_digest(path)
+        _write_synced(temporary / manifest_name, json.dumps(manifest | {"files": files}, indent=1).encode())
+        _sync_directory(temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+        _sync_directory(final.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def verify_directory(path: Path, manifest_name: str) -> dict[str, Any]:
+    """Check every file of `path` against its manifest and return the manifest.
+
+    Raises
+    ------
+    StateError
+        Naming the file that is missing, unreadable or not what was written.
+
+    """
+    manifest = read_manifest(path, manifest_name)
+    for name, digest in manifest["files"].items():
+        try:
+            found = _digest(path / name)
+        except OSError as error:
+            raise StateError(f"{path / name} cannot be read: {error.strerror}") from None
+        if found != digest:
+            raise StateError(f"{path / name} is not what was written: its SHA-256 differs from the manifest's")
+    return manifest
+
+
+def read_manifest(path: Path, manifest_name: str) -> dict[str, Any]:
+    """Return the manifest of `path` without checking the files it lists.
+
+    Raises
+    ------
+    StateError
+        If it is missing or unreadable.
+
+    """
+    try:
+        manifest = json.loads((path / manifest_name).read_bytes())
+        if not isinstance(manifest["files"], dict):
+            raise TypeError
+    except OSError as error:
+        raise StateError(f"{path / manifest_name} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise StateError(f"{path / manifest_name} is damaged: it is no manifest") from None
+    return manifest  # type: ignore[no-any-return]
+
+
+def point(link: Path, target: Path) -> None:
+    """Move the symbolic link `link` to `target`, atomically: a reader sees the old or the new one."""
+    temporary = link.with_name(f"{TEMPORARY}{link.name}-{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, link.parent))
+    temporary.replace(link)
+    _sync_directory(link.parent)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what writers that were killed left behind."""
+    for leftover in directory.glob(f"{TEMPORARY}*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _sync_and_digest(path: Path) -> str:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

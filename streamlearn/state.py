@@ -1,0 +1,36 @@
+"""What every stateful part hands to a checkpoint, and takes back from one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+State = dict[str, Any]
+"""A tree of dicts whose leaves are JSON values, tensors, or lists of :class:`~streamlearn.events.Event`.
+
+A state is a copy: nothing that happens to its owner afterwards may change it, because the checkpoint is
+written on another thread while learning goes on.
+"""
+
+
+class Stateful(Protocol):
+    """A part of the learner whose state decides the future of θ."""
+
+    def state(self) -> State:
+        """Return a copy of everything that decides what this part does next."""
+        ...
+
+    def load(self, state: State) -> None:
+        """Continue from a state that :meth:`state` returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a snapshot publishes: Hugging Face's configuration, θ by parameter name, and the tokenizer."""
+
+    config: Any
+    weights: dict[str, Tensor]
+    tokenizer: Any

@@ -1,0 +1,163 @@
+"""The step θ_t = θ_{t−1} − η∇(L + λR): the optimisers, the rate's schedule and the clipping.
+
+R is ½‖θ‖² over the matrices; biases and normalisation gains are not pulled to zero. With SGD its gradient
+λθ is added to ∇L, as the formula says; with AdamW the decay is decoupled from the adaptive scaling
+(Loshchilov and Hutter, 2019), which is what λR means there. Embeddings with row-sparse gradients are updated
+only where a token occurred and are not decayed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from streamlearn.config import Updater
+from streamlearn.state import State
+from streamlearn.updater.trainable import Trainable
+
+
+class Optimizer:
+    """Torch optimisers over the trained parameters, with warm-up, decay and clipping.
+
+    Parameters
+    ----------
+    trainable
+        The trained parameters by part.
+    config
+        ``optimizer``, rates, ``weight_decay``, ``clip_norm`` and the schedule.
+
+    """
+
+    def __init__(self, trainable: Trainable, config: Updater) -> None:
+        self._config = config
+        self._steps = 0
+        self._dense = self._make_dense(trainable)
+        self._sparse = self._make_sparse(trainable.sparse)
+        self._rates = [group["lr"] for group in self._groups()]
+
+    def _make_dense(self, trainable: Trainable) -> torch.optim.Optimizer:
+        config = self._config
+        head_rate = config.head_learning_rate or config.learning_rate
+        groups = []
+        for rate, parameters in ((config.learning_rate, trainable.body), (head_rate, trainable.head)):
+            for decay, matrices in ((config.weight_decay, True), (0.0, False)):
+                members = [p for p in parameters if (p.ndim > 1) == matrices]
+                if members:
+                    groups.append({"params": members, "lr": rate, "weight_decay": decay})
+        if config.optimizer == "sgd":
+            return torch.optim.SGD(groups, fused=True)
+        return torch.optim.AdamW(groups, fused=True)
+
+    def _make_sparse(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer | None:
+        if not parameters:
+            return None
+        if self._config.optimizer == "sgd":
+            return torch.optim.SGD(parameters, lr=self._config.learning_rate)
+        return torch.optim.SparseAdam(parameters, lr=self._config.learning_rate)
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been applied."""
+        return self._steps
+
+    @property
+    def rate(self) -> float:
+        """The body's learning rate η of the next step."""
+        return self._config.learning_rate * self._factor()
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self._dense] if self._sparse is None else [self._dense, self._sparse]
+
+    def _groups(self) -> list[dict[str, object]]:
+        return [group for optimizer in self._optimizers() for group in optimizer.param_groups]
+
+    def _parameters(self) -> Iterable[Tensor]:
+        for group in self._groups():
+            yield from group["params"]  # type: ignore[misc]
+
+    def _factor(self) -> float:
+        """Return the schedule's factor: linear warm-up, then 1 or the inverse square root of the steps."""
+        step, warmup = self._steps + 1, self._config.warmup_steps
+        if step <= warmup:
+            return step / warmup
+        return 1.0 if self._config.decay == "constant" else math.sqrt(max(1, warmup) / step)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self._optimizers():
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> tuple[float, bool]:
+        """Clip the gradients and apply them, unless they are not finite.
+
+        Returns
+        -------
+        tuple
+            The gradient's norm before clipping, and whether θ moved.
+
+        """
+        gradients = []
+        for parameter in self._parameters():
+            if parameter.grad is None:
+                continue
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+                gradients.append(parameter.grad._values())  # noqa: SLF001 - the only view of a sparse gradient's rows
+            else:
+                gradients.append(parameter.grad)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        value = float(norm)
+        if not math.isfinite(value):
+            self.zero_grad()
+            return value, False
+        limit = self._config.clip_norm
+        if limit and value > limit:
+            torch._foreach_mul_(gradients, limit / value)  # noqa: SLF001 - as torch's own clipping does
+        for group, rate in zip(self._groups(), self._rates, strict=True):
+            group["lr"] = rate * self._factor()
+        for optimizer in self._optimizers():
+            optimizer.step()
+        self.zero_grad()
+        self._steps += 1
+        return value, True
+
+    def replace(self, old: nn.Parameter, new: nn.Parameter) -> None:
+        """Let `new`, which has more rows than `old`, take its place; the old rows keep their moments."""
+        for optimizer in self._optimizers():
+            for group in optimizer.param_groups:
+                group["params"] = [new if p is old else p for p in group["params"]]
+            moments = optimizer.state.pop(old, None)
+            if moments:
+                optimizer.state[new] = {name: _grown(value, old, new) for name, value in moments.items()}
+
+    def state(self) -> State:
+        """Return the moments of each optimiser, copied, and the number of steps applied."""
+        return {
+            "steps": self._steps,
+            "optimizers": [
+                {
+                    str(index): {name: copy.deepcopy(value) for name, value in moments.items()}
+                    for index, moments in optimizer.state_dict()["state"].items()
+                }
+                for optimizer in self._optimizers()
+            ],
+        }
+
+    def load(self, state: State) -> None:
+        """Continue from `state`, whose parameters must be of the same shapes."""
+        self._steps = state["steps"]
+        for optimizer, saved in zip(self._optimizers(), state["optimizers"], strict=True):
+            moments = {int(index): dict(values) for index, values in saved.items()}
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _grown(value: Tensor, old: nn.Parameter, new: nn.Parameter) -> Tensor:
+    if value.shape != old.shape:
+        return value
+    grown = torch.zeros_like(new)
+    grown[: len(value)] = value
+    return grown

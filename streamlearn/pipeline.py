@@ -191,6 +191,7 @@ class Pipeline:
         for step, state in self.publisher.checkpoints.newest():
             if isinstance(state, StateError):
                 log.error("checkpoint %d is refused: %s", step, state)
+                self.publisher.checkpoints.set_aside(step)
                 damaged.append(step)
                 continue
             learner.load(state)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from streamlearn.errors import StateError
 from streamlearn.events import Event
-from streamlearn.publisher.store import read_manifest, sweep, verify_directory, write_directory
+from streamlearn.publisher.store import sweep, verify_directory, write_directory
 from streamlearn.state import State
 
 MANIFEST = "manifest.json"
@@ -53,8 +53,10 @@ class CheckpointStore:
         return self.directory / f"{step:012d}"
 
     def write(self, step: int, state: State) -> Path:
-        """Write `state` as the checkpoint of `step`, then let the oldest ones go."""
+        """Write `state` as the checkpoint of `step`, unless it is there, then let the oldest ones go."""
         path = self.path(step)
+        if path.exists():
+            return path
         write_directory(path, MANIFEST, {"format": FORMAT, "step": step}, lambda into: _save(into, state))
         for old in self.steps()[: -self._keep]:
             shutil.rmtree(self.path(old), ignore_errors=True)
@@ -78,6 +80,12 @@ class CheckpointStore:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, msgspec.MsgspecError) as error:
             raise StateError(f"{path} cannot be read: {error}") from None
 
+    def set_aside(self, step: int) -> None:
+        """Take the damaged checkpoint of `step` out of the way; it stays for a look as ``….damaged``."""
+        aside = self.path(step).with_suffix(".damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.path(step).rename(aside)
+
     def newest(self) -> Iterator[tuple[int, State | StateError]]:
         """Yield each checkpoint's step and state, newest first; a damaged one as the error that names it."""
         if self.directory.is_dir():
@@ -87,16 +95,6 @@ class CheckpointStore:
                 yield step, self.read(step)
             except StateError as error:
                 yield step, error
-
-    def latest_step(self) -> int | None:
-        """Return the step of the newest checkpoint whose manifest can be read, or None."""
-        for step in reversed(self.steps()):
-            try:
-                read_manifest(self.path(step), MANIFEST)
-            except StateError:
-                continue
-            return step
-        return None
 
 
 def _save(directory: Path, state: State) -> None:

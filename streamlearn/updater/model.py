@@ -32,6 +32,7 @@ def load_model(config: Updater, labels: list[str]) -> tuple[PreTrainedModel, Any
 
     """
     transformers.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every attempt to connect
     transformers.logging.disable_progress_bar()
     name = config.model
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():

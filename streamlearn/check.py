@@ -1,0 +1,67 @@
+"""What ``streamlearn check`` looks at, before anything is started."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from streamlearn.config import Config
+from streamlearn.consumer.client import partition_count
+from streamlearn.errors import BrokerError, StateError, StreamlearnError
+from streamlearn.updater import Updater
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what it is, what was found, and the error if it is not in order."""
+
+    subject: str
+    found: str
+    error: StreamlearnError | None = None
+
+
+def check(config: Config) -> Iterator[Finding]:
+    """Yield a finding for the broker, the topics, the model and the directory, as each is looked at."""
+    looks: list[tuple[str, Callable[[Config], str]]] = [
+        ("broker and topic", _topic),
+        ("dead-letter topic", _dead_letter_topic),
+        ("model", _model),
+        ("directory", _directory),
+    ]
+    for subject, look in looks:
+        try:
+            yield Finding(subject, look(config))
+        except StreamlearnError as error:
+            yield Finding(subject, str(error), error)
+
+
+def _topic(config: Config) -> str:
+    kafka = config.kafka
+    partitions = partition_count(kafka, kafka.topic)
+    if not partitions:
+        raise BrokerError(f"Kafka at {kafka.bootstrap_servers} has no topic '{kafka.topic}'; create it first")
+    return f"{kafka.bootstrap_servers} has '{kafka.topic}' with {partitions} partitions"
+
+
+def _dead_letter_topic(config: Config) -> str:
+    topic = config.kafka.dead_letter_topic
+    return f"'{topic}' is there" if partition_count(config.kafka, topic) else f"'{topic}' will be created"
+
+
+def _model(config: Config) -> str:
+    labels = list(Updater(config).labels)
+    known = f"labels {', '.join(map(str, labels))}" if labels else "labels are discovered"
+    return f"{config.updater.model} loads; {known}"
+
+
+def _directory(config: Config) -> str:
+    directory = config.publisher.directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            free = os.statvfs(directory)
+    except OSError as error:
+        raise StateError(f"publisher.directory {directory} cannot be written: {error.strerror}") from None
+    return f"{directory} can be written, {free.f_bavail * free.f_frsize / 2**30:.1f} GiB free"

@@ -1,0 +1,259 @@
+"""The commands. This module parses, calls and prints; what is done is decided elsewhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamlearn import __version__
+from streamlearn.config import Config, load
+from streamlearn.errors import ConfigurationError, StreamlearnError
+
+app = typer.Typer(
+    name="streamlearn",
+    help="Keeps a transformer text classifier up to date from a Kafka topic of labelled events.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+snapshots_app = typer.Typer(no_args_is_help=True, help="Look at the published snapshots.")
+app.add_typer(snapshots_app, name="snapshots")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file with the configuration.", metavar="FILE")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", help="Overrides one value; may be repeated.", metavar="KEY=VALUE"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def _load(config: Path | None, overrides: list[str] | None) -> Config:
+    return load(config, environment=os.environ, overrides=overrides or [])
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"streamlearn {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Learn from the topic until SIGTERM or Ctrl-C, then checkpoint, publish and leave.
+
+    Example: streamlearn run --config streamlearn.yaml --set updater.learning_rate=5e-5
+    """
+    settings = _load(config, overrides)
+    logging.basicConfig(
+        level=settings.monitor.log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
+    )
+    from streamlearn.pipeline import Pipeline  # noqa: PLC0415 - torch takes seconds to import
+
+    pipeline = Pipeline(settings)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: pipeline.stop())
+    pipeline.run()
+
+
+@app.command()
+def demo(
+    json_output: JsonOption = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running for a look at /metrics.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", help="Where the state, the picture and the summary go.", metavar="DIR")
+    ] = Path("demo-output"),
+    stream: Annotated[str, typer.Option("--stream", help="newsgroups or sentiment.")] = "newsgroups",
+) -> None:
+    """Run the whole walk on this machine: a broker, a real stream with a drift, poison, snapshots, a picture.
+
+    Example: streamlearn demo --keep
+    """
+    from streamlearn.local.demo import run_demo  # noqa: PLC0415 - needs the extra [demo]
+
+    run_demo(output=output, stream=stream, as_json=json_output, keep=keep)
+
+
+@app.command()
+def produce(
+    file: Annotated[Path | None, typer.Argument(help="JSON lines; standard input where none is named.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    rate: Annotated[float | None, typer.Option(help="Lines a second; as fast as possible where not given.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Send a file of JSON lines, or standard input, to the topic.
+
+    Example: echo '{"text": "late again", "label": "complaint"}' | streamlearn produce --set kafka.topic=tickets
+    """
+    from streamlearn.produce import produce as send  # noqa: PLC0415
+
+    if rate is not None and rate <= 0:
+        raise ConfigurationError(f"--rate is {rate:g}, and must be above 0")
+    settings = _load(config, overrides)
+    try:
+        source = file.open("rb") if file else sys.stdin.buffer
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from None
+    with source:
+        sent = send(settings.kafka, source, rate=rate, progress=_progress)
+    if json_output:
+        _print_json({"sent": sent, "topic": settings.kafka.topic})
+    else:
+        typer.echo(f"sent {sent} lines to {settings.kafka.topic}")
+
+
+def _progress(sent: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{sent} lines")
+    elif sent % 10_000 == 0:
+        sys.stderr.write(f"{sent} lines\n")
+
+
+@app.command()
+def check(config: ConfigOption = None, overrides: SetOption = None, json_output: JsonOption = False) -> None:
+    """Check the configuration, the broker, the topics, the model and the directory, and say what to do.
+
+    Example: streamlearn check --config streamlearn.yaml
+    """
+    settings = _load(config, overrides)
+    from streamlearn.check import check as look  # noqa: PLC0415 - torch takes seconds to import
+
+    findings = []
+    if not json_output:
+        typer.echo("✓ configuration: every key is known and fits")
+    for finding in look(settings):
+        findings.append(finding)
+        if not json_output:
+            typer.echo(f"{'✗' if finding.error else '✓'} {finding.subject}: {finding.found}")
+    if json_output:
+        _print_json(
+            {
+                "configuration": settings.masked(),
+                "findings": [{"subject": f.subject, "ok": f.error is None, "found": f.found} for f in findings],
+            }
+        )
+    failed = [finding.error for finding in findings if finding.error]
+    if failed:
+        raise typer.Exit(failed[0].exit_code)
+
+
+@app.command()
+def predict(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; lines of standard input where none.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    snapshot: Annotated[str, typer.Option(help="A version, 'latest', or the path of a snapshot.")] = "latest",
+    json_output: JsonOption = False,
+) -> None:
+    """Label texts with a published snapshot.
+
+    Example: streamlearn predict --snapshot demo-output/state/snapshots/latest "my bike needs a new clutch"
+    """
+    from streamlearn.predict import predict as label  # noqa: PLC0415
+
+    path = _snapshot_path(snapshot, config, overrides)
+    lines = texts or (line.rstrip("\n") for line in sys.stdin)
+    for found in label(path, (text for text in lines if text.strip())):
+        if json_output:
+            _print_json({"text": found.text, "label": found.label, "score": found.score})
+        else:
+            typer.echo(f"{found.label}\t{found.score:.3f}\t{found.text}")
+
+
+def _store(config: Path | None, overrides: list[str] | None) -> Any:
+    from streamlearn.publisher.snapshots import SnapshotStore  # noqa: PLC0415
+
+    return SnapshotStore(_load(config, overrides).publisher.directory / "snapshots")
+
+
+def _snapshot_path(name: str, config: Path | None, overrides: list[str] | None) -> Path:
+    if "/" in name:
+        path = Path(name)
+        if not path.is_dir():
+            raise ConfigurationError(f"there is no snapshot at {path}")
+        return path
+    store = _store(config, overrides)
+    path = store.path(store.resolve(name))
+    return Path(path)
+
+
+@snapshots_app.command("list")
+def list_snapshots(config: ConfigOption = None, overrides: SetOption = None, json_output: JsonOption = False) -> None:
+    """List the published snapshots, oldest first.
+
+    Example: streamlearn snapshots list --config streamlearn.yaml
+    """
+    store = _store(config, overrides)
+    latest = store.latest()
+    manifests = [store.manifest(version) for version in store.versions()]
+    if json_output:
+        _print_json([m | {"latest": m["version"] == latest, "path": str(store.path(m["version"]))} for m in manifests])
+        return
+    for m in manifests:
+        trained, accuracy = m["events"].get("trained", 0), m["metrics"]["prequential_accuracy"]
+        mark = "  latest" if m["version"] == latest else ""
+        shown = "-" if accuracy is None else f"{accuracy:.3f}"
+        typer.echo(f"{m['version']:>8}  step {m['step']}  {trained} trained  accuracy {shown}{mark}")
+
+
+@snapshots_app.command("show")
+def show_snapshot(
+    version: Annotated[str, typer.Argument(help="A version or 'latest'.")] = "latest",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Print the manifest of a snapshot, as JSON.
+
+    Example: streamlearn snapshots show 12
+    """
+    store = _store(config, overrides)
+    typer.echo(json.dumps(store.manifest(store.resolve(version)), indent=2, ensure_ascii=False))
+
+
+@snapshots_app.command("verify")
+def verify_snapshot(
+    version: Annotated[str, typer.Argument(help="A version or 'latest'.")] = "latest",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Check every file of a snapshot against the SHA-256 in its manifest; exit with 4 where one differs.
+
+    Example: streamlearn snapshots verify latest
+    """
+    store = _store(config, overrides)
+    number = store.resolve(version)
+    manifest = store.verify(number)
+    if json_output:
+        _print_json({"version": number, "ok": True, "files": len(manifest["files"])})
+    else:
+        typer.echo(f"snapshot {number}: all {len(manifest['files'])} files are what was written")
+
+
+def main() -> None:
+    """Run a command; a user's mistake ends in one sentence and its exit code."""
+    try:
+        app()
+    except StreamlearnError as error:
+        typer.echo(f"streamlearn: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -316,7 +315,4 @@ def _is_secret(key: str) -> bool:
 def _mask(tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
-    return {
-        key: MASK if _is_secret(key) and value not in (None, "") else _mask(value)
-        for key, value in tree.items()
-    }
+    return {key: MASK if _is_secret(key) and value not in (None, "") else _mask(value) for key, value in tree.items()}

@@ -96,7 +96,7 @@ class ClassBalancedReservoir(ReplayBuffer):
     def load(self, state: State) -> None:
         """Continue from `state`."""
         super().load(state)
-        self._seen = Counter({label: count for label, count in state["seen"]})
+        self._seen = Counter(dict(state["seen"]))
         self._been_largest = dict.fromkeys(state["been_largest"])
         self._places = {label: list(places) for label, places in state["places"]}
         self._rank = [0] * len(self._events)

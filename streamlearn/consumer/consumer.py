@@ -171,7 +171,7 @@ class Consumer:
             ends = self._client.end_offsets(list(offsets))
         for partition, offset in offsets.items():
             start, end = starts[partition], ends[partition]
-            gap = f"{partition.topic}/{partition.partition} has offsets {start} to {end}, and {offset} is the next to read"
+            gap = f"{partition.topic}/{partition.partition} has offsets {start} to {end}, and {offset} is wanted"
             if policy == "fail":
                 raise BrokerError(f"{gap}; set kafka.out_of_range to 'earliest' or 'latest' to go on from there")
             target = start if policy == "earliest" else end

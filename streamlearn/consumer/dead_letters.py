@@ -83,7 +83,7 @@ class DeadLetters:
             self._thread.join()
 
     def _run(self) -> None:
-        producer = None
+        producer: Any = None
         while self._wait():
             batch = list(self._pending)
             try:
@@ -98,7 +98,8 @@ class DeadLetters:
                 self._acknowledged += done
                 self._changed.notify_all()
             if done < len(batch):
-                producer = _close(producer)  # an idempotent producer does not survive every error
+                _close(producer)  # an idempotent producer does not survive every error
+                producer = None
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS)
         _close(producer)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from streamlearn.config import Events
-from streamlearn.events import Event, Reason
+from streamlearn.events import Event, Label, Reason
 
 NAME_LIMIT = 512  # characters of a label or an id: they are remembered, and must not crowd out what matters
 MILLISECONDS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
@@ -42,7 +42,7 @@ class Decoder:
 
     def __init__(self, config: Events) -> None:
         fields = config.fields
-        self._wire = msgspec.json.Decoder(
+        self._wire: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             msgspec.defstruct(
                 "WireEvent",
                 [
@@ -75,31 +75,37 @@ class Decoder:
             return self._invalid(str(error))
         except (msgspec.DecodeError, RecursionError):
             return Reason.NOT_JSON
-        text, label = wire.text, wire.label
+        text, label, topic, partition, offset = wire.text, wire.label, record.topic, record.partition, record.offset
+        identity = str(wire.id) if wire.id is not None else f"{topic}/{partition}/{offset}"
+        timestamp = _seconds(wire.timestamp) if wire.timestamp is not None else record.timestamp / 1000.0
+        if timestamp is None:
+            return Reason.BAD_TIMESTAMP
+        return self._objection(text, label, identity) or Event(text, label, identity, timestamp, topic, partition, offset)
+
+    def _objection(self, text: str, label: Label, identity: str) -> Reason | None:
         if len(text) > self._limit:
             return Reason.TEXT_TOO_LONG
         if not text or text.isspace():
             return Reason.EMPTY_TEXT
-        identity = str(wire.id) if wire.id is not None else f"{record.topic}/{record.partition}/{record.offset}"
         if len(identity) > NAME_LIMIT or len(str(label)) > NAME_LIMIT:
             return Reason.FIELD_TOO_LONG
         if label == "":
             return Reason.EMPTY_LABEL
         if self._closed is not None and label not in self._closed:
             return Reason.UNKNOWN_LABEL if type(label) is self._label_type else Reason.LABEL_TYPE
-        timestamp = wire.timestamp
-        if timestamp is None:
-            timestamp = record.timestamp / 1000.0
-        elif isinstance(timestamp, datetime):
-            try:
-                timestamp = (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)).timestamp()
-            except (OverflowError, ValueError):
-                return Reason.BAD_TIMESTAMP
-        elif timestamp >= MILLISECONDS_FROM:
-            timestamp /= 1000.0
-        return Event(text, label, identity, timestamp, record.topic, record.partition, record.offset)
+        return None
 
     def _invalid(self, message: str) -> Reason:
         if "missing required field" in message:
             return Reason.MISSING_FIELD
         return Reason.BAD_TIMESTAMP if message.endswith(f"`{self._timestamp_path}`") else Reason.WRONG_TYPE
+
+
+def _seconds(timestamp: float | datetime) -> float | None:
+    """Return Unix seconds, None where they cannot be told; a time without a zone is UTC."""
+    if isinstance(timestamp, datetime):
+        try:
+            return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)).timestamp()
+        except (OverflowError, ValueError):
+            return None
+    return timestamp / 1000.0 if timestamp >= MILLISECONDS_FROM else timestamp

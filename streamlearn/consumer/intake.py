@@ -90,9 +90,10 @@ class Intake:
         fresh, admit = batch.fresh, self._admission.admit
         first = index = arrival.start
         for index in range(first, len(arrival.records)):
-            outcome = arrival.outcomes[index]
-            if isinstance(outcome, Event):
-                event, outcome = outcome, admit(outcome)
+            event = arrival.outcomes[index]
+            outcome: Outcome | Reason = Outcome.DEAD_LETTER
+            if isinstance(event, Event):
+                outcome = admit(event)
                 if outcome is Outcome.TRAINED:
                     fresh.append(event)
                     batch.records.append(arrival.records[index])

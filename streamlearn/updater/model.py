@@ -98,9 +98,7 @@ def grow_head(model: PreTrainedModel, count: int) -> list[tuple[nn.Parameter, nn
     New rows are drawn as the model's own initialisation draws them; the old rows keep their values.
     """
     parent, attribute, old = output_layer(model)
-    new = nn.Linear(
-        old.in_features, old.out_features + count, bias=old.bias is not None, device=old.weight.device
-    )
+    new = nn.Linear(old.in_features, old.out_features + count, bias=old.bias is not None, device=old.weight.device)
     with torch.no_grad():
         new.weight.normal_(0.0, getattr(model.config, "initializer_range", 0.02))
         new.weight[: old.out_features] = old.weight
@@ -111,6 +109,5 @@ def grow_head(model: PreTrainedModel, count: int) -> list[tuple[nn.Parameter, nn
     columns = new.out_features
     model.config.num_labels = columns
     if hasattr(model, "num_labels"):
-        model.num_labels = columns
-    pairs = [(old.weight, new.weight)]
-    return pairs if old.bias is None else [*pairs, (old.bias, new.bias)]
+        model.num_labels = columns  # type: ignore[assignment]
+    return [(parameter, getattr(new, name)) for name, parameter in old.named_parameters()]

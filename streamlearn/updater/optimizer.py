@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,12 +73,12 @@ class Optimizer:
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         return [self._dense] if self._sparse is None else [self._dense, self._sparse]
 
-    def _groups(self) -> list[dict[str, object]]:
+    def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self._optimizers() for group in optimizer.param_groups]
 
     def _parameters(self) -> Iterable[Tensor]:
         for group in self._groups():
-            yield from group["params"]  # type: ignore[misc]
+            yield from group["params"]
 
     def _factor(self) -> float:
         """Return the schedule's factor: linear warm-up, then 1 or the inverse square root of the steps."""
@@ -106,7 +107,7 @@ class Optimizer:
                 continue
             if parameter.grad.is_sparse:
                 parameter.grad = parameter.grad.coalesce()
-                gradients.append(parameter.grad._values())  # noqa: SLF001 - the only view of a sparse gradient's rows
+                gradients.append(parameter.grad._values())  # noqa: SLF001 - its rows, where values() is a copy
             else:
                 gradients.append(parameter.grad)
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -116,7 +117,7 @@ class Optimizer:
             return value, False
         limit = self._config.clip_norm
         if limit and value > limit:
-            torch._foreach_mul_(gradients, limit / value)  # noqa: SLF001 - as torch's own clipping does
+            torch._foreach_mul_(gradients, limit / value)
         for group, rate in zip(self._groups(), self._rates, strict=True):
             group["lr"] = rate * self._factor()
         for optimizer in self._optimizers():

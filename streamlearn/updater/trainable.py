@@ -41,9 +41,10 @@ def select(model: PreTrainedModel, config: Updater) -> Trainable:
         trained -= {id(p) for p in embeddings.parameters()}
         words = []
     if config.embeddings == "sparse":
-        embeddings.sparse = True
+        embeddings.sparse = True  # type: ignore[assignment]  # nn.Embedding's own switch
         trained -= {id(p) for p in words}
-    body, head = [], []
+    body: list[nn.Parameter] = []
+    head: list[nn.Parameter] = []
     for parameter in model.parameters():
         outside = id(parameter) not in in_base
         parameter.requires_grad = outside or id(parameter) in trained

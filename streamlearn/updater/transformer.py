@@ -62,7 +62,8 @@ class TransformerExpert:
         self._device = choose_device(config.device)
         self._autocast = choose_precision(config.precision, self._device)
         model, self.tokenizer, self.columns = load_model(config, labels)
-        self.model = model.to(self._device)
+        self.model = model
+        self.model.to(self._device)  # type: ignore[arg-type]  # its annotation is a decorator's
         self.model.train(config.dropout > 0.0)
         self.optimizer = Optimizer(select(self.model, config), config)
 

@@ -1,0 +1,196 @@
+"""The demo: the whole walk on one machine, with a real stream, a drift, poison, and a summary at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from streamlearn.config import Config, load
+from streamlearn.consumer.client import create_topic
+from streamlearn.errors import ConfigurationError, StreamlearnError
+from streamlearn.learner import StepReport
+from streamlearn.local.broker import Broker, start_broker
+from streamlearn.local.data import Part, minilm, newsgroups, sentiment
+from streamlearn.local.feed import Feed, make_feed, missing_dead_letters, read_dead_letters, send
+from streamlearn.local.picture import draw
+from streamlearn.local.record import LAST, Record
+from streamlearn.local.screen import Screen
+from streamlearn.pipeline import Pipeline
+from streamlearn.publisher.snapshots import SnapshotStore
+
+STREAMS: dict[str, Callable[[], list[Part]]] = {
+    "newsgroups": lambda: newsgroups((2000, 2000, 1500)),
+    "sentiment": lambda: sentiment(1500),
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the demo came to, and what ``--json`` prints."""
+
+    sent: int
+    trained: int
+    held_out: int
+    dead_lettered: int
+    duplicates: int
+    seconds: float
+    parts: list[dict[str, Any]]
+    drifts: list[int]
+    snapshots: list[str]
+    broker: str
+
+
+def run_demo(*, output: Path, stream: str, as_json: bool, keep: bool) -> None:
+    """Run the demo into the directory `output` and print the summary.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such stream.
+    StreamlearnError
+        If a record was not accounted for, or a malformed one is not in the dead-letter topic with its reason.
+
+    """
+    if stream not in STREAMS:
+        raise ConfigurationError(f"--stream is '{stream}', and must be one of {', '.join(STREAMS)}")
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s", stream=sys.stderr)
+    console = Console(stderr=as_json)
+    started = time.monotonic()
+    console.print("getting the data ready and starting a broker")
+    parts = STREAMS[stream]()
+    feed = make_feed(parts)
+    with start_broker() as broker:
+        config = demo_config(broker, output)
+        for topic in (config.kafka.topic, config.kafka.dead_letter_topic):
+            create_topic(config.kafka, topic)
+        console.print(f"{broker.name} at {broker.bootstrap_servers}, sending {len(feed.records)} records")
+        record, done = Record(), threading.Event()
+        pipeline = Pipeline(config, on_step=partial(_look, record, done, len(feed.records), output / "state"))
+        with ThreadPoolExecutor(2) as threads:
+            sending, learning = threads.submit(send, config.kafka, feed), threads.submit(pipeline.run)
+            try:
+                _watch(console, record, feed, until=done, tasks=[sending, learning])
+                if not keep:
+                    pipeline.stop()
+                    learning.result()
+                summary = _summarise(record, feed, parts, broker, config, time.monotonic() - started)
+                _conclude(summary, record, feed, parts, config, output)
+                _print(summary, console, output, as_json=as_json)
+                if keep:
+                    _stay(console, broker, pipeline, learning)
+            finally:
+                pipeline.stop()
+
+
+def demo_config(broker: Broker, output: Path) -> Config:
+    """Return the configuration in ``demo.yaml`` for `broker`, its state in `output` from an earlier run removed."""
+    state = output / "state"
+    shutil.rmtree(state, ignore_errors=True)
+    overrides = [
+        f"kafka.bootstrap_servers={broker.bootstrap_servers}",
+        f"updater.model={minilm()}",
+        f"publisher.directory={state}",
+    ]
+    with as_file(files("streamlearn.local") / "demo.yaml") as path:
+        return load(path, overrides=overrides)
+
+
+def _look(record: Record, done: threading.Event, records: int, state: Path, report: StepReport) -> None:
+    """Take in a step, on the learning thread."""
+    record.add(report, SnapshotStore(state / "snapshots").latest())
+    if record.dealt_with >= records:
+        done.set()
+
+
+def _watch(
+    console: Console,
+    record: Record,
+    feed: Feed,
+    *,
+    until: threading.Event,
+    tasks: list[Future[None]],
+) -> None:
+    """Show what happens until all records are dealt with; raise what ended a task before."""
+    with Screen(console, record, feed) as screen:
+        while not until.wait(0.5):
+            screen.show()
+            for task in tasks:
+                if task.done():
+                    task.result()
+        screen.show()
+
+
+def _summarise(
+    record: Record, feed: Feed, parts: list[Part], broker: Broker, config: Config, seconds: float
+) -> Summary:
+    store = SnapshotStore(config.publisher.directory / "snapshots")
+    ends = [*feed.begins[1:], len(feed.records)]
+    return Summary(
+        sent=len(feed.records),
+        trained=record.outcomes["trained"],
+        held_out=record.outcomes["held_out"],
+        dead_lettered=record.outcomes["dead_letter"],
+        duplicates=record.outcomes["duplicate"],
+        seconds=round(seconds, 1),
+        parts=[
+            {"name": part.name, "events": end - begin, "accuracy_last_500": round(record.accuracy(begin, end), 4)}
+            for part, begin, end in zip(parts, feed.begins, ends, strict=True)
+        ],
+        drifts=record.drifts,
+        snapshots=[str(store.path(version)) for version in store.versions()],
+        broker=broker.name,
+    )
+
+
+def _conclude(summary: Summary, record: Record, feed: Feed, parts: list[Part], config: Config, output: Path) -> None:
+    """Draw the picture, write the summary, and check that every record is accounted for."""
+    draw(record, feed, parts, output / "demo.png")
+    (output / "summary.json").write_text(json.dumps(asdict(summary), indent=1) + "\n")
+    accounted = summary.trained + summary.held_out + summary.dead_lettered + summary.duplicates
+    if accounted != summary.sent:
+        raise StreamlearnError(f"{summary.sent} records were sent and {accounted} are accounted for")
+    missing = missing_dead_letters(feed, read_dead_letters(config.kafka, summary.dead_lettered))
+    if missing:
+        raise StreamlearnError(f"malformed records are missing from the dead-letter topic: {dict(missing)}")
+
+
+def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(summary)) + "\n")
+        return
+    console.print(
+        f"\n{summary.sent} sent = {summary.trained} trained + {summary.held_out} held out "
+        f"+ {summary.dead_lettered} dead-lettered + {summary.duplicates} duplicates, in {summary.seconds:.0f} s"
+    )
+    for part in summary.parts:
+        console.print(f"{part['name']:>20}  accuracy over its last {LAST}: {part['accuracy_last_500']:.1%}")
+    console.print(f"drift detected at event {', '.join(map(str, summary.drifts)) or '(none)'}")
+    console.print(f"picture   {output / 'demo.png'}", soft_wrap=True)
+    console.print(f"snapshot  {summary.snapshots[-1]}", soft_wrap=True)
+    text = shlex.quote("my old bike needs a new clutch")
+    console.print(f"try       streamlearn predict --snapshot {summary.snapshots[-1]} {text}", soft_wrap=True)
+
+
+def _stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:
+    """Leave everything running until Ctrl-C."""
+    port = pipeline.server.port if pipeline.server else 0
+    console.print(
+        f"\nstill learning: http://127.0.0.1:{port}/metrics, broker at {broker.bootstrap_servers}; Ctrl-C ends it"
+    )
+    with suppress(KeyboardInterrupt):
+        learning.result()

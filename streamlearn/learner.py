@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from streamlearn.buffer import make_buffer
 from streamlearn.config import Config
 from streamlearn.consumer.admission import Admission, Outcome
@@ -110,7 +112,8 @@ class Learner:
 
     def _evaluate(self, fresh: list[Event], result: StepResult) -> list[Rise]:
         self.accuracy.update(result.correct.tolist())
-        signals = {"loss": result.losses, "error": ~result.correct}
+        # ADWIN's bound holds for values from 0 to 1, so the loss −log p of the true label goes in as 1 − p.
+        signals = {"loss": -np.expm1(-result.losses), "error": ~result.correct}
         return [
             Rise(name, fresh[place])
             for name, detector in self.detectors.items()

@@ -150,7 +150,7 @@ class Pipeline:
                 return Capture(learner.step, learner.state(), dict(learner.positions), learner.version)
             accuracy = learner.holdout_accuracy()
             self.metrics.evaluated("candidate", accuracy)
-            learner.version += 1
+            learner.version = max(learner.version, self.publisher.snapshots.latest() or 0) + 1
             state = learner.state()
             return Capture(
                 step=learner.step,
@@ -180,27 +180,29 @@ class Pipeline:
     def _finish(self, learner: Learner) -> None:
         """Checkpoint and publish what has been learnt since the last time, and have it committed."""
         self.publisher.drain()
-        if self.publisher.unwritten(learner.step):
-            self.publisher.submit(self._capture(learner, snapshot=self.publisher.unpublished(learner.step)))
+        snapshot = self.publisher.unpublished(learner.step)
+        if snapshot or self.publisher.unwritten(learner.step):
+            self.publisher.submit(self._capture(learner, snapshot=snapshot))
             self.publisher.drain()
         log.info("stopped at step %d", learner.step)
 
     def _restore(self, learner: Learner) -> None:
         """Load the newest checkpoint that is whole, naming each one that is not."""
         damaged = []
-        for step, state in self.publisher.checkpoints.newest():
+        for name, state in self.publisher.checkpoints.newest():
             if isinstance(state, StateError):
-                log.error("checkpoint %d is refused: %s", step, state)
-                self.publisher.checkpoints.set_aside(step)
-                damaged.append(step)
+                log.error("checkpoint %s is refused: %s", name, state)
+                damaged.append(name)
                 continue
             learner.load(state)
+            for refused in damaged:
+                self.publisher.checkpoints.set_aside(refused)
             log.info("continuing at step %d with version %d", learner.step, learner.version)
             return
         if damaged:
             raise StateError(
-                f"none of the checkpoints {damaged} in {self.publisher.checkpoints.directory} can be used; "
-                "restore one, or move them away to learn from the beginning"
+                f"none of the checkpoints in {self.publisher.checkpoints.directory} can be used "
+                f"({', '.join(damaged)}); restore one, or move them away to learn from the beginning"
             )
         log.info("starting with %s", self._config.updater.model)
 

@@ -80,7 +80,8 @@ class Decoder:
         timestamp = _seconds(wire.timestamp) if wire.timestamp is not None else record.timestamp / 1000.0
         if timestamp is None:
             return Reason.BAD_TIMESTAMP
-        return self._objection(text, label, identity) or Event(text, label, identity, timestamp, topic, partition, offset)
+        reason = self._objection(text, label, identity)
+        return reason or Event(text, label, identity, timestamp, topic, partition, offset)
 
     def _objection(self, text: str, label: Label, identity: str) -> Reason | None:
         if len(text) > self._limit:

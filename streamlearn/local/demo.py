@@ -34,7 +34,7 @@ from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.snapshots import SnapshotStore
 
 STREAMS: dict[str, Callable[[], list[Part]]] = {
-    "newsgroups": lambda: newsgroups((2000, 2000, 1500)),
+    "newsgroups": lambda: newsgroups((1600, 1600, 1200)),
     "sentiment": lambda: sentiment(1500),
 }
 

@@ -7,6 +7,7 @@ ids among the tensors, everything else to ``state.json``. Nothing is pickled.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +27,11 @@ from streamlearn.state import State
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+NAME = re.compile(r"\d{12}-\d{8}")
 
 
 class CheckpointStore:
-    """The checkpoints of one learner, named by their step.
+    """The checkpoints of one learner, named by step and by how many versions had been published at it.
 
     Parameters
     ----------
@@ -44,26 +46,21 @@ class CheckpointStore:
         self.directory = directory
         self._keep = keep
 
-    def steps(self) -> list[int]:
-        """Return the steps that have a checkpoint, oldest first."""
-        return sorted(int(path.name) for path in self.directory.glob("*") if path.name.isdecimal())
+    def names(self) -> list[str]:
+        """Return the names of the checkpoints, oldest first."""
+        return sorted(path.name for path in self.directory.glob("*") if NAME.fullmatch(path.name))
 
-    def path(self, step: int) -> Path:
-        """Return where the checkpoint of `step` lies."""
-        return self.directory / f"{step:012d}"
-
-    def write(self, step: int, state: State) -> Path:
-        """Write `state` as the checkpoint of `step`, unless it is there, then let the oldest ones go."""
-        path = self.path(step)
-        if path.exists():
-            return path
-        write_directory(path, MANIFEST, {"format": FORMAT, "step": step}, lambda into: _save(into, state))
-        for old in self.steps()[: -self._keep]:
-            shutil.rmtree(self.path(old), ignore_errors=True)
+    def write(self, step: int, version: int, state: State) -> Path:
+        """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go."""
+        path = self.directory / f"{step:012d}-{version:08d}"
+        if not path.exists():
+            write_directory(path, MANIFEST, {"format": FORMAT, "step": step}, lambda into: _save(into, state))
+        for old in self.names()[: -self._keep]:
+            shutil.rmtree(self.directory / old, ignore_errors=True)
         return path
 
-    def read(self, step: int) -> State:
-        """Return the state in the checkpoint of `step`.
+    def read(self, name: str) -> State:
+        """Return the state in the checkpoint called `name`.
 
         Raises
         ------
@@ -71,7 +68,7 @@ class CheckpointStore:
             If it is damaged, naming the file, or of another format.
 
         """
-        path = self.path(step)
+        path = self.directory / name
         manifest = verify_directory(path, MANIFEST)
         if manifest.get("format") != FORMAT:
             raise StateError(f"{path} has format {manifest.get('format')}, and this streamlearn reads {FORMAT}")
@@ -80,21 +77,21 @@ class CheckpointStore:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError, msgspec.MsgspecError) as error:
             raise StateError(f"{path} cannot be read: {error}") from None
 
-    def set_aside(self, step: int) -> None:
-        """Take the damaged checkpoint of `step` out of the way; it stays for a look as ``….damaged``."""
-        aside = self.path(step).with_suffix(".damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        self.path(step).rename(aside)
-
-    def newest(self) -> Iterator[tuple[int, State | StateError]]:
-        """Yield each checkpoint's step and state, newest first; a damaged one as the error that names it."""
+    def newest(self) -> Iterator[tuple[str, State | StateError]]:
+        """Yield each checkpoint's name and state, newest first; a damaged one as the error that names it."""
         if self.directory.is_dir():
             sweep(self.directory)
-        for step in reversed(self.steps()):
+        for name in reversed(self.names()):
             try:
-                yield step, self.read(step)
+                yield name, self.read(name)
             except StateError as error:
-                yield step, error
+                yield name, error
+
+    def set_aside(self, name: str) -> None:
+        """Take the damaged checkpoint called `name` out of the way; it stays for a look as ``….damaged``."""
+        aside = self.directory / f"{name}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        (self.directory / name).rename(aside)
 
 
 def _save(directory: Path, state: State) -> None:

@@ -210,7 +210,7 @@ class Publisher:
         try:
             if not self._settle():
                 raise TimeoutError("dead letters are not acknowledged yet")
-            self.checkpoints.write(capture.step, capture.state)
+            self.checkpoints.write(capture.step, capture.version, capture.state)
         except DISK_ERRORS as error:
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error)
             self._progress.checkpointed("failed", time.monotonic() - started)

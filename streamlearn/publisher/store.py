@@ -26,7 +26,7 @@ def write_directory(final: Path, manifest_name: str, manifest: dict[str, Any], f
     Parameters
     ----------
     final
-        The directory; one of that name is replaced.
+        The directory, which must not exist yet: what is published is never changed.
     manifest_name, manifest
         The manifest's file name and its entries, to which ``files`` is added: the SHA-256 of each file.
     fill
@@ -49,8 +49,6 @@ def write_directory(final: Path, manifest_name: str, manifest: dict[str, Any], f
             files[path.relative_to(temporary).as_posix()] = _sync_and_digest(path)
         _write_synced(temporary / manifest_name, json.dumps(manifest | {"files": files}, indent=1).encode())
         _sync_directory(temporary)
-        if final.exists():
-            shutil.rmtree(final)
         temporary.rename(final)
         _sync_directory(final.parent)
     except BaseException:

@@ -98,11 +98,11 @@ class Updater:
     def predict(self, events: Sequence[Event]) -> list[Label]:
         """Return the most probable label of each encoded event."""
         names = list(self.labels)
-        columns = self._expert.predict([_tokens(event) for event in events])[:, : max(1, len(names))].argmax(-1)
+        columns = self.log_probabilities(events)[:, : max(1, len(names))].argmax(-1)
         return [names[column] for column in columns.tolist()]
 
-    def logits(self, events: Sequence[Event]) -> Tensor:
-        """Return the log-probabilities of encoded events, of shape (events, labels)."""
+    def log_probabilities(self, events: Sequence[Event]) -> Tensor:
+        """Return the log-probabilities of encoded events' labels, of shape (events, labels)."""
         return self._expert.predict([_tokens(event) for event in events])
 
     def export(self, state: State) -> Export:

@@ -1,0 +1,5 @@
+"""``python -m streamlearn``."""
+
+from streamlearn.cli import main
+
+main()

@@ -1,0 +1,99 @@
+"""What every tier of tests starts from: a tiny model, brokers by kind, and configurations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from streamlearn.local.broker import ApacheKafka, Broker, NoidaDB
+
+WORDS = (  # noqa: SIM905 - easier to read than a list
+    "late again refund please thanks great service broken wheel engine clutch orbit "
+    "launch moon key cipher chip goal puck team vote law peace window "
+    "driver screen pixel car bike space med fast slow good bad "
+).split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers and a vocabulary of some forty words, saved as a hub model is."""
+    directory = tmp_path_factory.mktemp("tiny-bert")
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    ).save_pretrained(directory)
+    torch.manual_seed(0)
+    BertForSequenceClassification(
+        BertConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+        )
+    ).save_pretrained(directory)
+    return directory
+
+
+def brokers() -> list[str]:
+    """The kinds of broker of this run: Apache Kafka where KAFKA_HOME names one, and the development broker."""
+    return [*(["apache"] if os.environ.get("KAFKA_HOME") else []), "noida"]
+
+
+@pytest.fixture(scope="session")
+def brokers_by_kind() -> Iterator[dict[str, Broker]]:
+    started: dict[str, Broker] = {}
+    yield started
+    for broker in started.values():
+        broker.close()
+
+
+@pytest.fixture(params=brokers())
+def broker(request: pytest.FixtureRequest, brokers_by_kind: dict[str, Broker]) -> Broker:
+    """A running broker; each kind of it is started once a session."""
+    return _started(request.param, brokers_by_kind)
+
+
+@pytest.fixture
+def apache_kafka(brokers_by_kind: dict[str, Broker]) -> Broker:
+    """A running Apache Kafka, for what the development broker does not have."""
+    if not os.environ.get("KAFKA_HOME"):
+        pytest.skip("KAFKA_HOME names no Apache Kafka")
+    return _started("apache", brokers_by_kind)
+
+
+def _started(kind: str, started: dict[str, Broker]) -> Broker:
+    if kind not in started:
+        started[kind] = (ApacheKafka(Path(os.environ["KAFKA_HOME"])) if kind == "apache" else NoidaDB()).start()
+    return started[kind]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on which broker how many integration tests ran."""
+    counts: dict[str, int] = {}
+    for report in terminalreporter.stats.get("passed", []):
+        if "tests/integration" in report.nodeid and report.when == "call":
+            kind = "noida-db" if "[noida" in report.nodeid else "Apache Kafka" if "apache" in report.keywords else ""
+            counts[kind or "no broker"] = counts.get(kind or "no broker", 0) + 1
+    for kind, count in sorted(counts.items()):
+        terminalreporter.write_line(f"integration tests passed on {kind}: {count}")

@@ -1,0 +1,75 @@
+"""Fixtures of the integration tier: topics, configurations and learner processes on a real broker."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from streamlearn.config import Config, load
+from streamlearn.consumer.client import create_topic
+from streamlearn.local.broker import Broker
+from tests.integration.learner import LearnerProcess
+
+NUMBERS = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/integration" in item.nodeid:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture
+def topic() -> str:
+    """The name of a topic that no other test uses."""
+    return f"events-{next(NUMBERS)}"
+
+
+@pytest.fixture
+def overrides(broker: Broker, topic: str, tiny_model: Path, tmp_path: Path) -> list[str]:
+    """The settings of a learner of the tiny model on `broker`, its state in `tmp_path`."""
+    return settings(broker, topic, tiny_model, tmp_path)
+
+
+def settings(broker: Broker, topic: str, model: Path, directory: Path) -> list[str]:
+    """Return the overrides of a learner whose every trained event stays in its buffer."""
+    return [
+        f"kafka.bootstrap_servers={broker.bootstrap_servers}",
+        f"kafka.topic={topic}",
+        f"kafka.group={topic}",
+        "kafka.connect_timeout_seconds=15",
+        f"updater.model={model}",
+        "updater.max_wait_seconds=0.2",
+        "updater.threads=1",
+        "buffer.policy=recent",
+        f"publisher.directory={directory / 'state'}",
+        "publisher.checkpoints.every_steps=5",
+        "publisher.snapshots.every_steps=20",
+        "monitor.port=0",
+    ]
+
+
+@pytest.fixture
+def config(overrides: list[str], topic: str) -> Config:
+    """The configuration of `overrides`, its topic created with one partition."""
+    config = load(overrides=overrides)
+    create_topic(config.kafka, topic)
+    return config
+
+
+@pytest.fixture
+def start_learner(overrides: list[str]) -> Iterator[Callable[..., LearnerProcess]]:
+    """Start ``streamlearn run`` as a process of its own; whatever still runs at the end is killed."""
+    started: list[LearnerProcess] = []
+
+    def start(*more: str) -> LearnerProcess:
+        learner = LearnerProcess([*overrides, *more])
+        started.append(learner)
+        return learner
+
+    yield start
+    for learner in started:
+        learner.kill()

@@ -1,0 +1,120 @@
+"""Learners under test: as a process that can be killed, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from streamlearn.config import Config
+from streamlearn.consumer.client import make_producer
+from streamlearn.local.broker import free_port
+from streamlearn.publisher.checkpoints import CheckpointStore
+from streamlearn.state import State
+from tests.conftest import WORDS
+
+DEADLINE_SECONDS = 60.0
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
+    """Return once `condition` holds; fail when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+class LearnerProcess:
+    """``streamlearn run`` with the given overrides."""
+
+    def __init__(self, overrides: list[str]) -> None:
+        self.port = free_port()
+        arguments = [f"--set={override}" for override in [*overrides, f"monitor.port={self.port}"]]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "streamlearn", "run", *arguments], stderr=subprocess.PIPE, text=True
+        )
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return a sample of the learner's metrics, 0 while it does not answer or has no such sample."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return 0.0
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return float(sample.value)
+        return 0.0
+
+    def wait_for(self, name: str, least: float, **labels: str) -> None:
+        """Wait until a sample is at least `least`."""
+
+        def reached() -> bool:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the learner ended with {self.process.returncode}: {self.stderr()}")
+            return self.metric(name, **labels) >= least
+
+        wait_until(reached, f"{name}{labels} >= {least}")
+
+    def stderr(self) -> str:
+        """Return what it wrote, once it has ended."""
+        return self.process.stderr.read() if self.process.stderr else ""
+
+    def terminate(self) -> int:
+        """Send SIGTERM and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stderr:
+            self.process.stderr.close()
+
+
+def event(number: int, label: str | int | None = None, **fields: Any) -> bytes:
+    """Return the value of the record `number`: three words and a label that follows from the first."""
+    words = [WORDS[(number * step) % len(WORDS)] for step in (1, 7, 11)]
+    text = " ".join([*words, *WORDS[: number % 5]])
+    value = {"text": text, "label": label if label is not None else f"label-{number % 3}", "id": f"e{number}"}
+    return json.dumps(value | fields).encode()
+
+
+def send(config: Config, values: Iterable[bytes | None], *, partitions: int = 1) -> None:
+    """Send `values` round robin over `partitions` and wait for Kafka to have them."""
+    producer = make_producer(config.kafka)
+    futures = [
+        producer.send(config.kafka.topic, value, key=None if value else b"key", partition=number % partitions)
+        for number, value in enumerate(values)
+    ]
+    for future in futures:
+        future.get(timeout=30)
+    producer.close()
+
+
+def surviving_state(directory: Path) -> State:
+    """Return the state in the newest checkpoint under a publisher's `directory`."""
+    state = next(state for _, state in CheckpointStore(directory / "checkpoints", keep=3).newest())
+    assert isinstance(state, dict)
+    return state
+
+
+def learnt(state: State) -> list[tuple[int, int]]:
+    """Return the partition and offset of every event in the buffer of `state`, sorted."""
+    return sorted((event.partition, event.offset) for event in state["buffer"]["events"])
+
+
+def held_out(state: State) -> list[tuple[int, int]]:
+    """Return the partition and offset of every event in the hold-out of `state`, sorted."""
+    return sorted((event.partition, event.offset) for split in state["holdout"].values() for event in split)

@@ -1,0 +1,162 @@
+"""The commands as a person types them: what they print, and how they end when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streamlearn.config import Config, load
+from tests.integration.learner import LearnerProcess, event, send
+
+
+def streamlearn(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command and return how it ended and what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "streamlearn", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
+
+
+def assert_one_sentence(done: subprocess.CompletedProcess[str], exit_code: int, *parts: str) -> None:
+    """`done` ended with `exit_code` and one line on standard error that contains `parts`."""
+    assert done.returncode == exit_code, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("streamlearn: ")]
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in line
+
+
+def sets(overrides: list[str]) -> list[str]:
+    return [f"--set={override}" for override in overrides]
+
+
+def test_an_unknown_key_is_named_with_the_nearest_one() -> None:
+    assert_one_sentence(streamlearn("run", "--set", "kafka.topc=x"), 2, "'kafka.topc'", "'topic'")
+
+
+def test_a_mix_of_label_types_is_refused() -> None:
+    assert_one_sentence(streamlearn("run", "--set", "events.labels=[spam, 1]"), 2, "events.labels", "int and str")
+
+
+def test_an_unreachable_broker_is_exit_code_3(tmp_path: Path) -> None:
+    settings = ["kafka.bootstrap_servers=127.0.0.1:1", "kafka.connect_timeout_seconds=1", "monitor.port=0"]
+    done = streamlearn("run", *sets([*settings, f"publisher.directory={tmp_path}"]))
+    assert_one_sentence(done, 3, "no Kafka broker answers at 127.0.0.1:1")
+
+
+def test_a_missing_topic_is_exit_code_3(overrides: list[str], topic: str) -> None:
+    assert_one_sentence(streamlearn("run", *sets(overrides)), 3, f"has no topic '{topic}'", "create it")
+
+
+@pytest.mark.parametrize("model", ["/no/such/model", "no-such-organisation/no-such-model"])
+def test_a_missing_model_is_exit_code_2(config: Config, overrides: list[str], model: str) -> None:
+    del config
+    assert_one_sentence(streamlearn("run", *sets([*overrides, f"updater.model={model}"])), 2, model)
+
+
+def test_an_unwritable_directory_is_exit_code_4(overrides: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = streamlearn("run", *sets([*overrides, f"publisher.directory={tmp_path / 'file' / 'state'}"]))
+    assert_one_sentence(done, 4, "cannot be written")
+
+
+def test_state_of_which_no_checkpoint_is_whole_is_exit_code_4(config: Config, overrides: list[str]) -> None:
+    checkpoint = config.publisher.directory / "checkpoints" / f"{7:012d}-{0:08d}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text("{")
+    assert_one_sentence(streamlearn("run", *sets(overrides)), 4, "none of the checkpoints", "000000000007-00000000")
+
+
+def test_a_second_learner_on_the_same_directory_is_refused(
+    config: Config, overrides: list[str], start_learner: Callable[..., LearnerProcess]
+) -> None:
+    send(config, [event(n) for n in range(20)])
+    start_learner().wait_for("streamlearn_steps_total", 1)
+    assert_one_sentence(streamlearn("run", *sets(overrides)), 4, "in use by another learner")
+
+
+def test_check_ticks_what_is_in_order_and_says_what_to_do_about_the_rest(config: Config, overrides: list[str]) -> None:
+    done = streamlearn("check", *sets(overrides))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("✓") == 5
+    missing = streamlearn("check", *sets([*overrides, "kafka.topic=nowhere"]))
+    assert missing.returncode == 3
+    assert f"✗ broker and topic: Kafka at {config.kafka.bootstrap_servers} has no topic 'nowhere'" in missing.stdout
+
+
+def test_check_prints_json_with_secrets_masked(config: Config, overrides: list[str]) -> None:
+    del config
+    done = streamlearn("check", "--json", *sets([*overrides, "kafka.client.sasl_plain_password=hunter2"]))
+    assert "hunter2" not in done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["configuration"]["kafka"]["client"]["sasl_plain_password"] == "***"
+    assert all(finding["ok"] for finding in result["findings"])
+
+
+def test_what_produce_sends_is_learnt_and_predict_uses_it(
+    config: Config, overrides: list[str], tmp_path: Path, start_learner: Callable[..., LearnerProcess]
+) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"\n".join(event(n, label="spam") for n in range(40)) + b"\n\n")
+    done = streamlearn("produce", str(file), "--json", "--rate", "1000", *sets(overrides))
+    assert json.loads(done.stdout) == {"sent": 40, "topic": config.kafka.topic}
+    piped = streamlearn("produce", *sets(overrides), stdin=event(40, label="spam").decode())
+    assert piped.stdout == f"sent 1 lines to {config.kafka.topic}\n"
+    learner = start_learner("events.holdout_ratio=0")
+    learner.wait_for("streamlearn_events_total", 41, outcome="trained")
+    assert learner.terminate() == 0
+    directory = f"--set=publisher.directory={config.publisher.directory}"
+    found = streamlearn("predict", "--json", directory, "late refund")
+    assert json.loads(found.stdout)["label"] == "spam"
+    lines = streamlearn("predict", directory, stdin="late refund\nmoon launch\n").stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["spam", "spam"]
+
+
+def test_snapshots_are_listed_shown_and_verified(config: Config, start_learner: Callable[..., LearnerProcess]) -> None:
+    send(config, [event(n) for n in range(60)])
+    learner = start_learner("publisher.snapshots.every_steps=1")
+    learner.wait_for("streamlearn_snapshot_version", 2)
+    assert learner.terminate() == 0
+    directory = f"--set=publisher.directory={config.publisher.directory}"
+    listed = json.loads(streamlearn("snapshots", "list", "--json", directory).stdout)
+    assert [m["version"] for m in listed if m["latest"]] == [listed[-1]["version"]]
+    assert json.loads(streamlearn("snapshots", "show", directory).stdout)["parent"] == listed[-2]["version"]
+    assert streamlearn("snapshots", "verify", directory).returncode == 0
+    (Path(listed[-1]["path"]) / "config.json").write_text("{}")
+    assert_one_sentence(streamlearn("snapshots", "verify", directory), 4, "config.json is not what was written")
+    assert_one_sentence(streamlearn("snapshots", "show", "99", directory), 4, "no snapshot '99'")
+
+
+def test_configuration_comes_from_the_file_then_the_environment_then_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "streamlearn.yaml"
+    file.write_text("kafka: {topic: file, group: file, dead_letter_topic: file-dead}")
+    environment = {"STREAMLEARN_KAFKA__GROUP": "environment", "STREAMLEARN_KAFKA__DEAD_LETTER_TOPIC": "environment"}
+    kafka = load(file, environment=environment, overrides=["kafka.dead_letter_topic=line"]).kafka
+    assert (kafka.topic, kafka.group, kafka.dead_letter_topic) == ("file", "environment", "line")
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for command in (
+        "run",
+        "demo",
+        "produce",
+        "check",
+        "predict",
+        "snapshots list",
+        "snapshots show",
+        "snapshots verify",
+    ):
+        done = streamlearn(*command.split(), "--help")
+        assert done.returncode == 0
+        assert "Example: " in done.stdout

@@ -1,0 +1,33 @@
+"""A real pre-trained model on real text: MiniLM learns 20 Newsgroups from a topic."""
+
+from __future__ import annotations
+
+from streamlearn.config import Config, load
+from streamlearn.local.data import minilm, newsgroups
+from streamlearn.local.feed import Feed, make_feed
+from streamlearn.local.feed import send as send_feed
+from streamlearn.local.record import Record
+from streamlearn.pipeline import Pipeline
+from tests.integration.learner import wait_until
+from tests.integration.test_trouble import running
+
+
+def test_minilm_follows_a_real_stream_well_above_chance(config: Config, overrides: list[str]) -> None:
+    feed: Feed = make_feed(newsgroups((640, 0, 0))[:1])
+    record = Record()
+    real = [
+        f"updater.model={minilm()}",
+        "updater.model_overrides={num_hidden_layers: 2}",
+        "updater.embeddings=frozen",
+        "updater.max_tokens=48",
+        "updater.replay_ratio=0.5",
+        "updater.learning_rate=4e-4",
+        "updater.threads=2",
+    ]
+    pipeline = Pipeline(load(overrides=[*overrides, *real]), on_step=lambda report: record.add(report, None))
+    send_feed(config.kafka, feed)
+    with running(pipeline):
+        wait_until(lambda: record.dealt_with == len(feed.records), "all is learnt", seconds=200)
+    last = record.correct[-150:]
+    assert sum(last) / len(last) > 0.6  # four labels: chance is 0.25
+    assert record.outcomes["dead_letter"] == len(feed.poison)

@@ -1,0 +1,103 @@
+"""A learner that was stopped or killed goes on from its checkpoint: nothing lost, nothing trained twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kafka import KafkaConsumer, TopicPartition
+
+from streamlearn.config import Config
+from streamlearn.publisher.checkpoints import CheckpointStore
+from streamlearn.publisher.snapshots import SnapshotStore
+from tests.integration.learner import LearnerProcess, event, held_out, learnt, send, surviving_state, wait_until
+
+Start = Callable[..., LearnerProcess]
+SENT = 400
+
+
+def assert_each_event_once(config: Config) -> None:
+    """The surviving state holds every event exactly once, trained or held out, and its counts say the same."""
+    state = surviving_state(config.publisher.directory)
+    assert sorted(learnt(state) + held_out(state)) == [(0, offset) for offset in range(SENT)]
+    assert state["counts"]["trained"] == len(learnt(state))
+    assert state["counts"]["held_out"] == len(held_out(state))
+    assert state["updater"]["transformer"]["optimizer"]["steps"] <= state["step"]
+
+
+def wait_for_all(learner: LearnerProcess, already: dict[str, int]) -> None:
+    """Wait until the process has dealt with what `already`, the counts it started with, leaves of the stream."""
+    rest = SENT - sum(already.values())
+    learner.wait_for("streamlearn_steps_total", 1)
+    wanted = ("trained", "held_out")
+    wait_until(
+        lambda: sum(learner.metric("streamlearn_events_total", outcome=outcome) for outcome in wanted) >= rest,
+        f"{rest} more events",
+    )
+
+
+def test_after_sigterm_and_a_new_start_each_event_was_learnt_once_and_the_counts_went_on(
+    config: Config, start_learner: Start
+) -> None:
+    send(config, [event(n) for n in range(SENT)])
+    first = start_learner("publisher.checkpoints.every_steps=1000", "updater.micro_batch=4")
+    first.wait_for("streamlearn_steps_total", 10)
+    assert first.terminate() == 0
+    between = surviving_state(config.publisher.directory)
+    assert 40 <= sum(between["counts"].values()) < SENT
+    second = start_learner("updater.micro_batch=4")
+    wait_for_all(second, between["counts"])
+    assert second.terminate() == 0
+    assert_each_event_once(config)
+    after = surviving_state(config.publisher.directory)
+    assert len(after["accuracy"]["window"]) == min(500, after["counts"]["trained"])
+    store = SnapshotStore(config.publisher.directory / "snapshots")
+    assert store.manifest(store.resolve("latest"))["events"] == after["counts"]
+
+
+def test_after_sigkill_the_learner_goes_on_from_its_last_checkpoint(config: Config, start_learner: Start) -> None:
+    send(config, [event(n) for n in range(SENT)])
+    first = start_learner("updater.micro_batch=4", "publisher.checkpoints.every_steps=7")
+    first.wait_for("streamlearn_checkpoints_total", 2, outcome="written")
+    first.kill()
+    between = surviving_state(config.publisher.directory)
+    assert sum(between["counts"].values()) < SENT
+    second = start_learner("updater.micro_batch=4", "publisher.checkpoints.every_steps=7")
+    wait_for_all(second, between["counts"])
+    assert second.terminate() == 0
+    assert_each_event_once(config)
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(config: Config, start_learner: Start) -> None:
+    send(config, [event(n) for n in range(SENT)])
+    first = start_learner("updater.micro_batch=4")
+    first.wait_for("streamlearn_checkpoints_total", 3, outcome="written")
+    assert first.terminate() == 0
+    newest = max((config.publisher.directory / "checkpoints").iterdir())
+    tensors = newest / "tensors.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[len(content) // 2] ^= 1
+    tensors.write_bytes(content)
+    between = surviving_state_before(config, newest.name)
+    second = start_learner("updater.micro_batch=4")
+    wait_for_all(second, between)
+    assert second.terminate() == 0
+    assert f"{newest.name}/tensors.safetensors is not what was written" in second.stderr()
+    assert_each_event_once(config)
+
+
+def surviving_state_before(config: Config, name: str) -> dict[str, int]:
+    """Return the counts in the newest checkpoint older than the one called `name`."""
+    store = CheckpointStore(config.publisher.directory / "checkpoints", keep=3)
+    counts: dict[str, int] = store.read(max(older for older in store.names() if older < name))["counts"]
+    return counts
+
+
+def test_the_group_has_the_offsets_of_the_last_checkpoint(config: Config, start_learner: Start) -> None:
+    send(config, [event(n) for n in range(100)])
+    learner = start_learner()
+    learner.wait_for("streamlearn_steps_total", 5)
+    assert learner.terminate() == 0
+    (_, _, position), *_ = surviving_state(config.publisher.directory)["positions"]
+    reader = KafkaConsumer(bootstrap_servers=config.kafka.bootstrap_servers, group_id=config.kafka.group)
+    assert reader.committed(TopicPartition(config.kafka.topic, 0)) == position
+    reader.close()

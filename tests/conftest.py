@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
@@ -18,6 +19,9 @@ WORDS = (  # noqa: SIM905 - easier to read than a list
     "launch moon key cipher chip goal puck team vote law peace window "
     "driver screen pixel car bike space med fast slow good bad "
 ).split()
+settings.register_profile("streamlearn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("streamlearn")  # how fast the machine is decides no test
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 

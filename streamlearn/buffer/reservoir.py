@@ -45,15 +45,21 @@ class Reservoir(ReplayBuffer):
                 return
             self.held_bytes += size_of(event) - size_of(events[index])
             events[index] = event
-        while self.held_bytes > self.bytes:
+        self._fit()
+
+    def _fit(self) -> None:
+        """Let random events leave until both bounds hold; what is left is the capacity where any had to."""
+        crowded = len(self._events) > self.records or self.held_bytes > self.bytes
+        while len(self._events) > self.records or self.held_bytes > self.bytes:
             self._evict()
+        if crowded:
+            self._capacity = max(1, len(self._events))
 
     def _evict(self) -> None:
         index = self._index(len(self._events))
         self.held_bytes -= size_of(self._events[index])
         self._events[index] = self._events[-1]
         self._events.pop()
-        self._capacity = max(1, len(self._events))
 
     def state(self) -> State:
         """Return the held events, the generator's state, and how many events were offered."""
@@ -64,5 +70,4 @@ class Reservoir(ReplayBuffer):
         super().load(state)
         self._seen = state["seen"]
         self._capacity = min(state["capacity"], self.records)
-        while len(self._events) > self._capacity or self.held_bytes > self.bytes:
-            self._evict()
+        self._fit()

@@ -26,6 +26,8 @@ def make_consumer(config: Kafka) -> Any:
         "fetch_max_wait_ms": 200,
         "metrics_enabled": False,
         "reconnect_backoff_max_ms": 2000,
+        "session_timeout_ms": 10_000,  # after a crash the group waits this long for the dead member
+        "heartbeat_interval_ms": 2_000,
     }
     return KafkaConsumer(
         **{**_shared(config), **defaults, **_options(config, KafkaConsumer)},

@@ -28,7 +28,8 @@ def write_directory(final: Path, manifest_name: str, manifest: dict[str, Any], f
     final
         The directory, which must not exist yet: what is published is never changed.
     manifest_name, manifest
-        The manifest's file name and its entries, to which ``files`` is added: the SHA-256 of each file.
+        The manifest's file name and its entries. ``files`` is added to them, the SHA-256 of each file, and
+        ``manifest_sha256``, that of all the other entries as sorted JSON.
     fill
         Called with the empty temporary directory.
 
@@ -47,7 +48,9 @@ def write_directory(final: Path, manifest_name: str, manifest: dict[str, Any], f
         files = {}
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
             files[path.relative_to(temporary).as_posix()] = _sync_and_digest(path)
-        _write_synced(temporary / manifest_name, json.dumps(manifest | {"files": files}, indent=1).encode())
+        whole = manifest | {"files": files}
+        sealed = whole | {"manifest_sha256": _seal(whole)}
+        _write_synced(temporary / manifest_name, json.dumps(sealed, indent=1).encode())
         _sync_directory(temporary)
         temporary.rename(final)
         _sync_directory(final.parent)
@@ -87,13 +90,17 @@ def read_manifest(path: Path, manifest_name: str) -> dict[str, Any]:
     """
     try:
         manifest = json.loads((path / manifest_name).read_bytes())
-        if not isinstance(manifest["files"], dict):
-            raise TypeError
+        if manifest.pop("manifest_sha256") != _seal(manifest):
+            raise ValueError
     except OSError as error:
         raise StateError(f"{path / manifest_name} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise StateError(f"{path / manifest_name} is damaged: it is no manifest") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StateError(f"{path / manifest_name} is damaged: it is not the manifest that was written") from None
     return manifest  # type: ignore[no-any-return]
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def point(link: Path, target: Path) -> None:

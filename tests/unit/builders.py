@@ -1,0 +1,24 @@
+"""Events and Kafka records made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka.consumer.fetcher import ConsumerRecord
+
+from streamlearn.events import Event
+from tests.conftest import WORDS
+
+
+def make_event(number: int, label: str | int | None = None, text: str | None = None) -> Event:
+    """Return the event `number`, whose text and label follow from it."""
+    words = [WORDS[(number * step) % len(WORDS)] for step in (1, 7, 11)] + WORDS[: number % 6]
+    chosen = f"label-{number % 3}" if label is None else label
+    return Event(text or " ".join(words), chosen, f"e{number}", 1.7e9 + number, "t", 0, number)
+
+
+def make_record(value: bytes | None, *, offset: int = 0, **fields: Any) -> Any:
+    """Return a record as kafka-python hands it out."""
+    given = {"topic": "t", "partition": 0, "timestamp": 1_700_000_000_000, "key": None, "headers": []} | fields
+    names = ConsumerRecord._fields
+    return ConsumerRecord(**{name: given.get(name) for name in names} | {"offset": offset, "value": value})

@@ -1,0 +1,43 @@
+"""Builders of events, records and tiny learners for the unit tier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streamlearn.config import Config, load
+from streamlearn.consumer.intake import MicroBatch
+from streamlearn.events import Event
+from tests.unit.builders import make_event, make_record
+
+MakeConfig = Callable[..., Config]
+
+
+@pytest.fixture
+def make_config(tiny_model: Path) -> MakeConfig:
+    """Return the configuration of a tiny learner with the given overrides."""
+
+    def make(*overrides: str) -> Config:
+        return load(overrides=[f"updater.model={tiny_model}", "updater.micro_batch=4", *overrides])
+
+    return make
+
+
+@pytest.fixture
+def micro_batches() -> list[MicroBatch]:
+    """Twelve micro-batches of four events with three labels."""
+    batches = []
+    for number in range(12):
+        fresh: list[Event] = [make_event(4 * number + place) for place in range(4)]
+        held_out = [make_event(1000 + number)]
+        batches.append(
+            MicroBatch(
+                fresh=fresh,
+                records=[make_record(b"", offset=event.offset) for event in fresh],
+                held_out=held_out,
+                positions={("t", 0): 4 * number + 4},
+            )
+        )
+    return batches

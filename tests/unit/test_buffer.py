@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlearn.buffer import POLICIES, ClassBalancedReservoir, RecentWindow, ReplayBuffer, Reservoir
+from streamlearn.buffer.base import size_of
+from streamlearn.events import Event
+from tests.unit.builders import make_event
+
+policies = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+LARGE = 2**30
+
+
+def ids(events: list[Event]) -> list[str]:
+    return [event.id for event in events]
+
+
+@policies
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 2000), max_size=120),
+    labels=st.integers(1, 5),
+    records=st.integers(1, 30),
+    kilobytes=st.integers(1, 20),
+)
+def test_neither_bound_is_ever_exceeded(
+    policy: type[ReplayBuffer], lengths: list[int], labels: int, records: int, kilobytes: int
+) -> None:
+    buffer = policy(records=records, bytes=kilobytes * 1000)
+    for number, length in enumerate(lengths):
+        buffer.add(make_event(number, label=f"l{number * number % labels}", text="x" * length))
+        assert len(buffer) <= records
+        assert buffer.held_bytes <= kilobytes * 1000
+    held = buffer.draw(1000)
+    assert buffer.held_bytes == sum(map(size_of, held))
+    assert len(held) == len(buffer) == len(set(ids(held)))
+
+
+@policies
+def test_a_saved_buffer_goes_on_with_the_same_inserts_and_draws(policy: type[ReplayBuffer]) -> None:
+    unbroken = policy(records=20, bytes=LARGE, seed=3)
+    unbroken.extend(make_event(n) for n in range(70))
+    restored = policy(records=20, bytes=LARGE, seed=99)
+    restored.load(unbroken.state())
+    for number in range(70, 200):
+        assert ids(unbroken.draw(5)) == ids(restored.draw(5))
+        unbroken.add(make_event(number))
+        restored.add(make_event(number))
+
+
+@policies
+def test_a_state_is_a_copy(policy: type[ReplayBuffer]) -> None:
+    buffer = policy(records=5, bytes=LARGE)
+    buffer.extend(make_event(n) for n in range(5))
+    state = buffer.state()
+    held = ids(state["events"])
+    buffer.extend(make_event(n) for n in range(5, 500))
+    assert ids(state["events"]) == held
+
+
+@policies
+def test_a_buffer_made_smaller_keeps_within_its_new_bounds(policy: type[ReplayBuffer]) -> None:
+    large = policy(records=50, bytes=LARGE)
+    large.extend(make_event(n) for n in range(50))
+    small = policy(records=7, bytes=LARGE)
+    small.load(large.state())
+    small.add(make_event(51))
+    assert len(small) == 7
+
+
+def test_a_reservoir_holds_every_event_with_the_same_probability() -> None:
+    counts: Counter[int] = Counter()
+    for seed in range(400):
+        reservoir = Reservoir(records=10, bytes=LARGE, seed=seed)
+        reservoir.extend(make_event(n) for n in range(100))
+        counts.update(event.offset // 10 for event in reservoir.draw(10))
+    expected = 400
+    chi_square = sum((counts[tenth] - expected) ** 2 / expected for tenth in range(10))
+    assert chi_square < 21.7  # 99th percentile of nine degrees of freedom
+
+
+def test_a_recent_window_holds_exactly_the_last_events() -> None:
+    window = RecentWindow(records=7, bytes=LARGE)
+    for number in range(100):
+        window.add(make_event(number))
+        assert sorted(e.offset for e in window.draw(99)) == list(range(max(0, number - 6), number + 1))
+
+
+def test_a_class_balanced_reservoir_keeps_rare_labels_and_samples_each_over_all_of_its_time() -> None:
+    reservoir = ClassBalancedReservoir(records=90, bytes=LARGE)
+    cycle = itertools.cycle(["a"] * 90 + ["b"] * 9 + ["c"])
+    reservoir.extend(make_event(n, label=label) for n, label in zip(range(9000), cycle, strict=False))
+    assert all(abs(held - 30) <= 1 for held in reservoir.by_label().values())
+    offsets = [event.offset for event in reservoir.draw(90) if event.label == "a"]
+    assert min(offsets) < 3000
+    assert max(offsets) > 6000
+
+
+@policies
+def test_labels_are_counted(policy: type[ReplayBuffer]) -> None:
+    buffer = policy(records=100, bytes=LARGE)
+    buffer.extend(make_event(n) for n in range(9))
+    assert buffer.by_label() == {"label-0": 3, "label-1": 3, "label-2": 3}

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from streamlearn.config import Events
+from streamlearn.consumer.admission import Admission, Outcome
+from streamlearn.consumer.intake import Intake
+from streamlearn.consumer.queue import Arrival, ArrivalQueue
+from streamlearn.events import Event, Reason
+from tests.unit.builders import make_event, make_record
+
+
+def arrival(offsets: range, partition: int = 0, refused: tuple[int, ...] = ()) -> Arrival:
+    outcomes: list[Event | Reason] = [
+        Reason.NOT_JSON if offset in refused else make_event(1000 * partition + offset) for offset in offsets
+    ]
+    return Arrival("t", partition, [make_record(b"", offset=offset) for offset in offsets], outcomes)
+
+
+def intake(queue: ArrivalQueue, size: int = 4, max_wait: float = 0.05) -> Intake:
+    return Intake(queue, Admission(Events(holdout_ratio=0.0)), size=size, max_wait=max_wait)
+
+
+def test_a_micro_batch_is_full_at_its_size_and_the_rest_waits_in_order() -> None:
+    queue = ArrivalQueue(100)
+    queue.put(arrival(range(6)))
+    queue.put(arrival(range(6, 8)))
+    taking = intake(queue)
+    batches = [taking.next(), taking.next()]
+    assert [[event.id for event in batch.fresh] for batch in batches] == [
+        ["e0", "e1", "e2", "e3"],
+        ["e4", "e5", "e6", "e7"],
+    ]
+    assert [batch.positions for batch in batches] == [{("t", 0): 4}, {("t", 0): 8}]
+    assert batches[1].ranges == [("t", 0, 4, 6), ("t", 0, 6, 8)]
+    assert len(queue) == 0
+
+
+def test_positions_and_outcomes_cover_what_was_refused_too() -> None:
+    queue = ArrivalQueue(100)
+    queue.put(arrival(range(4), refused=(0, 3)))
+    batch = intake(queue).next()
+    assert batch.positions == {("t", 0): 4}
+    assert batch.outcomes == {Outcome.TRAINED: 2, Outcome.DEAD_LETTER: 2}
+    assert [record.offset for record in batch.records] == [1, 2]
+
+
+def test_a_partial_micro_batch_goes_after_the_wait_and_nothing_comes_of_nothing() -> None:
+    queue = ArrivalQueue(100)
+    queue.put(arrival(range(2)))
+    taking = intake(queue)
+    assert len(taking.next().fresh) == 2
+    assert not taking.next(idle=0.01)
+
+
+def test_several_partitions_share_a_micro_batch_each_with_its_position() -> None:
+    queue = ArrivalQueue(100)
+    for partition in (0, 1):
+        queue.put(arrival(range(2), partition))
+    assert intake(queue).next().positions == {("t", 0): 2, ("t", 1): 2}
+
+
+def test_the_queue_counts_records_and_is_drained_at_half() -> None:
+    queue = ArrivalQueue(4)
+    queue.put(arrival(range(4)))
+    assert (queue.full, queue.drained) == (True, False)
+    taken = queue.get(0)
+    assert taken
+    taken.start = 2
+    queue.put_back(taken)
+    assert (queue.full, queue.drained, len(queue)) == (False, True, 2)
+
+
+def test_arrivals_of_foreign_partitions_are_discarded() -> None:
+    queue = ArrivalQueue(10)
+    queue.put(arrival(range(2), 0))
+    queue.put(arrival(range(3), 1))
+    queue.discard(lambda held: held.partition == 1)
+    assert len(queue) == 2
+
+
+def test_a_failure_is_raised_after_what_was_queued_before_it() -> None:
+    queue = ArrivalQueue(10)
+    queue.put(arrival(range(1)))
+    queue.fail(RuntimeError("gone"))
+    assert queue.get(0)
+    with pytest.raises(RuntimeError, match="gone"):
+        queue.get(0)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.errors import StateError
+from streamlearn.events import Positions
+from streamlearn.publisher.gate import rejection
+from streamlearn.publisher.publisher import Accuracy, Capture, Publisher, Triggers
+from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.state import Export
+from streamlearn.updater import Updater
+from tests.unit.builders import make_event
+from tests.unit.conftest import MakeConfig
+
+POSITIONS: Positions = {("t", 0): 5}
+
+
+@pytest.fixture
+def updater(make_config: MakeConfig) -> Updater:
+    updater = Updater(make_config("events.labels=[ham, spam]"))
+    updater.step(updater.encode([make_event(n, label="spam") for n in range(4)]))
+    return updater
+
+
+@pytest.fixture
+def export(updater: Updater) -> Export:
+    return updater.export(updater.state())
+
+
+def test_anybody_loads_a_snapshot_with_the_learners_own_figures(
+    updater: Updater, export: Export, tmp_path: Path
+) -> None:
+    path = SnapshotStore(tmp_path).write(1, export, {"step": 4})
+    texts = ["late refund please", "moon"]
+    encoded = transformers.AutoTokenizer.from_pretrained(path)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = transformers.AutoModelForSequenceClassification.from_pretrained(path)(**encoded).logits
+    own = updater.log_probabilities(updater.encode([make_event(0, text=text) for text in texts]))
+    torch.testing.assert_close(logits.log_softmax(-1), own, rtol=1e-5, atol=1e-6)
+    labels = {found["label"] for found in transformers.pipeline("text-classification", model=str(path))(texts)}
+    assert labels <= {"ham", "spam"}
+
+
+def test_versions_point_to_their_parents_and_the_oldest_retire(export: Export, tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path, keep=2)
+    for version in (1, 2, 3):
+        store.write(version, export, {})
+    assert (store.versions(), store.latest()) == ([2, 3], 3)
+    assert [store.manifest(version)["parent"] for version in (2, 3)] == [1, 2]
+    assert [store.resolve(name) for name in ("latest", "2", "v00000003")] == [3, 2, 3]
+    with pytest.raises(StateError, match=r"no snapshot '1' \(there: 2, 3\)"):
+        store.resolve("1")
+
+
+def test_a_changed_snapshot_is_refused_by_name(export: Export, tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    (store.write(1, export, {}) / "config.json").write_text("{}")
+    with pytest.raises(StateError, match=r"config\.json is not what was written"):
+        store.verify(1)
+
+
+@pytest.mark.parametrize(
+    ("weight", "accuracy", "expected"),
+    [
+        (0.0, None, None),
+        (0.0, 0.8, None),
+        (0.0, 0.6, "validation accuracy 0.600 is below 0.700"),
+        (float("nan"), 0.8, "w holds a value that is not finite"),
+    ],
+)
+def test_the_gate_names_its_reason(weight: float, accuracy: float | None, expected: str | None) -> None:
+    weights = {"w": torch.tensor([1.0, weight])}
+    assert rejection(weights, accuracy, min_validation_accuracy=0.7) == expected
+
+
+def test_triggers_fire_by_steps_or_by_seconds_but_never_without_a_step() -> None:
+    now = 0.0
+    triggers = Triggers(10, 60.0, clock=lambda: now)
+    assert [triggers.due(step) for step in (9, 10)] == [False, True]
+    triggers.reset(10)
+    now = 61.0
+    assert [triggers.due(step) for step in (10, 11)] == [False, True]
+
+
+class Told:
+    """What a publisher told, in its order."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+
+    def settle(self) -> bool:
+        self.events.append("settle")
+        return True
+
+    def commit(self, positions: Positions) -> None:
+        self.events.append(("commit", positions))
+
+    def checkpointed(self, outcome: str, seconds: float) -> None:
+        del seconds
+        self.events.append(("checkpoint", outcome))
+
+    def published(self, outcome: str, version: int, seconds: float, accuracy: Accuracy) -> None:
+        del seconds, accuracy
+        self.events.append(("snapshot", outcome, version))
+
+
+def publish(directory: Path, told: Told, capture: Capture) -> Publisher:
+    config = PublisherConfig(directory=directory)
+    publisher = Publisher(config, settle=told.settle, commit=told.commit, progress=told)
+    publisher.start(0)
+    publisher.submit(capture)
+    publisher.drain()
+    publisher.stop()
+    return publisher
+
+
+def capture(export: Export | None = None) -> Capture:
+    return Capture(3, {"step": 3}, POSITIONS, 1, export, {"validation": 0.5})
+
+
+def test_dead_letters_settle_then_the_checkpoint_then_the_commit_then_the_snapshot(
+    export: Export, tmp_path: Path
+) -> None:
+    told = Told()
+    publisher = publish(tmp_path, told, capture(export))
+    expected = ["settle", ("checkpoint", "written"), ("commit", POSITIONS), ("snapshot", "published", 1)]
+    assert told.events == expected
+    assert publisher.snapshots.latest() == 1
+
+
+def test_without_settled_dead_letters_nothing_is_written_or_committed(export: Export, tmp_path: Path) -> None:
+    class Unsettled(Told):
+        def settle(self) -> bool:
+            return False
+
+    told = Unsettled()
+    publisher = publish(tmp_path, told, capture(export))
+    assert told.events == [("checkpoint", "failed")]
+    assert (publisher.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
+
+
+def test_a_disk_that_refuses_costs_the_checkpoint_and_the_commit(export: Export, tmp_path: Path) -> None:
+    told = Told()
+    (tmp_path / "checkpoints").touch()
+    publish(tmp_path, told, capture(export))
+    assert told.events == ["settle", ("checkpoint", "failed")]
+
+
+def test_a_rejected_candidate_is_counted_and_latest_stays(export: Export, tmp_path: Path) -> None:
+    told = Told()
+    export.weights["classifier.bias"][0] = float("inf")
+    publisher = publish(tmp_path, told, capture(export))
+    assert told.events[-1] == ("snapshot", "rejected", 1)
+    assert publisher.snapshots.latest() is None
+
+
+def test_what_is_not_foreseen_ends_the_learner_and_not_only_the_thread(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        publish(tmp_path, Told(), Capture(3, {"step": object()}, POSITIONS, 1))

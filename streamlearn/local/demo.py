@@ -175,7 +175,8 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
         return
     console.print(
         f"\n{summary.sent} sent = {summary.trained} trained + {summary.held_out} held out "
-        f"+ {summary.dead_lettered} dead-lettered + {summary.duplicates} duplicates, in {summary.seconds:.0f} s"
+        f"+ {summary.dead_lettered} dead-lettered + {summary.duplicates} duplicates, in {summary.seconds:.0f} s",
+        soft_wrap=True,
     )
     for part in summary.parts:
         console.print(f"{part['name']:>20}  accuracy over its last {LAST}: {part['accuracy_last_500']:.1%}")

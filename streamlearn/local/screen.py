@@ -64,7 +64,7 @@ class Screen:
                 table.add_row(name, value)
             self._live.update(table)
         else:
-            self._console.print("  ".join(f"{name} {value}" for name, value in self._values().items()))
+            self._console.print("  ".join(f"{name} {value}" for name, value in self._values().items()), soft_wrap=True)
 
     def _announce(self) -> None:
         """Print what happened once, above the table."""

@@ -30,6 +30,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.updater
 	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.demo
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache demo-output

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import as_sentence, describe, make_consumer
@@ -74,7 +75,7 @@ class Consumer:
         self._ends: Positions = {}
         self._ends_at = 0.0
         self._paused = False
-        self._to_commit: Positions = {}
+        self._to_commit: deque[Positions] = deque(maxlen=1)  # the newest wish; appending and popping are atomic
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
@@ -96,7 +97,7 @@ class Consumer:
 
     def commit(self, positions: Positions) -> None:
         """Ask for `positions` to be committed to the group; it is done by the polling thread."""
-        self._to_commit = dict(positions)
+        self._to_commit.append(dict(positions))
 
     def lag(self, positions: Positions) -> dict[Partition, int]:
         """Return the records between `positions` and the end of each assigned partition, as last seen."""
@@ -128,9 +129,10 @@ class Consumer:
         except OffsetOutOfRangeError as error:
             self._out_of_range(error.args[0])
             return
+        except RetriableError as error:
+            log.debug("polling goes on: %s", describe(error))
+            return
         except KafkaError as error:
-            if getattr(error, "retriable", False):
-                return
             raise BrokerError(f"Kafka at {self._config.bootstrap_servers} refused: {describe(error)}") from error
         for partition, records in polled.items():
             self._enqueue(partition, records)
@@ -182,9 +184,9 @@ class Consumer:
             self._client.seek(partition, target)
 
     def _commit(self) -> None:
-        positions, self._to_commit = self._to_commit, {}
-        if not positions:
+        if not self._to_commit:
             return
+        positions = self._to_commit.pop()
         offsets = {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in positions.items()}
         try:
             self._client.commit(offsets, timeout_ms=REQUEST_MILLISECONDS)

@@ -40,10 +40,12 @@ def test_the_parts_of_a_micro_batch_give_the_gradient_of_the_whole(
     plain_sgd = make_config(CLOSED, "updater.optimizer=sgd", "updater.warmup_steps=0", "updater.learning_rate=0.5")
     in_parts, whole = Updater(plain_sgd), Updater(plain_sgd)
     events = in_parts.encode([make_event(n) for n in range(16)])
-    monkeypatch.setattr(batches_module.cut, "__kwdefaults__", {"overhead": 0, "most": 10**9})
-    assert len(batches_module.cut([len(event.tokens) for event in events if event.tokens is not None])) > 2
+    monkeypatch.setattr(batches_module, "CPU_PART_OVERHEAD", 0)
+    tokens = [event.tokens for event in events if event.tokens is not None]
+    assert len(in_parts._expert.parts(tokens)) > 2
     in_parts.step(events[:8], events[8:])
-    monkeypatch.setattr(batches_module.cut, "__kwdefaults__", {"overhead": 10**9, "most": 10**9})
+    monkeypatch.setattr(batches_module, "CPU_PART_OVERHEAD", 10**9)
+    assert len(whole._expert.parts(tokens)) == 1
     whole.step(events[:8], events[8:])
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(in_parts)[name], value, rtol=1e-4, atol=1e-6)

@@ -15,7 +15,10 @@ class ClassBalancedReservoir(ReplayBuffer):
     When full, an event of a label that has never been the largest replaces a random event of the largest one;
     an event of a label that is or was the largest enters with probability held / seen of its label, in the
     place of a random event of its own. So the labels are held in near equal numbers and, within each,
-    uniformly over time. Insertion costs O(1) in events held and seen, and O(labels) to find the largest.
+    uniformly over time.
+
+    The labels are filed by how many events they hold. An insertion or removal changes that by one, so the
+    largest is found in O(1), whatever the number of labels.
 
     Examples
     --------
@@ -37,6 +40,8 @@ class ClassBalancedReservoir(ReplayBuffer):
         self._been_largest: dict[Label, None] = {}
         self._places: dict[Label, list[int]] = {}  # indices of each label's events
         self._rank: list[int] = []  # where each index stands in its label's places
+        self._by_size: dict[int, dict[Label, None]] = {}  # the labels that hold so many events, as they got there
+        self._largest_size = 0
 
     def add(self, event: Event) -> None:
         """Offer `event`."""
@@ -59,12 +64,13 @@ class ClassBalancedReservoir(ReplayBuffer):
             self._remove(self._largest())
 
     def _largest(self) -> Label | None:
-        return max(self._places, key=lambda label: len(self._places[label]), default=None)
+        return next(iter(self._by_size[self._largest_size])) if self._largest_size else None
 
     def _append(self, event: Event) -> None:
         places = self._places.setdefault(event.label, [])
         self._rank.append(len(places))
         places.append(len(self._events))
+        self._file(event.label, len(places) - 1, len(places))
         self._events.append(event)
         self.held_bytes += size_of(event)
 
@@ -78,6 +84,7 @@ class ClassBalancedReservoir(ReplayBuffer):
         rank, moved = self._rank[index], places.pop()
         if moved != index:
             places[rank], self._rank[moved] = moved, rank
+        self._file(label, len(places) + 1, len(places))
         if not places:
             del self._places[label]
         event, rank = self._events.pop(), self._rank.pop()
@@ -85,12 +92,23 @@ class ClassBalancedReservoir(ReplayBuffer):
             self._events[index], self._rank[index] = event, rank
             self._places[event.label][rank] = index
 
+    def _file(self, label: Label, before: int, after: int) -> None:
+        """Move `label`, which held `before` events and now holds `after`, to its size."""
+        if before:
+            del self._by_size[before][label]
+            if not self._by_size[before]:
+                del self._by_size[before]
+        if after:
+            self._by_size.setdefault(after, {})[label] = None
+        if after > self._largest_size or self._largest_size not in self._by_size:
+            self._largest_size = after
+
     def state(self) -> State:
         """Return the held events, the generator's state, and what was seen of each label."""
         return super().state() | {
             "seen": [[label, count] for label, count in self._seen.items()],
             "been_largest": list(self._been_largest),
-            "places": [[label, list(places)] for label, places in self._places.items()],
+            "places": [[label, list(self._places[label])] for labels in self._by_size.values() for label in labels],
         }
 
     def load(self, state: State) -> None:
@@ -100,7 +118,9 @@ class ClassBalancedReservoir(ReplayBuffer):
         self._been_largest = dict.fromkeys(state["been_largest"])
         self._places = {label: list(places) for label, places in state["places"]}
         self._rank = [0] * len(self._events)
-        for places in self._places.values():
+        self._by_size, self._largest_size = {}, 0
+        for label, places in self._places.items():
+            self._file(label, 0, len(places))
             for rank, index in enumerate(places):
                 self._rank[index] = rank
         while len(self) > self.records or self.held_bytes > self.bytes:

@@ -54,6 +54,7 @@ class Metrics:
         self.predictions_correct = counter("predictions_correct_total", "Fresh events predicted correctly.")
 
         self.lag = gauge("consumer_lag_records", "Records between position and log end.", ["topic", "partition"])
+        self._with_lag: set[Partition] = set()
         self.buffer_records = gauge("buffer_records", "Events in the replay buffer.")
         self.buffer_capacity = gauge("buffer_capacity_records", "Events the replay buffer may hold.")
         self.loss = gauge("loss", "Mean loss of the last micro-batch, fresh and replayed.")
@@ -125,6 +126,8 @@ class Metrics:
 
     def set_lag(self, lag: dict[Partition, int]) -> None:
         """Show the lag of the assigned partitions and drop the series of all others."""
-        self.lag.clear()
-        for (topic, partition), records in lag.items():
-            self.lag.labels(topic, partition).set(records)
+        for partition in self._with_lag - lag.keys():
+            self.lag.remove(*partition)
+        for partition, records in lag.items():
+            self.lag.labels(*partition).set(records)
+        self._with_lag = set(lag)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,12 +66,12 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
         format="%(asctime)s %(levelname)-7s %(message)s",
         stream=sys.stderr,
     )
+    stopping = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopping.set())
     from streamlearn.pipeline import Pipeline  # noqa: PLC0415 - torch takes seconds to import
 
-    pipeline = Pipeline(settings)
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: pipeline.stop())
-    pipeline.run()
+    Pipeline(settings, stopping=stopping).run()
 
 
 @app.command()
@@ -219,13 +220,20 @@ def show_snapshot(
     version: Annotated[str, typer.Argument(help="A version or 'latest'.")] = "latest",
     config: ConfigOption = None,
     overrides: SetOption = None,
+    json_output: JsonOption = False,
 ) -> None:
-    """Print the manifest of a snapshot, as JSON.
+    """Print where a snapshot comes from: its manifest.
 
     Example: streamlearn snapshots show 12
     """
     store = _store(config, overrides)
-    typer.echo(json.dumps(store.manifest(store.resolve(version)), indent=2, ensure_ascii=False))
+    manifest = store.manifest(store.resolve(version))
+    if json_output:
+        _print_json(manifest)
+        return
+    for key, value in manifest.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        typer.echo(f"{key:>14}  {shown}")
 
 
 @snapshots_app.command("verify")

@@ -50,13 +50,21 @@ class Pipeline:
         The whole configuration.
     on_step
         Called after each micro-batch, on the learning thread.
+    stopping
+        Set by whoever wants the loop to end, as :meth:`stop` does.
 
     """
 
-    def __init__(self, config: Config, *, on_step: Callable[[StepReport], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        on_step: Callable[[StepReport], None] = lambda _: None,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self._config = config
         self._on_step = on_step
-        self._stopping = threading.Event()
+        self._stopping = stopping or threading.Event()
         self._lag_at = 0.0
         self.metrics = Metrics(CollectorRegistry())
         self.health = Health(config.monitor.heartbeat_timeout_seconds)
@@ -82,7 +90,7 @@ class Pipeline:
         self.server: Server | None = None
 
     def stop(self) -> None:
-        """Ask the loop to finish its step, checkpoint, publish, commit and leave; safe in a signal handler."""
+        """Ask the loop to finish its step, checkpoint, publish, commit and leave."""
         self._stopping.set()
 
     def run(self) -> None:

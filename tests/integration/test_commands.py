@@ -131,7 +131,7 @@ def test_snapshots_are_listed_shown_and_verified(config: Config, start_learner: 
     directory = f"--set=publisher.directory={config.publisher.directory}"
     listed = json.loads(streamlearn("snapshots", "list", "--json", directory).stdout)
     assert [m["version"] for m in listed if m["latest"]] == [listed[-1]["version"]]
-    assert json.loads(streamlearn("snapshots", "show", directory).stdout)["parent"] == listed[-2]["version"]
+    assert json.loads(streamlearn("snapshots", "show", "--json", directory).stdout)["parent"] == listed[-2]["version"]
     assert streamlearn("snapshots", "verify", directory).returncode == 0
     (Path(listed[-1]["path"]) / "config.json").write_text("{}")
     assert_one_sentence(streamlearn("snapshots", "verify", directory), 4, "config.json is not what was written")

@@ -170,7 +170,7 @@ class _Clock(transformers.TrainerCallback):
 def trainer(config: Config, seen: Seen) -> float:
     """(b) Return examples a second of Trainer over the same texts in the same micro-batches."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(config.updater.model)
-    size = len(seen.targets[0])
+    size = max(map(len, seen.targets))
     texts = [text for step in seen.texts for text in step]
     encoded = tokenizer(texts, truncation=True, max_length=config.updater.max_tokens)
     labels = [int(target) for targets in seen.targets for target in targets]

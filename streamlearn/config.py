@@ -81,6 +81,7 @@ class Kafka(Section):
     start: Literal["earliest", "latest"] = "earliest"
     out_of_range: Literal["fail", "earliest", "latest"] = "fail"
     queue_records: PositiveInt = 4096
+    queue_bytes: PositiveInt = 64 * 2**20
     poll_records: PositiveInt = 2000
     connect_timeout_seconds: PositiveFloat = 30.0
     client: dict[str, Any] = Field(default_factory=dict)

@@ -22,7 +22,8 @@ from streamlearn.events import Reason
 log = logging.getLogger(__name__)
 
 HEADER = "streamlearn."
-MOST_PENDING = 1000  # unacknowledged dead letters at which consumption stops
+MOST_PENDING = 1000  # unacknowledged dead letters at which consumption stops,
+MOST_PENDING_BYTES = 64 * 2**20  # or their bytes
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 
@@ -46,6 +47,7 @@ class DeadLetters:
         self._pending: deque[tuple[Any, Reason]] = deque()  # leaves only when acknowledged
         self._changed = threading.Condition()
         self._stopping = False
+        self._pending_bytes = 0
         self._accepted = 0
         self._acknowledged = 0
         self._failing = False
@@ -60,13 +62,15 @@ class DeadLetters:
         self._refused(reason)
         with self._changed:
             self._pending.append((record, reason))
+            self._pending_bytes += len(record.value or b"")
             self._accepted += 1
             self._changed.notify_all()
 
     @property
     def blocked(self) -> bool:
         """Whether Kafka does not take them, or not fast enough: consumption should wait."""
-        return bool(self._pending) and (self._failing or len(self._pending) >= MOST_PENDING)
+        many = len(self._pending) >= MOST_PENDING or self._pending_bytes >= MOST_PENDING_BYTES
+        return bool(self._pending) and (self._failing or many)
 
     def settle(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until all that were put so far are acknowledged; return whether they are."""
@@ -94,7 +98,8 @@ class DeadLetters:
                 self._report(error)
             with self._changed:
                 for _ in range(done):
-                    self._pending.popleft()
+                    record, _ = self._pending.popleft()
+                    self._pending_bytes -= len(record.value or b"")
                 self._acknowledged += done
                 self._changed.notify_all()
             if done < len(batch):

@@ -87,24 +87,41 @@ class Intake:
 
     def fill(self, batch: MicroBatch, arrival: Arrival) -> None:
         """Move records of `arrival` into `batch` until the one is empty or the other is full."""
-        fresh, admit = batch.fresh, self._admission.admit
-        first = index = arrival.start
-        for index in range(first, len(arrival.records)):
-            event = arrival.outcomes[index]
-            outcome: Outcome | Reason = Outcome.DEAD_LETTER
-            if isinstance(event, Event):
-                outcome = admit(event)
-                if outcome is Outcome.TRAINED:
-                    fresh.append(event)
-                    batch.records.append(arrival.records[index])
-                elif outcome is Outcome.HELD_OUT:
-                    batch.held_out.append(event)
-                elif isinstance(outcome, Reason):
-                    batch.refused.append((arrival.records[index], outcome))
-            batch.outcomes[outcome if isinstance(outcome, Outcome) else Outcome.DEAD_LETTER] += 1
-            if len(fresh) >= self._size:
-                break
+        admit, room = self._admission.admit, self._size - len(batch.fresh)
+        records, outcomes, first = arrival.records, arrival.outcomes, arrival.start
+        fresh: list[Event] = []
+        held_out: list[Event] = []
+        dead_letters = duplicates = 0
+        index = first
+        for index in range(first, len(outcomes)):
+            event = outcomes[index]
+            if not isinstance(event, Event):
+                dead_letters += 1
+                continue
+            outcome = admit(event)
+            if outcome is Outcome.TRAINED:
+                fresh.append(event)
+                batch.records.append(records[index])
+                if len(fresh) == room:
+                    break
+            elif outcome is Outcome.HELD_OUT:
+                held_out.append(event)
+            elif isinstance(outcome, Reason):
+                dead_letters += 1
+                batch.refused.append((records[index], outcome))
+            else:
+                duplicates += 1
+        batch.fresh += fresh
+        batch.held_out += held_out
+        batch.outcomes += Counter(
+            {
+                Outcome.TRAINED: len(fresh),
+                Outcome.HELD_OUT: len(held_out),
+                Outcome.DEAD_LETTER: dead_letters,
+                Outcome.DUPLICATE: duplicates,
+            }
+        )
         arrival.start = index + 1
-        last = arrival.records[index].offset
+        last = records[index].offset
         batch.positions[arrival.topic, arrival.partition] = last + 1
-        batch.ranges.append((arrival.topic, arrival.partition, arrival.records[first].offset, last + 1))
+        batch.ranges.append((arrival.topic, arrival.partition, records[first].offset, last + 1))

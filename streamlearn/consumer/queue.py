@@ -13,33 +13,34 @@ from typing import Any
 
 import msgspec
 
-from streamlearn.events import Event, Reason
+from streamlearn.events import Event, Positions, Reason
 
 
-class Arrival(msgspec.Struct, gc=False):
+class Arrival(msgspec.Struct, gc=False, eq=False):
     """Records of one partition in their order, each with the event it holds or the reason of its refusal."""
 
     topic: str
     partition: int
     records: list[Any]
     outcomes: list[Event | Reason]
+    bytes: int = 0  # of the records' values
     start: int = 0  # the first one that has not been taken
 
 
 class ArrivalQueue:
-    """A first-in-first-out queue of arrivals that counts records.
+    """A first-in-first-out queue of arrivals that counts records and their bytes.
 
     Parameters
     ----------
-    capacity
-        Records from which on the queue calls itself full.
+    records, bytes
+        From either of which on the queue calls itself full.
 
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, *, records: int, bytes: int) -> None:  # noqa: A002 - the unit is the name
+        self._most_records, self._most_bytes = records, bytes
         self._arrivals: deque[Arrival] = deque()
-        self._records = 0
+        self._records = self._bytes = 0
         self._closed: BaseException | None = None
         self._changed = threading.Condition()
 
@@ -49,18 +50,18 @@ class ArrivalQueue:
     @property
     def full(self) -> bool:
         """Whether the producer should stop for now."""
-        return self._records >= self._capacity
+        return self._records >= self._most_records or self._bytes >= self._most_bytes
 
     @property
     def drained(self) -> bool:
         """Whether a stopped producer should go on: at half, so that it does not stop and go with every record."""
-        return self._records <= self._capacity // 2
+        return self._records <= self._most_records // 2 and self._bytes <= self._most_bytes // 2
 
     def put(self, arrival: Arrival) -> None:
         """Append without ever blocking."""
         with self._changed:
             self._arrivals.append(arrival)
-            self._records += len(arrival.records)
+            self._count(arrival, 1)
             self._changed.notify()
 
     def get(self, timeout: float) -> Arrival | None:
@@ -79,20 +80,38 @@ class ArrivalQueue:
                     raise self._closed
                 return None
             arrival = self._arrivals.popleft()
-            self._records -= len(arrival.records) - arrival.start
+            self._count(arrival, -1)
             return arrival
 
     def put_back(self, arrival: Arrival) -> None:
         """Return an arrival of which only the records before ``start`` were taken."""
         with self._changed:
             self._arrivals.appendleft(arrival)
-            self._records += len(arrival.records) - arrival.start
+            self._count(arrival, 1)
 
-    def discard(self, unwanted: Callable[[Arrival], bool]) -> None:
-        """Drop the arrivals of partitions that now belong to somebody else."""
+    def discard(self, unwanted: Callable[[Arrival], bool]) -> Positions:
+        """Drop the arrivals of partitions that now belong to somebody else.
+
+        Returns
+        -------
+        dict
+            The first offset dropped of each partition: where reading must go on should it come back.
+
+        """
+        dropped: Positions = {}
         with self._changed:
-            self._arrivals = deque(arrival for arrival in self._arrivals if not unwanted(arrival))
-            self._records = sum(len(arrival.records) - arrival.start for arrival in self._arrivals)
+            for arrival in list(self._arrivals):
+                if unwanted(arrival):
+                    self._arrivals.remove(arrival)
+                    self._count(arrival, -1)
+                    first = arrival.records[arrival.start].offset
+                    dropped.setdefault((arrival.topic, arrival.partition), first)
+        return dropped
+
+    def _count(self, arrival: Arrival, sign: int) -> None:
+        """Count `arrival` in or out: its records that are left, and all its bytes until the last one is taken."""
+        self._records += sign * (len(arrival.records) - arrival.start)
+        self._bytes += sign * arrival.bytes
 
     def fail(self, error: BaseException) -> None:
         """Let the consumer of this queue raise `error` after it has taken what is queued."""

@@ -9,6 +9,8 @@ from streamlearn.consumer.queue import Arrival, ArrivalQueue
 from streamlearn.events import Event, Reason
 from tests.unit.builders import make_event, make_record
 
+LARGE = 2**30
+
 
 def arrival(offsets: range, partition: int = 0, refused: tuple[int, ...] = ()) -> Arrival:
     outcomes: list[Event | Reason] = [
@@ -22,7 +24,7 @@ def intake(queue: ArrivalQueue, size: int = 4, max_wait: float = 0.05) -> Intake
 
 
 def test_a_micro_batch_is_full_at_its_size_and_the_rest_waits_in_order() -> None:
-    queue = ArrivalQueue(100)
+    queue = ArrivalQueue(records=100, bytes=LARGE)
     queue.put(arrival(range(6)))
     queue.put(arrival(range(6, 8)))
     taking = intake(queue)
@@ -37,7 +39,7 @@ def test_a_micro_batch_is_full_at_its_size_and_the_rest_waits_in_order() -> None
 
 
 def test_positions_and_outcomes_cover_what_was_refused_too() -> None:
-    queue = ArrivalQueue(100)
+    queue = ArrivalQueue(records=100, bytes=LARGE)
     queue.put(arrival(range(4), refused=(0, 3)))
     batch = intake(queue).next()
     assert batch.positions == {("t", 0): 4}
@@ -46,7 +48,7 @@ def test_positions_and_outcomes_cover_what_was_refused_too() -> None:
 
 
 def test_a_partial_micro_batch_goes_after_the_wait_and_nothing_comes_of_nothing() -> None:
-    queue = ArrivalQueue(100)
+    queue = ArrivalQueue(records=100, bytes=LARGE)
     queue.put(arrival(range(2)))
     taking = intake(queue)
     assert len(taking.next().fresh) == 2
@@ -54,14 +56,14 @@ def test_a_partial_micro_batch_goes_after_the_wait_and_nothing_comes_of_nothing(
 
 
 def test_several_partitions_share_a_micro_batch_each_with_its_position() -> None:
-    queue = ArrivalQueue(100)
+    queue = ArrivalQueue(records=100, bytes=LARGE)
     for partition in (0, 1):
         queue.put(arrival(range(2), partition))
     assert intake(queue).next().positions == {("t", 0): 2, ("t", 1): 2}
 
 
 def test_the_queue_counts_records_and_is_drained_at_half() -> None:
-    queue = ArrivalQueue(4)
+    queue = ArrivalQueue(records=4, bytes=LARGE)
     queue.put(arrival(range(4)))
     assert (queue.full, queue.drained) == (True, False)
     taken = queue.get(0)
@@ -71,16 +73,28 @@ def test_the_queue_counts_records_and_is_drained_at_half() -> None:
     assert (queue.full, queue.drained, len(queue)) == (False, True, 2)
 
 
-def test_arrivals_of_foreign_partitions_are_discarded() -> None:
-    queue = ArrivalQueue(10)
+def test_the_queue_is_full_at_its_bytes_and_drained_at_half_of_them() -> None:
+    queue = ArrivalQueue(records=100, bytes=1000)
+    for _ in range(2):
+        large = arrival(range(1))
+        large.bytes = 500
+        queue.put(large)
+    assert (queue.full, queue.drained) == (True, False)
+    queue.get(0)
+    assert (queue.full, queue.drained) == (False, True)
+
+
+def test_arrivals_of_foreign_partitions_are_discarded_and_the_first_offset_of_each_is_told() -> None:
+    queue = ArrivalQueue(records=10, bytes=LARGE)
     queue.put(arrival(range(2), 0))
-    queue.put(arrival(range(3), 1))
-    queue.discard(lambda held: held.partition == 1)
+    queue.put(arrival(range(5, 8), 1))
+    queue.put(arrival(range(8, 9), 1))
+    assert queue.discard(lambda held: held.partition == 1) == {("t", 1): 5}
     assert len(queue) == 2
 
 
 def test_a_failure_is_raised_after_what_was_queued_before_it() -> None:
-    queue = ArrivalQueue(10)
+    queue = ArrivalQueue(records=10, bytes=LARGE)
     queue.put(arrival(range(1)))
     queue.fail(RuntimeError("gone"))
     assert queue.get(0)

@@ -20,7 +20,7 @@ demo: $(READY)  ## make demo ARGS="--json"
 	@$(BIN)/streamlearn demo $(ARGS)
 
 test: $(READY)  ## make test ARGS="tests/unit -k buffer"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -254,6 +255,32 @@ def verify_snapshot(
         _print_json({"version": number, "ok": True, "files": len(manifest["files"])})
     else:
         typer.echo(f"snapshot {number}: all {len(manifest['files'])} files are what was written")
+
+
+@app.command()
+def rebuild(
+    version: Annotated[str, typer.Option("--version", help="A version or 'latest'.")] = "latest",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Make a snapshot again from an older checkpoint and the log; exit with 1 where a bit differs.
+
+    Example: streamlearn rebuild --config streamlearn.yaml --version 12
+    """
+    settings = _load(config, overrides)
+    from streamlearn.rebuild import rebuild as make_again  # noqa: PLC0415 - torch takes seconds to import
+
+    made = make_again(settings, version)
+    if json_output:
+        _print_json(asdict(made))
+    else:
+        typer.echo(
+            f"snapshot {made.version} made again from step {made.from_step} to {made.step}, {made.events} events: "
+            + (made.difference or f"all {made.tensors} tensors have the same bits")
+        )
+    if made.difference:
+        raise typer.Exit(1)
 
 
 def main() -> None:

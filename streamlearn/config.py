@@ -182,12 +182,19 @@ class Snapshots(Section):
     min_validation_accuracy: float = Field(default=0.0, ge=0.0, le=1.0)
 
 
+class Journal(Section):
+    """The record of which offsets made up each step."""
+
+    deleted: Literal["fail", "skip"] = "fail"
+
+
 class Publisher(Section):
     """What leaves, where to, and how often."""
 
     directory: Path = Path("streamlearn-state")
     checkpoints: Checkpoints = Checkpoints()
     snapshots: Snapshots = Snapshots()
+    journal: Journal = Journal()
 
 
 class Drift(Section):

@@ -31,6 +31,16 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     tokens: NDArray[np.int32] | None = None
 
 
+class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A run of offsets of one partition, from `first` to below `end`, in which there were `records` records."""
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+    records: int
+
+
 class Reason(str, Enum):
     """Why a record became a dead letter. The values are a closed set: they label a metric."""
 

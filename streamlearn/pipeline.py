@@ -33,7 +33,9 @@ from streamlearn.events import Reason
 from streamlearn.learner import Learner, StepReport
 from streamlearn.monitor.metrics import NO_FRESH, Metrics
 from streamlearn.monitor.server import Health, Server
+from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
+from streamlearn.recovery import retake
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +73,10 @@ class Pipeline:
         self.dead_letters = DeadLetters(
             partial(make_producer, config.kafka), config.kafka.dead_letter_topic, refused=self._count_refusal
         )
+        self._decoder = Decoder(config.events)
         self.consumer = Consumer(
             config.kafka,
-            decoder=Decoder(config.events),
+            decoder=self._decoder,
             dead_letters=self.dead_letters,
             watch=Watch(
                 polled=self.metrics.poll_duration.observe,
@@ -83,6 +86,7 @@ class Pipeline:
         )
         self.publisher = Publisher(
             config.publisher,
+            config_digest=config.digest(),
             settle=lambda: self.dead_letters.settle(SETTLE_SECONDS),
             commit=self.consumer.commit,
             progress=self.metrics,
@@ -126,9 +130,10 @@ class Pipeline:
             self._republish(learner)
             self.dead_letters.start()
             stack.callback(self.dead_letters.stop)
-            self.consumer.start(learner.positions)
-            stack.callback(self.consumer.stop)
-            self._learn(learner)
+            if self._recover(learner):
+                self.consumer.start(learner.positions)
+                stack.callback(self.consumer.stop)
+                self._learn(learner)
 
     def _learn(self, learner: Learner) -> None:
         """Consumer → buffer → updater → publisher, until told to stop."""
@@ -139,17 +144,22 @@ class Pipeline:
         while not self._stopping.is_set():
             batch = intake.next(stopping=self._stopping.is_set)
             if batch:
+                self.publisher.journal.append(Entry(learner.step + 1, batch.ranges))
                 started = time.perf_counter()
                 report = learner.learn(batch)
                 self._show(learner, report, time.perf_counter() - started)
-                for record, reason in report.refused:
-                    self.dead_letters.put(record, reason)
-                self._on_step(report)
+                self._account(report)
             self._beat(learner)
             checkpoint, snapshot = self.publisher.due(learner.step)
             if checkpoint:
                 self.publisher.submit(self._capture(learner, snapshot=snapshot))
         self._finish(learner)
+
+    def _account(self, report: StepReport) -> None:
+        """Send what a step refused to the dead letters, and tell whoever looks on."""
+        for record, reason in report.refused:
+            self.dead_letters.put(record, reason)
+        self._on_step(report)
 
     def _capture(self, learner: Learner, *, snapshot: bool) -> Capture:
         """Copy the learner; learning waits for this, and for the evaluation of a candidate."""
@@ -173,7 +183,6 @@ class Pipeline:
     def _provenance(self, learner: Learner, accuracy: dict[str, float | None]) -> dict[str, object]:
         prequential = learner.accuracy.value
         return {
-            "step": learner.step,
             "positions": {f"{topic}/{part}": offset for (topic, part), offset in sorted(learner.positions.items())},
             "events": dict(learner.counts),
             "metrics": {
@@ -213,6 +222,29 @@ class Pipeline:
                 f"({', '.join(damaged)}); restore one, or move them away to learn from the beginning"
             )
         log.info("starting with %s", self._config.updater.model)
+
+    def _recover(self, learner: Learner) -> bool:
+        """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them.
+
+        Returns False where it was told to stop before that: the checkpoint and the journal stay as they are.
+        """
+        entries = self.publisher.journal.entries(learner.step)
+        if entries:
+            log.info("taking the steps %d to %d again, as recorded", entries[0].step, entries[-1].step)
+        started = time.perf_counter()
+        config = self._config
+        for taken in retake(learner, entries, config.kafka, self._decoder, deleted=config.publisher.journal.deleted):
+            self._show(learner, taken.report, time.perf_counter() - started)
+            for record, reason in taken.refused:
+                self.dead_letters.put(record, reason)
+            self._account(taken.report)
+            self.metrics.events.labels("skipped").inc(taken.missing)
+            self._beat(learner)
+            if self._stopping.is_set() and learner.step < entries[-1].step:
+                return False
+            started = time.perf_counter()
+        self.publisher.journal.begin(learner.step)
+        return True
 
     def _republish(self, learner: Learner) -> None:
         """Publish the version that the checkpoint counts but that was not written when the learner was killed."""

@@ -75,7 +75,7 @@ def brokers_by_kind() -> Iterator[dict[str, Broker]]:
 @pytest.fixture(params=brokers())
 def broker(request: pytest.FixtureRequest, brokers_by_kind: dict[str, Broker]) -> Broker:
     """A running broker; each kind of it is started once a session."""
-    return _started(request.param, brokers_by_kind)
+    return started(request.param, brokers_by_kind)
 
 
 @pytest.fixture
@@ -83,13 +83,14 @@ def apache_kafka(brokers_by_kind: dict[str, Broker]) -> Broker:
     """A running Apache Kafka, for what the development broker does not have."""
     if not os.environ.get("KAFKA_HOME"):
         pytest.skip("KAFKA_HOME names no Apache Kafka")
-    return _started("apache", brokers_by_kind)
+    return started("apache", brokers_by_kind)
 
 
-def _started(kind: str, started: dict[str, Broker]) -> Broker:
-    if kind not in started:
-        started[kind] = (ApacheKafka(Path(os.environ["KAFKA_HOME"])) if kind == "apache" else NoidaDB()).start()
-    return started[kind]
+def started(kind: str, by_kind: dict[str, Broker]) -> Broker:
+    """Return the broker of `kind` in `by_kind`, started there first where it is missing."""
+    if kind not in by_kind:
+        by_kind[kind] = (ApacheKafka(Path(os.environ["KAFKA_HOME"])) if kind == "apache" else NoidaDB()).start()
+    return by_kind[kind]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,8 +19,8 @@ LARGEST_DEAD_LETTER = 64 * 2**20  # bytes; the broker's own limit is the one tha
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
 
 
-def make_consumer(config: Kafka) -> Any:
-    """Return a ``KafkaConsumer`` of the group that never commits or resets by itself."""
+def make_consumer(config: Kafka, *, in_group: bool = True) -> Any:
+    """Return a ``KafkaConsumer``, of the group or of none, that never commits or resets by itself."""
     defaults = {
         "isolation_level": "read_committed",
         "fetch_max_wait_ms": 200,
@@ -29,9 +29,12 @@ def make_consumer(config: Kafka) -> Any:
         "session_timeout_ms": 10_000,  # after a crash the group waits this long for the dead member
         "heartbeat_interval_ms": 2_000,
     }
+    options = {**_shared(config), **defaults, **_options(config, KafkaConsumer)}
+    if not in_group:
+        options.pop("group_instance_id", None)
     return KafkaConsumer(
-        **{**_shared(config), **defaults, **_options(config, KafkaConsumer)},
-        group_id=config.group,
+        **options,
+        group_id=config.group if in_group else None,
         enable_auto_commit=False,
         auto_offset_reset="none",
         allow_auto_create_topics=False,

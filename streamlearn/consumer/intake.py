@@ -10,7 +10,7 @@ from typing import Any
 
 from streamlearn.consumer.admission import Admission, Outcome
 from streamlearn.consumer.queue import Arrival, ArrivalQueue
-from streamlearn.events import Event, Positions, Reason
+from streamlearn.events import Event, Positions, Range, Reason
 
 
 @dataclass
@@ -28,10 +28,51 @@ class MicroBatch:
     refused: list[tuple[Any, Reason]] = field(default_factory=list)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     positions: Positions = field(default_factory=dict)
-    ranges: list[tuple[str, int, int, int]] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.positions)
+
+    def take(self, arrival: Arrival, admission: Admission, *, size: int | None = None) -> None:
+        """Move in records of `arrival`, until it is empty or there are `size` fresh events."""
+        admit, room = admission.admit, None if size is None else size - len(self.fresh)
+        records, outcomes, first = arrival.records, arrival.outcomes, arrival.start
+        fresh: list[Event] = []
+        held_out: list[Event] = []
+        dead_letters = duplicates = 0
+        index = first
+        for index in range(first, len(outcomes)):
+            event = outcomes[index]
+            if not isinstance(event, Event):
+                dead_letters += 1
+                continue
+            outcome = admit(event)
+            if outcome is Outcome.TRAINED:
+                fresh.append(event)
+                self.records.append(records[index])
+                if len(fresh) == room:
+                    break
+            elif outcome is Outcome.HELD_OUT:
+                held_out.append(event)
+            elif isinstance(outcome, Reason):
+                dead_letters += 1
+                self.refused.append((records[index], outcome))
+            else:
+                duplicates += 1
+        self.fresh += fresh
+        self.held_out += held_out
+        self.outcomes += Counter(
+            {
+                Outcome.TRAINED: len(fresh),
+                Outcome.HELD_OUT: len(held_out),
+                Outcome.DEAD_LETTER: dead_letters,
+                Outcome.DUPLICATE: duplicates,
+            }
+        )
+        arrival.start = index + 1
+        last = records[index].offset
+        self.positions[arrival.topic, arrival.partition] = last + 1
+        self.ranges.append(Range(arrival.topic, arrival.partition, records[first].offset, last + 1, index + 1 - first))
 
 
 class Intake:
@@ -80,48 +121,7 @@ class Intake:
                 continue
             if not batch:
                 deadline = self._clock() + self._max_wait
-            self.fill(batch, arrival)
+            batch.take(arrival, self._admission, size=self._size)
             if arrival.start < len(arrival.records):
                 self._queue.put_back(arrival)
         return batch
-
-    def fill(self, batch: MicroBatch, arrival: Arrival) -> None:
-        """Move records of `arrival` into `batch` until the one is empty or the other is full."""
-        admit, room = self._admission.admit, self._size - len(batch.fresh)
-        records, outcomes, first = arrival.records, arrival.outcomes, arrival.start
-        fresh: list[Event] = []
-        held_out: list[Event] = []
-        dead_letters = duplicates = 0
-        index = first
-        for index in range(first, len(outcomes)):
-            event = outcomes[index]
-            if not isinstance(event, Event):
-                dead_letters += 1
-                continue
-            outcome = admit(event)
-            if outcome is Outcome.TRAINED:
-                fresh.append(event)
-                batch.records.append(records[index])
-                if len(fresh) == room:
-                    break
-            elif outcome is Outcome.HELD_OUT:
-                held_out.append(event)
-            elif isinstance(outcome, Reason):
-                dead_letters += 1
-                batch.refused.append((records[index], outcome))
-            else:
-                duplicates += 1
-        batch.fresh += fresh
-        batch.held_out += held_out
-        batch.outcomes += Counter(
-            {
-                Outcome.TRAINED: len(fresh),
-                Outcome.HELD_OUT: len(held_out),
-                Outcome.DEAD_LETTER: dead_letters,
-                Outcome.DUPLICATE: duplicates,
-            }
-        )
-        arrival.start = index + 1
-        last = records[index].offset
-        batch.positions[arrival.topic, arrival.partition] = last + 1
-        batch.ranges.append((arrival.topic, arrival.partition, records[first].offset, last + 1))

@@ -42,7 +42,7 @@ def draw(record: Record, feed: Feed, parts: list[Part], path: Path) -> None:
         label="published",
         linestyle="none",
     )
-    upper.legend(loc="lower right", frameon=False)
+    upper.legend(loc="center right", frameon=False)
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)

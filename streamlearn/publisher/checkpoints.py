@@ -50,6 +50,11 @@ class CheckpointStore:
         """Return the names of the checkpoints, oldest first."""
         return sorted(path.name for path in self.directory.glob("*") if NAME.fullmatch(path.name))
 
+    def oldest(self) -> int:
+        """Return the step of the oldest checkpoint, 0 where there is none."""
+        names = self.names()
+        return step_of(names[0]) if names else 0
+
     def write(self, step: int, version: int, state: State) -> Path:
         """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go."""
         path = self.directory / f"{step:012d}-{version:08d}"
@@ -92,6 +97,11 @@ class CheckpointStore:
         aside = self.directory / f"{name}.damaged"
         shutil.rmtree(aside, ignore_errors=True)
         (self.directory / name).rename(aside)
+
+
+def step_of(name: str) -> int:
+    """Return the step of the checkpoint called `name`."""
+    return int(name.partition("-")[0])
 
 
 def _save(directory: Path, state: State) -> None:

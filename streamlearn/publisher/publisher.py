@@ -2,9 +2,10 @@
 
 The order of one publication, each step after the one before has succeeded:
 
-1. the learner's state is copied, on the learning thread (the only time it waits);
+1. the learner's state is copied, on the learning thread (the only time it waits), and the journal goes on in
+   a new segment;
 2. the dead letters sent so far are acknowledged by Kafka;
-3. the checkpoint is written, fsynced and renamed;
+3. the checkpoint is written, fsynced and renamed, and the journal behind the oldest one kept is removed;
 4. its positions are committed to the consumer group, which is advisory;
 5. if a snapshot is due and the gate lets it pass, it is written and ``latest`` is moved.
 
@@ -27,6 +28,7 @@ from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.events import Positions
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.gate import rejection
+from streamlearn.publisher.journal import Journal
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.state import Export, State
 
@@ -93,6 +95,8 @@ class Publisher:
     ----------
     config
         The directory, the triggers and the retention.
+    config_digest
+        Of the settings that decide θ, for the journal.
     settle
         Blocks until the dead letters sent so far are acknowledged; returns False where it gave up.
     commit
@@ -106,12 +110,14 @@ class Publisher:
         self,
         config: PublisherConfig,
         *,
+        config_digest: str,
         settle: Callable[[], bool],
         commit: Callable[[Positions], None],
         progress: Progress,
     ) -> None:
         self.checkpoints = CheckpointStore(config.directory / "checkpoints", keep=config.checkpoints.keep)
         self.snapshots = SnapshotStore(config.directory / "snapshots", keep=config.snapshots.keep)
+        self.journal = Journal(config.directory / "journal", config_digest=config_digest)
         self._checkpoint_due = Triggers(config.checkpoints.every_steps, config.checkpoints.every_seconds)
         self._snapshot_due = Triggers(config.snapshots.every_steps, config.snapshots.every_seconds)
         self._min_accuracy = config.snapshots.min_validation_accuracy
@@ -167,6 +173,7 @@ class Publisher:
                 raise self._failure
             self._capture = capture
             self._changed.notify_all()
+        self.journal.rotate(capture.step)
         self._checkpoint_due.reset(capture.step)
         if capture.export:
             self._snapshot_due.reset(capture.step)
@@ -179,12 +186,13 @@ class Publisher:
                 raise self._failure
 
     def stop(self) -> None:
-        """Write what was submitted, then end the thread."""
+        """Write what was submitted, then end the thread and the journal."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
+        self.journal.close()
 
     def _run(self) -> None:
         while True:
@@ -195,6 +203,7 @@ class Publisher:
                 return
             try:
                 if self._write_checkpoint(capture):
+                    self.journal.trim(self.checkpoints.oldest())
                     self._commit(capture.positions)
                     self._write_snapshot(capture)
             except Exception as error:  # noqa: BLE001 - handed to the learning thread, which raises it
@@ -232,7 +241,7 @@ class Publisher:
             log.warning("snapshot %d is rejected: %s", version, reason)
             return "rejected"
         try:
-            path = self.snapshots.write(version, export, capture.provenance)
+            path = self.snapshots.write(version, capture.step, export, capture.provenance)
         except DISK_ERRORS as error:
             log.error("snapshot %d failed: %s", version, error)
             return "failed"

@@ -85,20 +85,32 @@ class SnapshotStore:
         """Check every file of `version` against its manifest; StateError names the first that differs."""
         return verify_directory(self.path(version), MANIFEST)
 
-    def write(self, version: int, export: Export, provenance: dict[str, Any]) -> Path:
-        """Write `version`, move ``latest`` to it, then let the oldest ones go."""
+    def write(self, version: int, step: int, export: Export, provenance: dict[str, Any]) -> Path:
+        """Write `version`, θ after `step`, move ``latest`` to it, then let the oldest ones go.
+
+        Where a writer was killed before it moved ``latest``, what it had written is used if it is whole and of
+        the same step, and replaced otherwise.
+        """
         path = self.path(version)
-        manifest = {"version": version, "parent": self.latest(), **provenance, "packages": packages()}
+        manifest = {"version": version, "parent": self.latest(), "step": step, **provenance, "packages": packages()}
 
         def fill(directory: Path) -> None:
             export.config.save_pretrained(directory)
             export.tokenizer.save_pretrained(directory)
             save_file(export.weights, directory / "model.safetensors", metadata={"format": "pt"})
 
-        write_directory(path, MANIFEST, manifest, fill)
+        if not self._is_of_step(version, step):
+            shutil.rmtree(path, ignore_errors=True)
+            write_directory(path, MANIFEST, manifest, fill)
         point(self.directory / LATEST, path)
         self.retire()
         return path
+
+    def _is_of_step(self, version: int, step: int) -> bool:
+        try:
+            return bool(self.verify(version)["step"] == step)
+        except StateError:
+            return False
 
     def retire(self) -> None:
         """Remove all but the newest ones."""

@@ -156,6 +156,7 @@ def test_every_command_has_help_with_an_example() -> None:
         "snapshots list",
         "snapshots show",
         "snapshots verify",
+        "rebuild",
     ):
         done = streamlearn(*command.split(), "--help")
         assert done.returncode == 0

@@ -6,7 +6,7 @@ from streamlearn.config import Events
 from streamlearn.consumer.admission import Admission, Outcome
 from streamlearn.consumer.intake import Intake
 from streamlearn.consumer.queue import Arrival, ArrivalQueue
-from streamlearn.events import Event, Reason
+from streamlearn.events import Event, Range, Reason
 from tests.unit.builders import make_event, make_record
 
 LARGE = 2**30
@@ -34,7 +34,7 @@ def test_a_micro_batch_is_full_at_its_size_and_the_rest_waits_in_order() -> None
         ["e4", "e5", "e6", "e7"],
     ]
     assert [batch.positions for batch in batches] == [{("t", 0): 4}, {("t", 0): 8}]
-    assert batches[1].ranges == [("t", 0, 4, 6), ("t", 0, 6, 8)]
+    assert batches[1].ranges == [Range("t", 0, 4, 6, 2), Range("t", 0, 6, 8, 2)]
     assert len(queue) == 0
 
 

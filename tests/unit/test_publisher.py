@@ -35,7 +35,7 @@ def export(updater: Updater) -> Export:
 def test_anybody_loads_a_snapshot_with_the_learners_own_figures(
     updater: Updater, export: Export, tmp_path: Path
 ) -> None:
-    path = SnapshotStore(tmp_path).write(1, export, {"step": 4})
+    path = SnapshotStore(tmp_path).write(1, 4, export, {})
     texts = ["late refund please", "moon"]
     encoded = transformers.AutoTokenizer.from_pretrained(path)(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_anybody_loads_a_snapshot_with_the_learners_own_figures(
 def test_versions_point_to_their_parents_and_the_oldest_retire(export: Export, tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path, keep=2)
     for version in (1, 2, 3):
-        store.write(version, export, {})
+        store.write(version, version, export, {})
     assert (store.versions(), store.latest()) == ([2, 3], 3)
     assert [store.manifest(version)["parent"] for version in (2, 3)] == [1, 2]
     assert [store.resolve(name) for name in ("latest", "2", "v00000003")] == [3, 2, 3]
@@ -57,9 +57,26 @@ def test_versions_point_to_their_parents_and_the_oldest_retire(export: Export, t
         store.resolve("1")
 
 
+def test_a_snapshot_whose_writer_was_killed_before_latest_moved_is_used_if_it_is_the_same(
+    export: Export, tmp_path: Path
+) -> None:
+    store = SnapshotStore(tmp_path)
+    written = store.write(1, 7, export, {"created": "by the killed one"})
+    (tmp_path / "latest").unlink()
+    store.write(1, 7, export, {"created": "again"})
+    assert (store.latest(), store.verify(1)["created"]) == (1, "by the killed one")
+    (tmp_path / "latest").unlink()
+    store.write(1, 8, export, {"created": "of another step"})
+    assert store.verify(1)["created"] == "of another step"
+    (tmp_path / "latest").unlink()
+    (written / "config.json").write_text("{}")
+    store.write(1, 8, export, {"created": "whole"})
+    assert store.verify(1)["created"] == "whole"
+
+
 def test_a_changed_snapshot_is_refused_by_name(export: Export, tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
-    (store.write(1, export, {}) / "config.json").write_text("{}")
+    (store.write(1, 1, export, {}) / "config.json").write_text("{}")
     with pytest.raises(StateError, match=r"config\.json is not what was written"):
         store.verify(1)
 
@@ -111,7 +128,7 @@ class Told:
 
 def publish(directory: Path, told: Told, capture: Capture) -> Publisher:
     config = PublisherConfig(directory=directory)
-    publisher = Publisher(config, settle=told.settle, commit=told.commit, progress=told)
+    publisher = Publisher(config, config_digest="digest", settle=told.settle, commit=told.commit, progress=told)
     publisher.start(0)
     publisher.submit(capture)
     publisher.drain()

@@ -1,0 +1,106 @@
+"""Makes a published snapshot again from an older checkpoint and the log, and compares every bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from streamlearn.config import Config
+from streamlearn.consumer.decode import Decoder
+from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.learner import Learner
+from streamlearn.publisher.checkpoints import CheckpointStore, step_of
+from streamlearn.publisher.journal import Entry, Journal
+from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.recovery import retake
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What rebuilding a snapshot came to; ``difference`` is None where every tensor has the same bits."""
+
+    version: int
+    from_step: int
+    step: int
+    events: int
+    tensors: int
+    difference: str | None
+
+
+def rebuild(config: Config, version: str) -> Rebuilt:
+    """Make the snapshot called `version` again, by the steps that the journal records.
+
+    The promise holds on one machine and one type of device, with the same number of threads.
+
+    Raises
+    ------
+    ConfigurationError
+        If the snapshot was made under another configuration.
+    StateError
+        If there is no such snapshot, or no checkpoint and journal that lead to it.
+    BrokerError
+        If Kafka cannot be reached or no longer has all of the events.
+
+    """
+    store = SnapshotStore(config.publisher.directory / "snapshots")
+    number = store.resolve(version)
+    manifest = store.verify(number)
+    if manifest["config_digest"] != config.digest():
+        raise ConfigurationError(
+            f"snapshot {number} was made under another configuration of events, buffer or updater than this one"
+        )
+    learner = Learner(config)
+    entries = _approach(config, learner, manifest["step"])
+    from_step, events = learner.step, 0
+    for taken in retake(learner, entries, config.kafka, Decoder(config.events), deleted="fail"):
+        events += len(taken.report.batch.fresh)
+    published = load_file(store.path(number) / "model.safetensors")
+    return Rebuilt(
+        version=number,
+        from_step=from_step,
+        step=learner.step,
+        events=events,
+        tensors=len(published),
+        difference=first_difference(published, learner.export(learner.state()).weights),
+    )
+
+
+def _approach(config: Config, learner: Learner, step: int) -> list[Entry]:
+    """Load the newest checkpoint before `step` from which the journal leads there, and return its entries."""
+    directory = config.publisher.directory
+    checkpoints = CheckpointStore(directory / "checkpoints", keep=config.publisher.checkpoints.keep)
+    journal = Journal(directory / "journal", config_digest=config.digest())
+    for name in reversed(checkpoints.names()):
+        if step_of(name) < step:
+            learner.load(checkpoints.read(name))
+            break
+    entries = [entry for entry in journal.entries(learner.step) if entry.step <= step]
+    if len(entries) < step - learner.step:
+        raise StateError(
+            f"the journal in {journal.directory} does not lead from step {learner.step} to step {step}; "
+            "it reaches back as far as the oldest checkpoint (publisher.checkpoints.keep)"
+        )
+    return entries
+
+
+def first_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
+    """Return a sentence on the first tensor, by name, whose bits differ, or None where all are the same."""
+    for name in sorted(one.keys() | other.keys()):
+        if name not in one or name not in other:
+            return f"{name} is in only one of them"
+        left, right = one[name], other[name]
+        if left.shape != right.shape or left.dtype != right.dtype:
+            return f"{name} is {left.dtype} of shape {tuple(left.shape)}, rebuilt {right.dtype} of {tuple(right.shape)}"
+        different = int((_bytes(left) != _bytes(right)).any(-1).sum())
+        if different:
+            return f"{name} differs in {different} of its {left.numel()} values"
+    return None
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """Return the bytes of each value, of shape (values, bytes)."""
+    return tensor.contiguous().view(-1, 1).view(torch.uint8)

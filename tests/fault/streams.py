@@ -1,0 +1,42 @@
+"""Streams for learners under fault, and the settings with which they learn them in steps that do not depend on time."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from streamlearn.config import load
+from streamlearn.consumer.admission import BUCKETS
+from streamlearn.consumer.decode import Decoder
+from streamlearn.local.broker import Broker
+from streamlearn.local.feed import POISON
+from tests.integration.conftest import settings
+from tests.integration.learner import event
+
+
+def stream(trained: int) -> Iterator[bytes | None]:
+    """Yield events, and some poison, until `trained` of them are not held out; the last one is not."""
+    config = load().events
+    number = 0
+    while trained:
+        value = event(number)
+        text = Decoder(config)._wire.decode(value).text
+        trained -= zlib.crc32(text.encode()) >= int(config.holdout_ratio * BUCKETS)
+        yield value
+        if number % 40 == 7:
+            yield POISON[number // 40 % len(POISON)][0]
+        number += 1
+
+
+def learner_settings(broker: Broker, topic: str, model: Path, directory: Path) -> list[str]:
+    return [
+        *settings(broker, topic, model, directory),
+        f"kafka.group={directory.name}",
+        "kafka.client.group_instance_id=learner",  # the group lets it in again at once
+        "kafka.poll_records=50",
+        "updater.micro_batch=4",
+        "updater.max_wait_seconds=60",
+        "publisher.checkpoints.every_steps=7",
+        "publisher.snapshots.every_steps=13",
+    ]

@@ -1,0 +1,122 @@
+"""Killed anywhere, the learner comes back with the same bits."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from streamlearn.config import Config, load
+from streamlearn.consumer.client import create_topic
+from streamlearn.consumer.decode import Decoder
+from streamlearn.learner import Learner
+from streamlearn.local.broker import Broker
+from streamlearn.publisher.checkpoints import CheckpointStore
+from streamlearn.publisher.journal import Journal
+from streamlearn.recovery import retake
+from streamlearn.state import State
+from tests.fault.streams import learner_settings, stream
+from tests.fault.victim import POINTS, exit_code, start
+from tests.integration.learner import send, surviving_state
+
+TRAINED = 600  # a multiple of the micro-batch, so that no step waits for more
+KILLS = 30
+
+
+@pytest.fixture(scope="module")
+def filled(broker: Broker, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
+    """A topic with the stream, and how many records it has."""
+    config = load(overrides=learner_settings(broker, "killed", tiny_model, tmp_path_factory.mktemp("filled")))
+    create_topic(config.kafka, "killed")
+    records = list(stream(TRAINED))
+    send(config, records)
+    return "killed", len(records)
+
+
+@pytest.fixture(scope="module")
+def unbroken(
+    broker: Broker, filled: tuple[str, int], tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> State:
+    """What a learner that was never killed comes to."""
+    topic, records = filled
+    directory = tmp_path_factory.mktemp("unbroken")
+    assert exit_code(start(learner_settings(broker, topic, tiny_model, directory), until=records)) == 0
+    state = surviving_state(directory / "state")
+    assert state["step"] == TRAINED // 4
+    return state
+
+
+def assert_same_bits(one: Any, other: Any, path: str = "") -> None:
+    """Both states are the same, every tensor to the last bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_same_bits(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one.view(-1).view(torch.uint8), other.view(-1).view(torch.uint8)), path
+    elif isinstance(one, list) and one and isinstance(one[0], dict):
+        assert len(one) == len(other), path
+        for place, (first, second) in enumerate(zip(one, other, strict=True)):
+            assert_same_bits(first, second, f"{path}/{place}")
+    elif path.endswith(("/events", "/validation", "/test")):
+        assert [(e.id, e.text, e.tokens.tolist()) for e in one] == [(e.id, e.text, e.tokens.tolist()) for e in other]
+    else:
+        assert one == other, path
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_after_any_point_the_learner_comes_to_the_bits_of_an_unbroken_run(
+    broker: Broker, filled: tuple[str, int], unbroken: State, tiny_model: Path, tmp_path: Path, point: str
+) -> None:
+    topic, records = filled
+    overrides = learner_settings(broker, topic, tiny_model, tmp_path)
+    assert exit_code(start(overrides, until=records, point=point)) == -signal.SIGKILL
+    assert exit_code(start(overrides, until=records)) == 0
+    state = surviving_state(tmp_path / "state")
+    state["version"] = unbroken["version"]  # a publication may have been asked for once more
+    assert_same_bits(state, unbroken)
+
+
+@pytest.mark.timeout(400)
+def test_killed_thirty_times_at_random_each_event_is_learnt_once_and_the_record_gives_the_same_bits(
+    broker: Broker, tiny_model: Path, tmp_path: Path
+) -> None:
+    topic, generator = "killed-at-random", random.Random(7)
+    overrides = [
+        *learner_settings(broker, topic, tiny_model, tmp_path),
+        "publisher.checkpoints.keep=1000",
+        "updater.max_wait_seconds=0.2",
+    ]
+    config = load(overrides=overrides)
+    create_topic(config.kafka, topic, partitions=3)
+    records = list(stream(1200))
+    send(config, records, partitions=3)
+    killed = 0
+    while killed < KILLS:
+        point, nth = generator.choice(list(POINTS)), generator.randint(1, 12)
+        code = exit_code(start(overrides, until=len(records), point=point, nth=nth))
+        assert code in (0, -signal.SIGKILL)
+        killed += 1
+    assert exit_code(start(overrides, until=len(records))) == 0
+    state = surviving_state(tmp_path / "state")
+    assert sum(position for _, _, position in state["positions"]) == len(records)
+    assert sum(state["counts"].values()) == len(records)
+    assert state["counts"]["trained"] == 1200
+    assert_same_bits(state, unbroken_by_the_record(config, state))
+
+
+def unbroken_by_the_record(config: Config, state: State) -> State:
+    """Return what a learner comes to that takes all steps recorded since the first checkpoint without a break."""
+    learner = Learner(config)
+    checkpoints = CheckpointStore(config.publisher.directory / "checkpoints", keep=1000)
+    learner.load(checkpoints.read(checkpoints.names()[0]))
+    assert learner.step < state["step"] / 10
+    entries = Journal(config.publisher.directory / "journal", config_digest=config.digest()).entries(learner.step)
+    for _ in retake(learner, entries, config.kafka, Decoder(config.events), deleted="fail"):
+        pass
+    learner.version = state["version"]
+    return learner.state()

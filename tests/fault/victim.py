@@ -1,0 +1,99 @@
+"""A learner that kills itself at a chosen point, in a process forked from a server that has imported everything."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import transformers
+from kafka import KafkaConsumer
+
+from streamlearn.buffer import RecentWindow
+from streamlearn.config import load
+from streamlearn.consumer.decode import Decoder
+from streamlearn.learner import Learner
+from streamlearn.pipeline import Pipeline
+from streamlearn.publisher import checkpoints, snapshots
+from streamlearn.publisher.journal import Journal
+from streamlearn.publisher.store import Path
+from streamlearn.updater.optimizer import Optimizer
+
+PRELOADED = (transformers.BertForSequenceClassification, transformers.PreTrainedTokenizerFast)
+POINTS: dict[str, tuple[Any, str, int]] = {
+    "poll": (KafkaConsumer, "poll", 3),
+    "decode": (Decoder, "decode", 130),
+    "journal append": (Journal, "append", 71),
+    "backward": (torch.Tensor, "backward", 71),
+    "optimiser step": (Optimizer, "step", 71),
+    "buffer insert": (RecentWindow, "extend", 71),
+    "temp write": (checkpoints, "_save", 3),
+    "fsync": (os, "fsync", 30),
+    "rename": (Path, "rename", 3),
+    "offset commit": (KafkaConsumer, "commit", 1),
+    "pointer move": (snapshots, "point", 2),
+}
+"""Where to kill: the function after whose n-th call that brings something the process ends."""
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__])
+DEADLINE_SECONDS = 90.0
+
+
+def start(overrides: list[str], *, until: int, point: str = "", nth: int = 0) -> multiprocessing.process.BaseProcess:
+    """Start a learner that ends as SIGTERM ends one once its positions add up to `until`.
+
+    Where `point` names one, it is killed there, at the `nth` call or at the one that POINTS says.
+    """
+    process = CONTEXT.Process(target=_run, args=(overrides, until, point, nth))
+    process.start()
+    return process
+
+
+def exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
+    """Wait for `process` and return how it ended: minus the signal, where one ended it."""
+    process.join(DEADLINE_SECONDS)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+    return code
+
+
+def _run(overrides: list[str], until: int, point: str, nth: int) -> None:
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(message)s")
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    if point:
+        owner, name, usual = POINTS[point]
+        setattr(owner, name, _deadly(getattr(owner, name), nth or usual))
+    for name in ("learn", "load"):
+        setattr(Learner, name, _looking(getattr(Learner, name), until, stopping))
+    Pipeline(load(overrides=overrides), stopping=stopping).run()
+
+
+def _looking(method: Callable[..., Any], until: int, stopping: threading.Event) -> Callable[..., Any]:
+    def wrapped(learner: Learner, argument: Any) -> Any:
+        result = method(learner, argument)
+        if sum(learner.positions.values()) >= until:
+            stopping.set()
+        return result
+
+    return wrapped
+
+
+def _deadly(function: Callable[..., Any], nth: int) -> Callable[..., Any]:
+    calls = itertools.count(1)
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        result = function(*arguments, **options)
+        if result != {} and next(calls) == nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return wrapped

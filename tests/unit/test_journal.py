@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from streamlearn.events import Range
+from streamlearn.publisher.journal import Entry, Journal
+
+
+def entry(step: int, epoch: int = 1) -> Entry:
+    """Return the step `step`, whose partition says in which epoch it was recorded."""
+    return Entry(step, [Range("t", epoch, 4 * step, 4 * step + 4, 4)])
+
+
+def write(directory: Path, after: int, *steps: int, epoch: int = 1) -> Journal:
+    """Record `steps` as a learner does that begins after the step `after`."""
+    journal = Journal(directory, config_digest="digest")
+    journal.begin(after)
+    for step in steps:
+        journal.append(entry(step, epoch))
+    journal.close()
+    return journal
+
+
+def segment(directory: Path) -> Path:
+    (path,) = directory.iterdir()
+    return path
+
+
+def test_recorded_steps_come_back_in_their_order(tmp_path: Path) -> None:
+    journal = write(tmp_path, 0, 1, 2, 3)
+    assert journal.entries(0) == [entry(1), entry(2), entry(3)]
+    assert journal.entries(2) == [entry(3)]
+    assert journal.entries(3) == []
+
+
+def test_nothing_is_recorded_before_recording_has_begun(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal", config_digest="digest")
+    journal.rotate(0)
+    journal.append(entry(1))
+    assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_a_torn_tail_is_cut(tmp_path: Path, cut: int) -> None:
+    journal = write(tmp_path, 0, 1, 2, 3)
+    path = segment(tmp_path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert journal.entries(0) == [entry(1), entry(2)]
+
+
+def test_a_flipped_bit_is_named_and_what_follows_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = write(tmp_path, 0, 1, 2, 3)
+    path = segment(tmp_path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        found = journal.entries(0)
+        assert found == [entry(step) for step in range(1, len(found) + 1)]
+        assert len(found) < 3
+    assert f"{path} is damaged at line 2" in caplog.text
+
+
+def test_where_an_epoch_begins_later_steps_of_the_one_before_are_void(tmp_path: Path) -> None:
+    write(tmp_path, 0, 1, 2, 3, 4)
+    journal = write(tmp_path, 2, 3, epoch=2)
+    assert journal.entries(0) == [entry(1), entry(2), entry(3, epoch=2)]
+
+
+def test_a_gap_ends_what_can_be_taken_again(tmp_path: Path) -> None:
+    assert write(tmp_path, 0, 1, 2, 4).entries(0) == [entry(1), entry(2)]
+
+
+def test_segments_go_once_every_step_of_theirs_is_behind(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, config_digest="digest")
+    journal.begin(0)
+    for step in range(1, 10):
+        journal.append(entry(step))
+        if step % 3 == 0:
+            journal.rotate(step)
+    journal.trim(5)
+    assert [segment.step for segment in journal.segments()] == [3, 6, 9]
+    assert journal.entries(5) == [entry(step) for step in range(6, 10)]
+    journal.trim(9)
+    assert [segment.step for segment in journal.segments()] == [9]
+
+
+def test_a_disk_that_refuses_stops_the_record_until_the_next_segment(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "journal"
+    directory.touch()  # not a directory
+    journal = Journal(directory, config_digest="digest")
+    journal.begin(0)
+    journal.append(entry(1))
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    directory.unlink()
+    journal.rotate(1)
+    journal.append(entry(2))
+    assert journal.entries(0) == []
+    assert journal.entries(1) == [entry(2)]
+
+
+def test_a_record_of_another_configuration_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, 0, 1)
+    assert Journal(tmp_path, config_digest="other").entries(0) == [entry(1)]
+    assert "another configuration" in caplog.text

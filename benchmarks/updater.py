@@ -4,6 +4,7 @@
 (b) Hugging Face's Trainer at the same micro-batch;
 (c) a bare PyTorch loop over the very tensors that the updater saw: the limit.
 
+It also notes what share of the pipeline's time recording the steps in the journal takes.
 Each round runs all four one after the other; the result is the median over rounds of each round's ratios.
 """
 
@@ -32,6 +33,7 @@ from streamlearn.local.broker import Broker, start_broker
 from streamlearn.local.data import minilm, newsgroups
 from streamlearn.local.feed import Feed, send
 from streamlearn.pipeline import Pipeline
+from streamlearn.publisher.journal import Entry, Journal
 from streamlearn.updater.batches import Part
 from streamlearn.updater.transformer import TransformerExpert
 
@@ -48,6 +50,7 @@ class Seen:
     targets: list[Tensor] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)
+    journal_seconds: float = 0.0
     records: int = 0
 
     def examples_per_second(self) -> float:
@@ -74,7 +77,7 @@ def configuration(broker: Broker, directory: Path, topic: str) -> Config:
 def run_pipeline(config: Config, feed: Feed) -> Seen:
     """Learn `feed` from a broker, and note what the updater sees."""
     seen = Seen()
-    parts_of, learn = TransformerExpert.parts, TransformerExpert.learn
+    parts_of, learn, append = TransformerExpert.parts, TransformerExpert.learn, Journal.append
 
     def note_parts(expert: TransformerExpert, tokens: Sequence[object]) -> list[Part]:
         seen.parts.append(parts_of(expert, tokens))  # type: ignore[arg-type]
@@ -84,6 +87,11 @@ def run_pipeline(config: Config, feed: Feed) -> Seen:
         seen.targets.append(torch.tensor(targets))
         with patch.object(TransformerExpert, "parts", note_parts):
             return learn(expert, tokens, targets)  # type: ignore[arg-type]
+
+    def note_journal(journal: Journal, entry: Entry) -> None:
+        started = time.perf_counter()
+        append(journal, entry)
+        seen.journal_seconds += time.perf_counter() - started
 
     def note_end(report: StepReport) -> None:
         if report.result:
@@ -95,7 +103,7 @@ def run_pipeline(config: Config, feed: Feed) -> Seen:
     pipeline = Pipeline(config, on_step=note_end)
     create_topic(config.kafka, config.kafka.topic)
     send(config.kafka, feed)
-    with patch.object(TransformerExpert, "learn", note_targets):
+    with patch.object(TransformerExpert, "learn", note_targets), patch.object(Journal, "append", note_journal):
         pipeline.run()
     tokenizer = transformers.AutoTokenizer.from_pretrained(config.updater.model)
     for parts, targets in zip(seen.parts, seen.targets, strict=True):
@@ -207,6 +215,7 @@ def main() -> None:
     (part, *_) = newsgroups((options.events, 0, 0))
     feed = Feed(records=[json.dumps({"text": text, "label": label}).encode() for text, label in part.examples])
     rounds: list[dict[str, float]] = []
+    journal: list[float] = []
     with start_broker() as broker, tempfile.TemporaryDirectory() as directory:
         for number in range(options.rounds):
             config = configuration(broker, Path(directory), f"benchmark-{number}")
@@ -219,6 +228,7 @@ def main() -> None:
                     "tutorial_loop": tutorial_loop(config, seen),
                 }
             )
+            journal.append(seen.journal_seconds / (seen.ended[-1] - seen.ended[0]))
             print({name: round(value, 1) for name, value in rounds[-1].items()})
     result: dict[str, object] = {
         f"ratio_to_{peer}": median([r["pipeline"] / r[peer] for r in rounds])
@@ -229,6 +239,7 @@ def main() -> None:
         result
         | {
             "examples_per_second": {name: median([r[name] for r in rounds]) for name in rounds[0]},
+            "journal_share_of_the_time": median(journal),
             "rounds": len(rounds),
             "model": "MiniLM, 3 layers; token embeddings frozen, but for the tutorial loop, which trains all",
             "micro_batch": f"{config.updater.micro_batch} fresh + as many replayed",

@@ -10,7 +10,6 @@ import logging
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +76,9 @@ class Consumer:
         self._ends: Positions = {}
         self._ends_at = 0.0
         self._paused = False
-        self._to_commit: deque[Positions] = deque(maxlen=1)  # the newest wish; appending and popping are atomic
+        self._waiting = False
+        self._wish = threading.Lock()
+        self._to_commit: Positions | None = None  # the newest wish
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
@@ -100,7 +101,8 @@ class Consumer:
 
     def commit(self, positions: Positions) -> None:
         """Ask for `positions` to be committed to the group; it is done by the polling thread."""
-        self._to_commit.append(dict(positions))
+        with self._wish:
+            self._to_commit = dict(positions)
 
     def lag(self, positions: Positions) -> dict[Partition, int]:
         """Return the records between `positions` and the end of each assigned partition, as last seen."""
@@ -117,7 +119,8 @@ class Consumer:
             while not self._stopping.is_set():
                 self._pause_or_resume()
                 self._poll()
-                self._commit()
+                if not self._waiting:
+                    self._commit()
                 self._look_at_ends()
             self._commit()
         except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
@@ -188,14 +191,27 @@ class Consumer:
             self._client.seek(partition, target)
 
     def _commit(self) -> None:
-        if not self._to_commit:
+        """Commit what was asked for; where Kafka does not answer, the wish stays until it does."""
+        positions = self._to_commit
+        if positions is None:
             return
-        positions = self._to_commit.pop()
         offsets = {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in positions.items()}
         try:
             self._client.commit(offsets, timeout_ms=REQUEST_MILLISECONDS)
+        except RetriableError as error:
+            self._waits(error)
+            return
         except KafkaError as error:
             log.warning("the group did not take the offsets, the checkpoint stands: %s", describe(error))
+        with self._wish:
+            if self._to_commit is positions:
+                self._to_commit = None
+
+    def _waits(self, error: KafkaError) -> None:
+        """Say that Kafka does not answer, once until it does."""
+        if not self._waiting:
+            self._waiting = True
+            log.warning("waiting for Kafka at %s: %s", self._config.bootstrap_servers, describe(error))
 
     def _look_at_ends(self) -> None:
         """Ask for the log ends now and then: a paused partition would not tell them."""
@@ -206,8 +222,11 @@ class Consumer:
         try:
             ends = self._client.end_offsets(list(assigned), timeout_ms=REQUEST_MILLISECONDS) if assigned else {}
         except KafkaError as error:
-            log.debug("log ends are not known: %s", describe(error))
+            self._waits(error)
             return
+        if self._waiting and ends:
+            self._waiting = False
+            log.info("Kafka at %s answers again", self._config.bootstrap_servers)
         self._ends = {(partition.topic, partition.partition): end for partition, end in ends.items()}
 
     def on_assigned(self, partitions: list[Any]) -> None:
@@ -226,6 +245,11 @@ class Consumer:
         log.info("assigned %d partitions of %s", len(mine), self._config.topic)
         self._watch.assigned(bool(mine))
 
+    def on_lost(self, count: int) -> None:
+        """Say that the group has let us go; what is queued stays ours until somebody else is assigned it."""
+        log.warning("the group has taken %d partitions of %s away; joining it again", count, self._config.topic)
+        self._watch.assigned(False)
+
 
 def _hand_over_sooner() -> None:
     """Let a thread that waits for the interpreter have it after half a millisecond instead of five.
@@ -242,6 +266,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_revoked(self, revoked: Any) -> None:
         """Nothing: positions are the learner's, and the next assignment seeks to them."""
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self._consumer.on_lost(len(lost))
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         self._consumer.on_assigned(sorted(assigned))

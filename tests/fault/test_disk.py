@@ -1,0 +1,115 @@
+"""A disk that is full, read-only or gone: learning goes on, nothing is committed, and it heals with the disk."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from streamlearn.config import Config, load
+from streamlearn.consumer.client import create_topic
+from streamlearn.local.broker import Broker
+from streamlearn.pipeline import Pipeline
+from streamlearn.publisher.snapshots import SnapshotStore
+from tests.integration.conftest import settings
+from tests.integration.learner import event, learnt, send, surviving_state, wait_until
+from tests.integration.test_trouble import running, trained
+
+Disk = Callable[[Path], None]
+COUNTS = iter(range(100))
+
+
+def run(*command: str | Path) -> None:
+    subprocess.run([str(part) for part in command], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 24 MiB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    try:
+        run("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", directory)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not mount a file system")
+    yield directory
+    run("umount", directory)
+
+
+def fill(disk: Path) -> None:
+    with (disk / "filler").open("wb") as file:
+        while chunk := shutil.disk_usage(disk).free:
+            file.write(b"x" * min(chunk, 2**20))
+            file.flush()
+
+
+def free(disk: Path) -> None:
+    (disk / "filler").unlink()
+
+
+def freeze(disk: Path) -> None:
+    run("mount", "--bind", disk / "state", disk / "state")
+    run("mount", "-o", "remount,bind,ro", disk / "state")
+
+
+def thaw(disk: Path) -> None:
+    run("umount", disk / "state")
+
+
+def remove(disk: Path) -> None:
+    shutil.rmtree(disk / "state")
+    (disk / "state").touch()  # nothing can be made there
+
+
+def restore(disk: Path) -> None:
+    (disk / "state").unlink()
+
+
+def committed(config: Config) -> int | None:
+    reader = KafkaConsumer(bootstrap_servers=config.kafka.bootstrap_servers, group_id=config.kafka.group)
+    offset: int | None = reader.committed(TopicPartition(config.kafka.topic, 0))
+    reader.close()
+    return offset
+
+
+def checkpoints(pipeline: Pipeline, outcome: str) -> float:
+    return float(pipeline.metrics.checkpoints.labels(outcome)._value.get())
+
+
+@pytest.mark.parametrize(
+    ("breaks", "heals"), [(fill, free), (freeze, thaw), (remove, restore)], ids=["full", "read-only", "vanished"]
+)
+def test_learning_goes_on_and_nothing_is_committed_until_the_disk_heals(
+    broker: Broker, disk: Path, tiny_model: Path, breaks: Disk, heals: Disk
+) -> None:
+    overrides = [
+        *settings(broker, f"disk-{next(COUNTS)}", tiny_model, disk),
+        "events.holdout_ratio=0",
+        "publisher.snapshots.every_steps=5",
+    ]
+    config = load(overrides=overrides)
+    create_topic(config.kafka, config.kafka.topic)
+    pipeline = Pipeline(config)
+    with running(pipeline):
+        send(config, [event(n) for n in range(160)])
+        wait_until(lambda: trained(pipeline) == 160, "what came before is learnt")
+        wait_until(lambda: committed(config) == 160 and not pipeline.publisher.busy, "all of it is in a checkpoint")
+        breaks(disk)
+        written = checkpoints(pipeline, "written")
+        send(config, [event(n) for n in range(160, 320)])
+        wait_until(lambda: trained(pipeline) == 320, "learning goes on without the disk")
+        wait_until(lambda: checkpoints(pipeline, "failed") > 0, "the failure is counted")
+        assert checkpoints(pipeline, "written") == written
+        assert committed(config) == 160
+        heals(disk)
+        send(config, [event(n) for n in range(320, 480)])
+        wait_until(lambda: trained(pipeline) == 480, "the rest is learnt")
+        wait_until(lambda: checkpoints(pipeline, "written") > written, "a checkpoint is written again")
+    assert committed(config) == 480
+    assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(480)]
+    store = SnapshotStore(config.publisher.directory / "snapshots")
+    assert store.verify(store.resolve("latest"))["events"] == {"trained": 480}

@@ -283,6 +283,34 @@ def rebuild(
         raise typer.Exit(1)
 
 
+@app.command()
+def replay(
+    from_step: Annotated[int, typer.Option("--from-step", min=0, help="Begin with the state after this step.")],
+    to_step: Annotated[int | None, typer.Option("--to-step", help="The last step; all where not given.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Run a recorded stretch of the stream under another configuration, beside the recorded one.
+
+    Example: streamlearn replay --config other.yaml --from-step 4000 --to-step 5000
+    """
+    settings = _load(config, overrides)
+    from streamlearn.replay import replay as run_again  # noqa: PLC0415 - torch takes seconds to import
+
+    courses = [asdict(course) for course in run_again(settings, from_step=from_step, to_step=to_step)]
+    if json_output:
+        _print_json(courses)
+        return
+    typer.echo("  ".join(f"{name:>13}" for name in courses[0]))
+    for course in courses:
+        typer.echo("  ".join(f"{_figure(value):>13}" for value in course.values()))
+
+
+def _figure(value: float | str | None) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
 def main() -> None:
     """Run a command; a user's mistake ends in one sentence and its exit code."""
     try:

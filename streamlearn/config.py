@@ -227,10 +227,13 @@ class Config(Section):
     publisher: Publisher = Publisher()
     monitor: Monitor = Monitor()
 
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings that decide θ as plain values; where and how it is watched does not count."""
+        return self.model_dump(mode="json", include={"events", "buffer", "updater"})
+
     def digest(self) -> str:
-        """Return the SHA-256 of the settings that decide θ; where and how it is watched does not count."""
-        decisive = self.model_dump(mode="json", include={"events", "buffer", "updater"})
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        """Return the SHA-256 of the settings that decide θ."""
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
 
     def masked(self) -> dict[str, Any]:
         """Return the tree as plain values in which every secret reads ``***``."""

@@ -86,7 +86,7 @@ class Pipeline:
         )
         self.publisher = Publisher(
             config.publisher,
-            config_digest=config.digest(),
+            configuration=config.decisive(),
             settle=lambda: self.dead_letters.settle(SETTLE_SECONDS),
             commit=self.consumer.commit,
             progress=self.metrics,
@@ -232,13 +232,13 @@ class Pipeline:
         if entries:
             log.info("taking the steps %d to %d again, as recorded", entries[0].step, entries[-1].step)
         started = time.perf_counter()
-        config = self._config
-        for taken in retake(learner, entries, config.kafka, self._decoder, deleted=config.publisher.journal.deleted):
-            self._show(learner, taken.report, time.perf_counter() - started)
-            for record, reason in taken.refused:
+        deleted = self._config.publisher.journal.deleted
+        for step, report in retake(learner, entries, self._config.kafka, self._decoder, deleted=deleted):
+            self._show(learner, report, time.perf_counter() - started)
+            for record, reason in step.refused:
                 self.dead_letters.put(record, reason)
-            self._account(taken.report)
-            self.metrics.events.labels("skipped").inc(taken.missing)
+            self._account(report)
+            self.metrics.events.labels("skipped").inc(step.missing)
             self._beat(learner)
             if self._stopping.is_set() and learner.step < entries[-1].step:
                 return False

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from streamlearn.config import Config
 from streamlearn.consumer.decode import Decoder
-from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.errors import ConfigurationError
 from streamlearn.learner import Learner
-from streamlearn.publisher.checkpoints import CheckpointStore, step_of
-from streamlearn.publisher.journal import Entry, Journal
 from streamlearn.publisher.snapshots import SnapshotStore
-from streamlearn.recovery import retake
+from streamlearn.recovery import approach, retake
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,10 @@ def rebuild(config: Config, version: str) -> Rebuilt:
             f"snapshot {number} was made under another configuration of events, buffer or updater than this one"
         )
     learner = Learner(config)
-    entries = _approach(config, learner, manifest["step"])
+    entries = approach(config, learner, manifest["step"])
     from_step, events = learner.step, 0
-    for taken in retake(learner, entries, config.kafka, Decoder(config.events), deleted="fail"):
-        events += len(taken.report.batch.fresh)
+    for _, report in retake(learner, entries, config.kafka, Decoder(config.events)):
+        events += len(report.batch.fresh)
     published = load_file(store.path(number) / "model.safetensors")
     return Rebuilt(
         version=number,
@@ -67,24 +65,6 @@ def rebuild(config: Config, version: str) -> Rebuilt:
         tensors=len(published),
         difference=first_difference(published, learner.export(learner.state()).weights),
     )
-
-
-def _approach(config: Config, learner: Learner, step: int) -> list[Entry]:
-    """Load the newest checkpoint before `step` from which the journal leads there, and return its entries."""
-    directory = config.publisher.directory
-    checkpoints = CheckpointStore(directory / "checkpoints", keep=config.publisher.checkpoints.keep)
-    journal = Journal(directory / "journal", config_digest=config.digest())
-    for name in reversed(checkpoints.names()):
-        if step_of(name) < step:
-            learner.load(checkpoints.read(name))
-            break
-    entries = [entry for entry in journal.entries(learner.step) if entry.step <= step]
-    if len(entries) < step - learner.step:
-        raise StateError(
-            f"the journal in {journal.directory} does not lead from step {learner.step} to step {step}; "
-            "it reaches back as far as the oldest checkpoint (publisher.checkpoints.keep)"
-        )
-    return entries
 
 
 def first_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:

@@ -1,4 +1,4 @@
-"""Takes recorded steps again: after a crash, or to make a published model anew."""
+"""Takes recorded steps again: after a crash, to make a published model anew, or under another configuration."""
 
 from __future__ import annotations
 
@@ -8,39 +8,46 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from streamlearn.config import Kafka
+from streamlearn.config import Config, Kafka
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import MicroBatch
+from streamlearn.consumer.queue import Arrival
 from streamlearn.consumer.reread import Rereader
-from streamlearn.errors import BrokerError
+from streamlearn.errors import BrokerError, StateError
 from streamlearn.events import Reason
 from streamlearn.learner import Learner, StepReport
-from streamlearn.publisher.journal import Entry
+from streamlearn.publisher.checkpoints import CheckpointStore, step_of
+from streamlearn.publisher.journal import Entry, Journal
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Retaken:
-    """A step that was taken again.
+class Reread:
+    """A recorded step with its records; ``missing`` is how many of them Kafka no longer has."""
 
-    ``refused`` are the records that decoding refuses; ``missing`` is how many records Kafka no longer has.
-    """
-
-    report: StepReport
-    refused: list[tuple[Any, Reason]]
+    entry: Entry
+    arrivals: list[Arrival]
     missing: int
 
+    @property
+    def refused(self) -> list[tuple[Any, Reason]]:
+        """The records that decoding refuses, with the reason."""
+        return [
+            (record, outcome)
+            for arrival in self.arrivals
+            for record, outcome in zip(arrival.records, arrival.outcomes, strict=True)
+            if isinstance(outcome, Reason)
+        ]
 
-def retake(
-    learner: Learner, entries: Sequence[Entry], kafka: Kafka, decoder: Decoder, *, deleted: Literal["fail", "skip"]
-) -> Iterator[Retaken]:
-    """Read the records of each of `entries` again and let `learner` learn them, in their order and grouping.
+
+def reread(
+    entries: Sequence[Entry], kafka: Kafka, decoder: Decoder, *, deleted: Literal["fail", "skip"] = "fail"
+) -> Iterator[Reread]:
+    """Read the records of each of `entries` again, in the order in which they were taken.
 
     Parameters
     ----------
-    learner
-        In the state before the first of `entries`.
     entries
         Recorded steps.
     kafka, decoder
@@ -58,21 +65,68 @@ def retake(
         return
     with closing(Rereader(kafka, decoder, (wanted for entry in entries for wanted in entry.ranges))) as reader:
         for entry in entries:
-            batch, refused, missing = MicroBatch(), [], 0
-            for wanted in entry.ranges:
-                arrival = reader.read(wanted)
-                if lost := wanted.records - len(arrival.records):
-                    gap = (
-                        f"Kafka no longer has {lost} of the records of step {entry.step} "
-                        f"({wanted.topic}/{wanted.partition}, offsets {wanted.first} to {wanted.end})"
-                    )
-                    if deleted == "fail":
-                        raise BrokerError(f"{gap}; set publisher.journal.deleted to 'skip' to go on without them")
-                    log.error("%s; the step is taken without them", gap)
-                    missing += lost
-                if arrival.records:
-                    batch.take(arrival, learner.admission)
-                batch.positions[wanted.topic, wanted.partition] = wanted.end
-                pairs = zip(arrival.records, arrival.outcomes, strict=True)
-                refused += [(record, outcome) for record, outcome in pairs if isinstance(outcome, Reason)]
-            yield Retaken(learner.learn(batch), refused, missing)
+            arrivals = [reader.read(wanted) for wanted in entry.ranges]
+            missing = 0
+            for wanted, arrival in zip(entry.ranges, arrivals, strict=True):
+                lost = wanted.records - len(arrival.records)
+                if not lost:
+                    continue
+                gap = (
+                    f"Kafka no longer has {lost} of the records of step {entry.step} "
+                    f"({wanted.topic}/{wanted.partition}, offsets {wanted.first} to {wanted.end})"
+                )
+                if deleted == "fail":
+                    raise BrokerError(f"{gap}; set publisher.journal.deleted to 'skip' to go on without them")
+                log.error("%s; the step is taken without them", gap)
+                missing += lost
+            yield Reread(entry, arrivals, missing)
+
+
+def retake(
+    learner: Learner,
+    entries: Sequence[Entry],
+    kafka: Kafka,
+    decoder: Decoder,
+    *,
+    deleted: Literal["fail", "skip"] = "fail",
+) -> Iterator[tuple[Reread, StepReport]]:
+    """Let `learner`, in the state before the first of `entries`, take them again in their order and grouping.
+
+    The parameters and errors are those of :func:`reread`.
+    """
+    for step in reread(entries, kafka, decoder, deleted=deleted):
+        batch = MicroBatch()
+        for wanted, arrival in zip(step.entry.ranges, step.arrivals, strict=True):
+            if arrival.records:
+                batch.take(arrival, learner.admission)
+            batch.positions[wanted.topic, wanted.partition] = wanted.end
+        yield step, learner.learn(batch)
+
+
+def open_journal(config: Config) -> Journal:
+    """Return the journal that `config` names."""
+    return Journal(config.publisher.directory / "journal", configuration=config.decisive())
+
+
+def approach(config: Config, learner: Learner, step: int) -> list[Entry]:
+    """Load the newest checkpoint before `step` into `learner` and return the recorded steps from there to `step`.
+
+    Raises
+    ------
+    StateError
+        If the checkpoint cannot be used, or the journal does not lead from there to `step`.
+
+    """
+    publisher = config.publisher
+    checkpoints = CheckpointStore(publisher.directory / "checkpoints", keep=publisher.checkpoints.keep)
+    before = [name for name in checkpoints.names() if step_of(name) < step]
+    if before:
+        learner.load(checkpoints.read(before[-1]))
+    journal = open_journal(config)
+    entries = [entry for entry in journal.entries(learner.step) if entry.step <= step]
+    if len(entries) < step - learner.step:
+        raise StateError(
+            f"the journal in {journal.directory} does not lead from step {learner.step} to step {step}; "
+            "it reaches back as far as the oldest checkpoint (publisher.checkpoints.keep)"
+        )
+    return entries

@@ -22,9 +22,11 @@ import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from streamlearn.errors import StateError
 from streamlearn.events import Range
 
 log = logging.getLogger(__name__)
@@ -33,9 +35,9 @@ NAME = re.compile(r"(\d{8})-(\d{12})\.jsonl")
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The first line of a segment: the digest of the configuration that decides θ."""
+    """The first line of a segment: the settings that decide θ, under which its steps were taken."""
 
-    config: str
+    configuration: dict[str, Any]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -60,14 +62,14 @@ class Journal:
     ----------
     directory
         Where the segments lie; created with the first.
-    config_digest
-        Written into each segment.
+    configuration
+        The settings that decide θ, written into each segment.
 
     """
 
-    def __init__(self, directory: Path, *, config_digest: str) -> None:
+    def __init__(self, directory: Path, *, configuration: dict[str, Any]) -> None:
         self.directory = directory
-        self._digest = config_digest
+        self._configuration = configuration
         self._epoch = 0
         self._recording = False
         self._file: int | None = None
@@ -91,6 +93,23 @@ class Journal:
             found.append(entry)
         return found
 
+    def configuration(self, step: int) -> dict[str, Any]:
+        """Return the settings under which the step after `step` was taken.
+
+        Raises
+        ------
+        StateError
+            If it is not recorded.
+
+        """
+        for segment in reversed(self.segments()):
+            if segment.step <= step:
+                try:
+                    return _header(segment.path.read_bytes().partition(b"\n")[0]).configuration
+                except (OSError, ValueError, msgspec.MsgspecError):
+                    raise StateError(f"{segment.path} cannot be read: its first line is not what was written") from None
+        raise StateError(f"the journal in {self.directory} does not reach back to step {step}")
+
     def begin(self, step: int) -> None:
         """Begin to record the steps after `step`, in an epoch of this writer's own."""
         self._recording = True
@@ -113,7 +132,7 @@ class Journal:
         except OSError as error:
             self._failed(error)
             return
-        self._write(Header(self._digest))
+        self._write(Header(self._configuration))
 
     def append(self, entry: Entry) -> None:
         """Record `entry`, unless the disk refused something of this segment."""
@@ -156,15 +175,17 @@ class Journal:
             for number, line in enumerate(lines, 1):
                 if number > 1:
                     yield msgspec.json.decode(_checked(line), type=Entry)
-                elif msgspec.json.decode(_checked(line), type=Header).config != self._digest:
-                    log.warning(
-                        "%s records steps of another configuration; they are taken under this one", segment.path
-                    )
+                elif _header(line).configuration != self._configuration:
+                    log.warning("%s was recorded under another configuration than this one", segment.path)
         except (ValueError, msgspec.MsgspecError):
             log.error("%s is damaged at line %d; what it records from there on is learnt anew", segment.path, number)
             return
         if torn:
             log.warning("%s ends in a torn line, which is cut", segment.path)
+
+
+def _header(line: bytes) -> Header:
+    return msgspec.json.decode(_checked(line), type=Header)
 
 
 def _checked(line: bytes) -> bytes:

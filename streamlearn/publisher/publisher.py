@@ -95,8 +95,8 @@ class Publisher:
     ----------
     config
         The directory, the triggers and the retention.
-    config_digest
-        Of the settings that decide θ, for the journal.
+    configuration
+        The settings that decide θ, for the journal.
     settle
         Blocks until the dead letters sent so far are acknowledged; returns False where it gave up.
     commit
@@ -110,14 +110,14 @@ class Publisher:
         self,
         config: PublisherConfig,
         *,
-        config_digest: str,
+        configuration: dict[str, Any],
         settle: Callable[[], bool],
         commit: Callable[[Positions], None],
         progress: Progress,
     ) -> None:
         self.checkpoints = CheckpointStore(config.directory / "checkpoints", keep=config.checkpoints.keep)
         self.snapshots = SnapshotStore(config.directory / "snapshots", keep=config.snapshots.keep)
-        self.journal = Journal(config.directory / "journal", config_digest=config_digest)
+        self.journal = Journal(config.directory / "journal", configuration=configuration)
         self._checkpoint_due = Triggers(config.checkpoints.every_steps, config.checkpoints.every_seconds)
         self._snapshot_due = Triggers(config.snapshots.every_steps, config.snapshots.every_seconds)
         self._min_accuracy = config.snapshots.min_validation_accuracy
@@ -203,7 +203,6 @@ class Publisher:
                 return
             try:
                 if self._write_checkpoint(capture):
-                    self.journal.trim(self.checkpoints.oldest())
                     self._commit(capture.positions)
                     self._write_snapshot(capture)
             except Exception as error:  # noqa: BLE001 - handed to the learning thread, which raises it
@@ -220,6 +219,7 @@ class Publisher:
             if not self._settle():
                 raise TimeoutError("dead letters are not acknowledged yet")
             self.checkpoints.write(capture.step, capture.version, capture.state)
+            self.journal.trim(self.checkpoints.oldest())
         except DISK_ERRORS as error:
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error)
             self._progress.checkpointed("failed", time.monotonic() - started)

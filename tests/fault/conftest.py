@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from streamlearn.config import load
+from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import Broker
 from tests.conftest import brokers, started
+from tests.fault.streams import learner_settings, stream
+from tests.fault.victim import exit_code, start
+from tests.integration.learner import send
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,3 +25,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def broker(brokers_by_kind: dict[str, Broker]) -> Broker:
     """Apache Kafka where there is one, the development broker otherwise."""
     return started(brokers()[0], brokers_by_kind)
+
+
+@pytest.fixture(scope="session")
+def ended(broker: Broker, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The settings of a learner that has learnt a stream in fifty steps, published snapshots and ended."""
+    settings = [
+        *learner_settings(broker, "ended", tiny_model, tmp_path_factory.mktemp("ended")),
+        "publisher.checkpoints.keep=1000",
+        "publisher.snapshots.keep=20",
+    ]
+    config = load(overrides=settings)
+    create_topic(config.kafka, config.kafka.topic)
+    records = list(stream(200))
+    send(config, records)
+    assert exit_code(start(settings, until=len(records))) == 0
+    return settings

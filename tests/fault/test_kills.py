@@ -16,8 +16,7 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.learner import Learner
 from streamlearn.local.broker import Broker
 from streamlearn.publisher.checkpoints import CheckpointStore
-from streamlearn.publisher.journal import Journal
-from streamlearn.recovery import retake
+from streamlearn.recovery import open_journal, retake
 from streamlearn.state import State
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import POINTS, exit_code, start
@@ -115,8 +114,7 @@ def unbroken_by_the_record(config: Config, state: State) -> State:
     checkpoints = CheckpointStore(config.publisher.directory / "checkpoints", keep=1000)
     learner.load(checkpoints.read(checkpoints.names()[0]))
     assert learner.step < state["step"] / 10
-    entries = Journal(config.publisher.directory / "journal", config_digest=config.digest()).entries(learner.step)
-    for _ in retake(learner, entries, config.kafka, Decoder(config.events), deleted="fail"):
+    for _ in retake(learner, open_journal(config).entries(learner.step), config.kafka, Decoder(config.events)):
         pass
     learner.version = state["version"]
     return learner.state()

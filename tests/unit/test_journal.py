@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from streamlearn.errors import StateError
 from streamlearn.events import Range
 from streamlearn.publisher.journal import Entry, Journal
+
+CONFIGURATION = {"updater": {"seed": 0}}
 
 
 def entry(step: int, epoch: int = 1) -> Entry:
@@ -16,7 +19,7 @@ def entry(step: int, epoch: int = 1) -> Entry:
 
 def write(directory: Path, after: int, *steps: int, epoch: int = 1) -> Journal:
     """Record `steps` as a learner does that begins after the step `after`."""
-    journal = Journal(directory, config_digest="digest")
+    journal = Journal(directory, configuration=CONFIGURATION)
     journal.begin(after)
     for step in steps:
         journal.append(entry(step, epoch))
@@ -37,7 +40,7 @@ def test_recorded_steps_come_back_in_their_order(tmp_path: Path) -> None:
 
 
 def test_nothing_is_recorded_before_recording_has_begun(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal", config_digest="digest")
+    journal = Journal(tmp_path / "journal", configuration=CONFIGURATION)
     journal.rotate(0)
     journal.append(entry(1))
     assert not (tmp_path / "journal").exists()
@@ -76,7 +79,7 @@ def test_a_gap_ends_what_can_be_taken_again(tmp_path: Path) -> None:
 
 
 def test_segments_go_once_every_step_of_theirs_is_behind(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, config_digest="digest")
+    journal = Journal(tmp_path, configuration=CONFIGURATION)
     journal.begin(0)
     for step in range(1, 10):
         journal.append(entry(step))
@@ -94,7 +97,7 @@ def test_a_disk_that_refuses_stops_the_record_until_the_next_segment(
 ) -> None:
     directory = tmp_path / "journal"
     directory.touch()  # not a directory
-    journal = Journal(directory, config_digest="digest")
+    journal = Journal(directory, configuration=CONFIGURATION)
     journal.begin(0)
     journal.append(entry(1))
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
@@ -107,5 +110,15 @@ def test_a_disk_that_refuses_stops_the_record_until_the_next_segment(
 
 def test_a_record_of_another_configuration_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, 0, 1)
-    assert Journal(tmp_path, config_digest="other").entries(0) == [entry(1)]
+    assert Journal(tmp_path, configuration={"updater": {"seed": 1}}).entries(0) == [entry(1)]
     assert "another configuration" in caplog.text
+
+
+def test_the_configuration_of_a_step_is_known(tmp_path: Path) -> None:
+    journal = write(tmp_path, 3, 4)
+    assert journal.configuration(3) == CONFIGURATION
+    with pytest.raises(StateError, match="does not reach back to step 2"):
+        journal.configuration(2)
+    segment(tmp_path).write_bytes(b"00000000 {}\n")
+    with pytest.raises(StateError, match="first line is not what was written"):
+        journal.configuration(3)

@@ -128,7 +128,7 @@ class Told:
 
 def publish(directory: Path, told: Told, capture: Capture) -> Publisher:
     config = PublisherConfig(directory=directory)
-    publisher = Publisher(config, config_digest="digest", settle=told.settle, commit=told.commit, progress=told)
+    publisher = Publisher(config, configuration={}, settle=told.settle, commit=told.commit, progress=told)
     publisher.start(0)
     publisher.submit(capture)
     publisher.drain()

@@ -1,0 +1,114 @@
+"""Runs a recorded stretch of the stream under another configuration, beside the recorded one, offline.
+
+Hyper-parameters are compared on yesterday's real traffic without touching the learner: both begin with the same
+state and meet the same records in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from streamlearn.config import Config
+from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.intake import MicroBatch
+from streamlearn.errors import ConfigurationError
+from streamlearn.learner import Learner, StepReport
+from streamlearn.publisher.journal import Entry
+from streamlearn.recovery import approach, open_journal, reread, retake
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one configuration fared: means over the fresh events, and the hold-out's accuracy at the end.
+
+    ``accuracy`` and ``loss`` are prequential; each is None where there was no event to measure it on.
+    """
+
+    configuration: str
+    steps: int
+    events: int
+    accuracy: float | None
+    loss: float | None
+    validation: float | None
+    test: float | None
+
+
+def replay(config: Config, *, from_step: int, to_step: int | None = None) -> list[Course]:
+    """Return the course of the recorded configuration and that of `config` after `from_step`.
+
+    Parameters
+    ----------
+    config
+        The other configuration; its sections ``kafka`` and ``publisher`` say where the record is.
+    from_step
+        The step after which both begin, with the same state; 0 begins with the models as they come.
+    to_step
+        The last step, or None for the last one recorded.
+
+    Raises
+    ------
+    ConfigurationError
+        If no such steps are recorded.
+    StateError
+        If no checkpoint leads to `from_step`, or its state does not fit `config`.
+    BrokerError
+        If Kafka cannot be reached or no longer has all of the events.
+
+    """
+    journal = open_journal(config)
+    recorded = Config.model_validate(config.model_dump() | journal.configuration(from_step))
+    learner, other = Learner(recorded), Learner(config)
+    for _ in retake(learner, approach(config, learner, from_step), config.kafka, Decoder(recorded.events)):
+        pass
+    if from_step:
+        other.load(learner.state())
+    entries = [entry for entry in journal.entries(from_step) if to_step is None or entry.step <= to_step]
+    if not entries:
+        raise ConfigurationError(f"no step after {from_step} is recorded in {journal.directory}")
+    same_size = config.updater.micro_batch == recorded.updater.micro_batch
+    return [
+        _course("recorded", learner, _grouped(learner, entries, recorded)),
+        _course("other", other, (_grouped if same_size else _regrouped)(other, entries, config)),
+    ]
+
+
+def _grouped(learner: Learner, entries: list[Entry], config: Config) -> Iterator[StepReport]:
+    """Let `learner` learn the records of `entries` in the recorded micro-batches."""
+    for _, report in retake(learner, entries, config.kafka, Decoder(config.events)):
+        yield report
+
+
+def _regrouped(learner: Learner, entries: list[Entry], config: Config) -> Iterator[StepReport]:
+    """Let `learner` learn the records of `entries` in micro-batches of its own size."""
+    batch, size = MicroBatch(), config.updater.micro_batch
+    for step in reread(entries, config.kafka, Decoder(config.events)):
+        for arrival in step.arrivals:
+            while arrival.start < len(arrival.records):
+                batch.take(arrival, learner.admission, size=size)
+                if len(batch.fresh) == size:
+                    yield learner.learn(batch)
+                    batch = MicroBatch()
+    if batch:
+        yield learner.learn(batch)
+
+
+def _course(configuration: str, learner: Learner, reports: Iterator[StepReport]) -> Course:
+    steps = events = correct = 0
+    loss = 0.0
+    for report in reports:
+        steps += 1
+        if report.result and report.result.applied:
+            events += len(report.batch.fresh)
+            correct += int(report.result.correct.sum())
+            loss += float(report.result.losses.sum())
+    holdout = learner.holdout_accuracy()
+    return Course(
+        configuration=configuration,
+        steps=steps,
+        events=events,
+        accuracy=correct / events if events else None,
+        loss=loss / events if events else None,
+        validation=holdout["validation"],
+        test=holdout["test"],
+    )

@@ -1,0 +1,50 @@
+"""A recorded stretch of the stream runs again under another configuration, beside the recorded one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from streamlearn.config import load
+from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.replay import replay
+
+
+def test_the_same_configuration_fares_the_same(ended: list[str]) -> None:
+    recorded, other = replay(load(overrides=ended), from_step=30)
+    assert (recorded.steps, recorded.events) == (20, 80)
+    assert (other.accuracy, other.loss, other.validation) == (recorded.accuracy, recorded.loss, recorded.validation)
+
+
+def test_another_rate_fares_otherwise_on_the_same_events(ended: list[str]) -> None:
+    recorded, other = replay(load(overrides=[*ended, "updater.learning_rate=0.01"]), from_step=30, to_step=45)
+    assert (recorded.steps, other.steps) == (15, 15)
+    assert recorded.events == other.events == 60
+    assert other.loss != recorded.loss
+
+
+def test_another_micro_batch_cuts_the_same_events_otherwise(ended: list[str]) -> None:
+    recorded, other = replay(load(overrides=[*ended, "updater.micro_batch=10"]), from_step=30)
+    assert (recorded.steps, other.steps) == (20, 8)
+    assert recorded.events == other.events == 80
+
+
+def test_the_command_prints_both(ended: list[str]) -> None:
+    settings = [f"--set={value}" for value in ended]
+    done = subprocess.run(
+        [sys.executable, "-m", "streamlearn", "replay", "--from-step", "40", "--json", *settings],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [course["configuration"] for course in json.loads(done.stdout)] == ["recorded", "other"]
+
+
+def test_what_is_not_recorded_is_said(ended: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="no step after 50 is recorded"):
+        replay(load(overrides=ended), from_step=50)
+    with pytest.raises(StateError, match="does not reach back to step 2"):
+        replay(load(overrides=ended), from_step=2)

@@ -16,11 +16,11 @@ from tests.integration.learner import event
 
 
 def stream(trained: int) -> Iterator[bytes | None]:
-    """Yield events, and some poison, until `trained` of them are not held out; the last one is not."""
+    """Yield events, and some poison, until `trained` of them are not held out; a label comes late."""
     config = load().events
     number = 0
     while trained:
-        value = event(number)
+        value = event(number, label="late-comer" if number > 100 and number % 9 == 0 else None)
         text = Decoder(config)._wire.decode(value).text
         trained -= zlib.crc32(text.encode()) >= int(config.holdout_ratio * BUCKETS)
         yield value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from pathlib import Path
@@ -9,18 +10,23 @@ from typing import Any
 
 import pytest
 import torch
+from kafka import KafkaAdminClient, TopicPartition
 
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
 from streamlearn.consumer.decode import Decoder
+from streamlearn.errors import BrokerError
 from streamlearn.learner import Learner
 from streamlearn.local.broker import Broker
+from streamlearn.monitor.metrics import OUTCOMES
+from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.recovery import open_journal, retake
 from streamlearn.state import State
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import POINTS, exit_code, start
-from tests.integration.learner import send, surviving_state
+from tests.integration.learner import send, surviving_state, wait_until
+from tests.integration.test_trouble import running
 
 TRAINED = 600  # a multiple of the micro-batch, so that no step waits for more
 KILLS = 30
@@ -78,6 +84,72 @@ def test_killed_after_any_point_the_learner_comes_to_the_bits_of_an_unbroken_run
     state = surviving_state(tmp_path / "state")
     state["version"] = unbroken["version"]  # a publication may have been asked for once more
     assert_same_bits(state, unbroken)
+
+
+def test_told_to_stop_during_recovery_the_learner_leaves_checkpoint_and_journal_as_they_are(
+    broker: Broker, filled: tuple[str, int], unbroken: State, tiny_model: Path, tmp_path: Path
+) -> None:
+    topic, records = filled
+    overrides = learner_settings(broker, topic, tiny_model, tmp_path)
+    assert exit_code(start(overrides, until=records, point="journal append")) == -signal.SIGKILL
+    files = {path: path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()}
+    assert exit_code(start(overrides, until=1)) == 0  # it is told to stop as soon as its checkpoint is loaded
+    assert {path: path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()} == files
+    assert exit_code(start(overrides, until=records)) == 0
+    state = surviving_state(tmp_path / "state")
+    state["version"] = unbroken["version"]
+    assert_same_bits(state, unbroken)
+
+
+def test_sigterm_twice_in_the_middle_of_a_step_ends_it_with_everything_kept(
+    broker: Broker, filled: tuple[str, int], tiny_model: Path, tmp_path: Path
+) -> None:
+    topic, records = filled
+    overrides = learner_settings(broker, topic, tiny_model, tmp_path)
+    learner = start(overrides, until=records)
+    wait_until((tmp_path / "state" / "snapshots" / "latest").exists, "some steps are taken")
+    for _ in range(2):
+        os.kill(learner.pid or 0, signal.SIGTERM)
+    assert exit_code(learner) == 0
+    state = surviving_state(tmp_path / "state")
+    ((_, _, position),) = state["positions"]
+    assert sum(state["counts"].values()) == position
+    assert open_journal(load(overrides=overrides)).entries(state["step"]) == []
+    assert exit_code(start(overrides, until=records)) == 0
+    assert sum(surviving_state(tmp_path / "state")["counts"].values()) == records
+
+
+@pytest.mark.parametrize("deleted", ["fail", "skip"])
+def test_recorded_steps_whose_records_retention_has_deleted_are_not_passed_over_in_silence(
+    apache_kafka: Broker, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, deleted: str
+) -> None:
+    topic = f"deleted-{deleted}"
+    overrides = [
+        *learner_settings(apache_kafka, topic, tiny_model, tmp_path),
+        "publisher.checkpoints.every_steps=1000",
+        "publisher.snapshots.every_steps=1000",
+        "updater.max_wait_seconds=0.2",
+        f"publisher.journal.deleted={deleted}",
+    ]
+    config = load(overrides=overrides)
+    create_topic(config.kafka, topic)
+    records = list(stream(400))
+    send(config, records)
+    assert exit_code(start(overrides, until=len(records), point="journal append")) == -signal.SIGKILL
+    admin = KafkaAdminClient(bootstrap_servers=apache_kafka.bootstrap_servers)
+    admin.delete_records({TopicPartition(topic, 0): 30})
+    admin.close()
+    pipeline = Pipeline(config)
+    if deleted == "fail":
+        with pytest.raises(BrokerError, match=r"no longer has \d+ of the records of step 1 .*journal\.deleted"):
+            pipeline.run()
+        return
+    counts = {name: pipeline.metrics.events.labels(name)._value for name in OUTCOMES}
+    with running(pipeline):
+        wait_until(lambda: sum(count.get() for count in counts.values()) == len(records), "the rest is learnt")
+    assert counts["skipped"].get() == 30
+    assert "the step is taken without them" in caplog.text
+    assert sum(surviving_state(tmp_path / "state")["counts"].values()) == len(records) - 30
 
 
 @pytest.mark.timeout(400)

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ from streamlearn.learner import Learner
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher import checkpoints, snapshots
 from streamlearn.publisher.journal import Journal
-from streamlearn.publisher.store import Path
 from streamlearn.updater.optimizer import Optimizer
 
 PRELOADED = (transformers.BertForSequenceClassification, transformers.PreTrainedTokenizerFast)

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench soak clean
 
 setup: $(READY)
 
@@ -31,6 +31,9 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.updater
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.demo
+
+soak: $(READY)  ## a million events; minutes
+	$(BIN)/python -m benchmarks.soak
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache demo-output

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kafka import TopicPartition
 
-from benchmarks.results import keep, median
+from benchmarks.results import keep, median, resident_mebibytes
 from streamlearn.buffer import POLICIES, make_buffer
 from streamlearn.config import Buffer, Config, load
 from streamlearn.consumer.admission import Admission
@@ -98,10 +96,6 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     rate = (seen - first) / (time.perf_counter() - started)
     consumer.stop()
     return rate
-
-
-def resident_mebibytes() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def cost_by_buffer_size(events: int) -> dict[str, dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 from collections.abc import Sequence
@@ -33,6 +34,11 @@ def machine() -> dict[str, Any]:
 def median(values: Sequence[float]) -> float:
     """Return the median, to four significant digits."""
     return float(f"{statistics.median(values):.4g}")
+
+
+def resident_mebibytes() -> float:
+    """Return this process's resident memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def keep(name: str, result: dict[str, Any]) -> None:

@@ -9,20 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from streamlearn.local.broker import ApacheKafka, Broker, NoidaDB
+from streamlearn.local.tiny import save_tiny_model
 
-WORDS = (  # noqa: SIM905 - easier to read than a list
-    "late again refund please thanks great service broken wheel engine clutch orbit "
-    "launch moon key cipher chip goal puck team vote law peace window "
-    "driver screen pixel car bike space med fast slow good bad "
-).split()
 settings.register_profile("streamlearn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("streamlearn")  # how fast the machine is decides no test
-
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,30 +25,7 @@ def _two_threads() -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers and a vocabulary of some forty words, saved as a hub model is."""
-    directory = tmp_path_factory.mktemp("tiny-bert")
-    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-    ).save_pretrained(directory)
-    torch.manual_seed(0)
-    BertForSequenceClassification(
-        BertConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=64,
-            max_position_embeddings=64,
-        )
-    ).save_pretrained(directory)
-    return directory
+    return save_tiny_model(tmp_path_factory.mktemp("tiny-bert"))
 
 
 def brokers() -> list[str]:

@@ -79,6 +79,7 @@ class Consumer:
         self._waiting = False
         self._wish = threading.Lock()
         self._to_commit: Positions | None = None  # the newest wish
+        self._commit_from = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
@@ -119,7 +120,7 @@ class Consumer:
             while not self._stopping.is_set():
                 self._pause_or_resume()
                 self._poll()
-                if not self._waiting:
+                if time.monotonic() >= self._commit_from:
                     self._commit()
                 self._look_at_ends()
             self._commit()
@@ -191,7 +192,7 @@ class Consumer:
             self._client.seek(partition, target)
 
     def _commit(self) -> None:
-        """Commit what was asked for; where Kafka does not answer, the wish stays until it does."""
+        """Commit what was asked for; where Kafka cannot take it now, the wish stays for a later time."""
         positions = self._to_commit
         if positions is None:
             return
@@ -199,19 +200,14 @@ class Consumer:
         try:
             self._client.commit(offsets, timeout_ms=REQUEST_MILLISECONDS)
         except RetriableError as error:
-            self._waits(error)
+            self._commit_from = time.monotonic() + LAG_SECONDS
+            log.debug("offsets are committed later: %s", describe(error))
             return
         except KafkaError as error:
             log.warning("the group did not take the offsets, the checkpoint stands: %s", describe(error))
         with self._wish:
             if self._to_commit is positions:
                 self._to_commit = None
-
-    def _waits(self, error: KafkaError) -> None:
-        """Say that Kafka does not answer, once until it does."""
-        if not self._waiting:
-            self._waiting = True
-            log.warning("waiting for Kafka at %s: %s", self._config.bootstrap_servers, describe(error))
 
     def _look_at_ends(self) -> None:
         """Ask for the log ends now and then: a paused partition would not tell them."""
@@ -222,7 +218,9 @@ class Consumer:
         try:
             ends = self._client.end_offsets(list(assigned), timeout_ms=REQUEST_MILLISECONDS) if assigned else {}
         except KafkaError as error:
-            self._waits(error)
+            if not self._waiting:
+                log.warning("waiting for Kafka at %s: %s", self._config.bootstrap_servers, describe(error))
+            self._waiting = True
             return
         if self._waiting and ends:
             self._waiting = False

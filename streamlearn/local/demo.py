@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -184,7 +185,8 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
     console.print(f"picture   {output / 'demo.png'}", soft_wrap=True)
     console.print(f"snapshot  {summary.snapshots[-1]}", soft_wrap=True)
     text = shlex.quote("my old bike needs a new clutch")
-    console.print(f"try       streamlearn predict --snapshot {summary.snapshots[-1]} {text}", soft_wrap=True)
+    command = "streamlearn" if shutil.which("streamlearn") else f"{os.path.relpath(sys.executable)} -m streamlearn"
+    console.print(f"try       {command} predict --snapshot {summary.snapshots[-1]} {text}", soft_wrap=True)
 
 
 def _stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:

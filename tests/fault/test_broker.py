@@ -59,7 +59,6 @@ def test_the_learner_waits_for_its_broker_says_so_once_and_goes_on(
 ) -> None:
     caplog.set_level(logging.INFO, logger="streamlearn")
     monkeypatch.setattr(consumer, "LAG_SECONDS", 0.5)
-    monkeypatch.setattr(consumer, "REQUEST_MILLISECONDS", 1000)
     overrides = [*settings(own_broker, "troubled", tiny_model, tmp_path), "events.holdout_ratio=0"]
     config = load(overrides=overrides)
     create_topic(config.kafka, "troubled")

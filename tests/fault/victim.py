@@ -33,11 +33,11 @@ POINTS: dict[str, tuple[Any, str, int]] = {
     "backward": (torch.Tensor, "backward", 71),
     "optimiser step": (Optimizer, "step", 71),
     "buffer insert": (RecentWindow, "extend", 71),
-    "temp write": (checkpoints, "_save", 3),
-    "fsync": (os, "fsync", 30),
-    "rename": (Path, "rename", 3),
+    "temp write": (checkpoints, "_save", 2),
+    "fsync": (os, "fsync", 7),
+    "rename": (Path, "rename", 2),
     "offset commit": (KafkaConsumer, "commit", 1),
-    "pointer move": (snapshots, "point", 2),
+    "pointer move": (snapshots, "point", 1),
 }
 """Where to kill: the function after whose n-th call that brings something the process ends."""
 

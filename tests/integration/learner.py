@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamlearn.config import Config
 from streamlearn.consumer.client import make_producer
 from streamlearn.local.broker import free_port
+from streamlearn.local.tiny import WORDS
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.state import State
-from tests.conftest import WORDS
 
 DEADLINE_SECONDS = 60.0
 

@@ -7,7 +7,7 @@ from typing import Any
 from kafka.consumer.fetcher import ConsumerRecord
 
 from streamlearn.events import Event
-from tests.conftest import WORDS
+from streamlearn.local.tiny import WORDS
 
 
 def make_event(number: int, label: str | int | None = None, text: str | None = None) -> Event:

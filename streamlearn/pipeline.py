@@ -27,7 +27,7 @@ from streamlearn.consumer.client import make_producer, require_topics
 from streamlearn.consumer.consumer import Consumer, Watch
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.intake import Intake
+from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.errors import StateError
 from streamlearn.events import Reason
 from streamlearn.learner import Learner, StepReport
@@ -35,7 +35,7 @@ from streamlearn.monitor.metrics import NO_FRESH, Metrics
 from streamlearn.monitor.server import Health, Server
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
-from streamlearn.recovery import retake
+from streamlearn.recovery import reread
 
 log = logging.getLogger(__name__)
 
@@ -145,18 +145,18 @@ class Pipeline:
             batch = intake.next(stopping=self._stopping.is_set)
             if batch:
                 self.publisher.journal.append(Entry(learner.step + 1, batch.ranges))
-                started = time.perf_counter()
-                report = learner.learn(batch)
-                self._show(learner, report, time.perf_counter() - started)
-                self._account(report)
+                self._step(learner, batch)
             self._beat(learner)
             checkpoint, snapshot = self.publisher.due(learner.step)
             if checkpoint:
                 self.publisher.submit(self._capture(learner, snapshot=snapshot))
         self._finish(learner)
 
-    def _account(self, report: StepReport) -> None:
-        """Send what a step refused to the dead letters, and tell whoever looks on."""
+    def _step(self, learner: Learner, batch: MicroBatch) -> None:
+        """Learn `batch`, show it, send what it refused to the dead letters, and tell whoever looks on."""
+        started = time.perf_counter()
+        report = learner.learn(batch)
+        self._show(learner, report, time.perf_counter() - started)
         for record, reason in report.refused:
             self.dead_letters.put(record, reason)
         self._on_step(report)
@@ -231,18 +231,15 @@ class Pipeline:
         entries = self.publisher.journal.entries(learner.step)
         if entries:
             log.info("taking the steps %d to %d again, as recorded", entries[0].step, entries[-1].step)
-        started = time.perf_counter()
         deleted = self._config.publisher.journal.deleted
-        for step, report in retake(learner, entries, self._config.kafka, self._decoder, deleted=deleted):
-            self._show(learner, report, time.perf_counter() - started)
+        for step in reread(entries, self._config.kafka, self._decoder, deleted=deleted):
             for record, reason in step.refused:
                 self.dead_letters.put(record, reason)
-            self._account(report)
             self.metrics.events.labels("skipped").inc(step.missing)
+            self._step(learner, step.batch(learner.admission))
             self._beat(learner)
             if self._stopping.is_set() and learner.step < entries[-1].step:
                 return False
-            started = time.perf_counter()
         self.publisher.journal.begin(learner.step)
         return True
 

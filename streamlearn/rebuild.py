@@ -54,7 +54,7 @@ def rebuild(config: Config, version: str) -> Rebuilt:
     learner = Learner(config)
     entries = approach(config, learner, manifest["step"])
     from_step, events = learner.step, 0
-    for _, report in retake(learner, entries, config.kafka, Decoder(config.events)):
+    for report in retake(learner, entries, config.kafka, Decoder(config.events)):
         events += len(report.batch.fresh)
     published = load_file(store.path(number) / "model.safetensors")
     return Rebuilt(

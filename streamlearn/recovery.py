@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from streamlearn.config import Config, Kafka
+from streamlearn.consumer.admission import Admission
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import MicroBatch
 from streamlearn.consumer.queue import Arrival
@@ -39,6 +40,15 @@ class Reread:
             for record, outcome in zip(arrival.records, arrival.outcomes, strict=True)
             if isinstance(outcome, Reason)
         ]
+
+    def batch(self, admission: Admission) -> MicroBatch:
+        """Return the micro-batch that the step consumes, as `admission` decides."""
+        batch = MicroBatch()
+        for wanted, arrival in zip(self.entry.ranges, self.arrivals, strict=True):
+            if arrival.records:
+                batch.take(arrival, admission)
+            batch.positions[wanted.topic, wanted.partition] = wanted.end
+        return batch
 
 
 def reread(
@@ -82,25 +92,13 @@ def reread(
             yield Reread(entry, arrivals, missing)
 
 
-def retake(
-    learner: Learner,
-    entries: Sequence[Entry],
-    kafka: Kafka,
-    decoder: Decoder,
-    *,
-    deleted: Literal["fail", "skip"] = "fail",
-) -> Iterator[tuple[Reread, StepReport]]:
+def retake(learner: Learner, entries: Sequence[Entry], kafka: Kafka, decoder: Decoder) -> Iterator[StepReport]:
     """Let `learner`, in the state before the first of `entries`, take them again in their order and grouping.
 
-    The parameters and errors are those of :func:`reread`.
+    The errors are those of :func:`reread`, which fails where records are missing.
     """
-    for step in reread(entries, kafka, decoder, deleted=deleted):
-        batch = MicroBatch()
-        for wanted, arrival in zip(step.entry.ranges, step.arrivals, strict=True):
-            if arrival.records:
-                batch.take(arrival, learner.admission)
-            batch.positions[wanted.topic, wanted.partition] = wanted.end
-        yield step, learner.learn(batch)
+    for step in reread(entries, kafka, decoder):
+        yield learner.learn(step.batch(learner.admission))
 
 
 def open_journal(config: Config) -> Journal:

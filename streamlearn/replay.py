@@ -66,17 +66,15 @@ def replay(config: Config, *, from_step: int, to_step: int | None = None) -> lis
     entries = [entry for entry in journal.entries(from_step) if to_step is None or entry.step <= to_step]
     if not entries:
         raise ConfigurationError(f"no step after {from_step} is recorded in {journal.directory}")
-    same_size = config.updater.micro_batch == recorded.updater.micro_batch
+    others = (
+        retake(other, entries, config.kafka, Decoder(config.events))
+        if config.updater.micro_batch == recorded.updater.micro_batch
+        else _regrouped(other, entries, config)
+    )
     return [
-        _course("recorded", learner, _grouped(learner, entries, recorded)),
-        _course("other", other, (_grouped if same_size else _regrouped)(other, entries, config)),
+        _course("recorded", learner, retake(learner, entries, config.kafka, Decoder(recorded.events))),
+        _course("other", other, others),
     ]
-
-
-def _grouped(learner: Learner, entries: list[Entry], config: Config) -> Iterator[StepReport]:
-    """Let `learner` learn the records of `entries` in the recorded micro-batches."""
-    for _, report in retake(learner, entries, config.kafka, Decoder(config.events)):
-        yield report
 
 
 def _regrouped(learner: Learner, entries: list[Entry], config: Config) -> Iterator[StepReport]:

@@ -46,7 +46,7 @@ class Rereader:
         for wanted in ranges:
             begins.setdefault((wanted.topic, wanted.partition), wanted.first)
         self._held: dict[Partition, deque[Any]] = {partition: deque() for partition in begins}
-        self._reached: Positions = dict(begins)  # per partition, the offset before which all that is there is held
+        self._reached: Positions = {}  # per partition, the offset before which all that is there is held
         with as_sentence(config):
             self._client = make_consumer(config, in_group=False)
             partitions = [TopicPartition(*partition) for partition in begins]

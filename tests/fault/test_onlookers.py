@@ -43,7 +43,8 @@ def config(broker: Broker, tiny_model: Path, tmp_path: Path) -> Config:
 def test_a_reader_in_a_loop_never_meets_a_broken_snapshot(config: Config) -> None:
     pipeline = Pipeline(config)
     latest = config.publisher.directory / "snapshots" / "latest"
-    read, sent = set(), EVENTS
+    read: set[str] = set()
+    sent = EVENTS
     with running(pipeline):
         wait_until(latest.exists, "a first snapshot")
         while len(read) < 8:

@@ -46,6 +46,7 @@ OWN_OPTIONS = {
     "key_deserializer",
     "key_serializer",
     "max_poll_records",
+    "partition_assignment_strategy",
     "value_deserializer",
     "value_serializer",
 }

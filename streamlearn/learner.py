@@ -133,7 +133,7 @@ class Learner:
         return {
             "step": self.step,
             "version": self.version,
-            "positions": [[topic, partition, offset] for (topic, partition), offset in self.positions.items()],
+            "positions": [[topic, partition, offset] for (topic, partition), offset in sorted(self.positions.items())],
             "counts": dict(self.counts),
             **{name: part.state() for name, part in self._parts.items()},
         }

@@ -11,14 +11,12 @@ One event's way from Kafka to ``latest``:
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -31,16 +29,19 @@ from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.errors import StateError
 from streamlearn.events import Reason
 from streamlearn.learner import Learner, StepReport
-from streamlearn.monitor.metrics import NO_FRESH, Metrics
+from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.server import Health, Server
+from streamlearn.publisher.fence import FencedError
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.recovery import reread
+from streamlearn.telemetry import show
 
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 30.0
 LAG_SECONDS = 1.0
+BEAT_SECONDS = 0.5
 
 
 class Pipeline:
@@ -80,13 +81,14 @@ class Pipeline:
             dead_letters=self.dead_letters,
             watch=Watch(
                 polled=self.metrics.poll_duration.observe,
-                assigned=self._assigned,
+                membership=self._membership,
                 skipped=self.metrics.events.labels("skipped").inc,
             ),
         )
         self.publisher = Publisher(
             config.publisher,
             configuration=config.decisive(),
+            source=f"group {config.kafka.group} of topic {config.kafka.topic}",
             settle=lambda: self.dead_letters.settle(SETTLE_SECONDS),
             commit=self.consumer.commit,
             progress=self.metrics,
@@ -98,7 +100,7 @@ class Pipeline:
         self._stopping.set()
 
     def run(self) -> None:
-        """Learn until :meth:`stop` is called.
+        """Stand by, and learn while the group says that we are its active member, until :meth:`stop` is called.
 
         Raises
         ------
@@ -107,12 +109,12 @@ class Pipeline:
         BrokerError
             If Kafka cannot be reached or refuses.
         StateError
-            If no checkpoint can be read although there are some, or another learner uses the directory.
+            If no checkpoint can be read although there are some, or the directory is of another group or topic.
 
         """
         config = self._config
         with ExitStack() as stack:
-            stack.callback(lock(config.publisher.directory))
+            self.publisher.fence.check()
             self.server = Server(
                 host=config.monitor.host,
                 port=config.monitor.port,
@@ -123,26 +125,70 @@ class Pipeline:
             stack.callback(self.server.stop)
             require_topics(config.kafka)
             learner = Learner(config)
-            self._restore(learner)
             self.health.model_loaded = True
-            self.publisher.start(learner.step)
+            self.publisher.start()
             stack.callback(self.publisher.stop)
-            self._republish(learner)
             self.dead_letters.start()
             stack.callback(self.dead_letters.stop)
-            if self._recover(learner):
-                self.consumer.start(learner.positions)
-                stack.callback(self.consumer.stop)
-                self._learn(learner)
+            self.consumer.start()
+            stack.callback(self.consumer.stop)
+            self._take_turns(learner)
 
-    def _learn(self, learner: Learner) -> None:
-        """Consumer → buffer → updater → publisher, until told to stop."""
+    def _take_turns(self, learner: Learner) -> None:
+        """Learn in each term of ours, and stand by with the model loaded between them."""
+        current = False  # whether `learner` is what the state directory, claimed by us, has come to
+        while not self._stopping.is_set():
+            term = self.consumer.wait_for_term(BEAT_SECONDS)
+            self._beat(learner)
+            if current and not self.publisher.fence.held:
+                log.warning("another learner has taken over since step %d", learner.step)
+                current = False
+            if not current and learner.step:
+                learner = Learner(self._config)
+            if term is None:
+                continue
+            self.metrics.active.set(1)
+            current = current or self._take_over(learner, term)
+            if current:
+                self._learn(learner, term)
+            self.metrics.active.set(0)
+        if current:
+            self._finish(learner)
+
+    def _take_over(self, learner: Learner, term: int) -> bool:
+        """Bring `learner` to where the last active one was; return False where the term was over before that.
+
+        Whatever is found stays as it is until then: the next one to take over finds the same.
+        """
+        try:
+            self.publisher.claim(waiting=lambda: not self._over(term))
+            self._restore(learner)
+        except FencedError as error:
+            log.warning("the state is not taken over: %s", error)
+            return False
+        self.publisher.begin(learner.step)
+        self._republish(learner)
+        return self._recover(learner, term)
+
+    def _over(self, term: int) -> bool:
+        return self._stopping.is_set() or self.consumer.term != term
+
+    def _learn(self, learner: Learner, term: int) -> None:
+        """Consumer → buffer → updater → publisher, until the term is over."""
+        begun = bool(learner.positions)
+        while (positions := self.consumer.read_from(learner.positions, BEAT_SECONDS)) is None:
+            self._beat(learner)
+            if self._over(term):
+                return
+        learner.positions = positions
+        if not begun and self._config.kafka.start == "latest":
+            self.publisher.submit(self._capture(learner, snapshot=False))  # or the next start begins later
         updater = self._config.updater
         intake = Intake(
             self.consumer.queue, learner.admission, size=updater.micro_batch, max_wait=updater.max_wait_seconds
         )
-        while not self._stopping.is_set():
-            batch = intake.next(stopping=self._stopping.is_set)
+        while not self._over(term):
+            batch = intake.next(stopping=lambda: self._over(term))
             if batch:
                 self.publisher.journal.append(Entry(learner.step + 1, batch.ranges))
                 self._step(learner, batch)
@@ -150,13 +196,12 @@ class Pipeline:
             checkpoint, snapshot = self.publisher.due(learner.step)
             if checkpoint:
                 self.publisher.submit(self._capture(learner, snapshot=snapshot))
-        self._finish(learner)
 
     def _step(self, learner: Learner, batch: MicroBatch) -> None:
         """Learn `batch`, show it, send what it refused to the dead letters, and tell whoever looks on."""
         started = time.perf_counter()
         report = learner.learn(batch)
-        self._show(learner, report, time.perf_counter() - started)
+        show(self.metrics, learner, report, time.perf_counter() - started)
         for record, reason in report.refused:
             self.dead_letters.put(record, reason)
         self._on_step(report)
@@ -223,11 +268,8 @@ class Pipeline:
             )
         log.info("starting with %s", self._config.updater.model)
 
-    def _recover(self, learner: Learner) -> bool:
-        """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them.
-
-        Returns False where it was told to stop before that: the checkpoint and the journal stay as they are.
-        """
+    def _recover(self, learner: Learner, term: int) -> bool:
+        """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them."""
         entries = self.publisher.journal.entries(learner.step)
         if entries:
             log.info("taking the steps %d to %d again, as recorded", entries[0].step, entries[-1].step)
@@ -238,9 +280,9 @@ class Pipeline:
             self.metrics.events.labels("skipped").inc(step.missing)
             self._step(learner, step.batch(learner.admission))
             self._beat(learner)
-            if self._stopping.is_set() and learner.step < entries[-1].step:
+            if self._over(term) and learner.step < entries[-1].step:
                 return False
-        self.publisher.journal.begin(learner.step)
+        self.publisher.record(learner.step)
         return True
 
     def _republish(self, learner: Learner) -> None:
@@ -249,10 +291,9 @@ class Pipeline:
             learner.version -= 1
             self.publisher.submit(self._capture(learner, snapshot=True))
 
-    def _assigned(self, mine: bool) -> None:
-        self.health.assigned = mine
-        self.metrics.active.set(mine)
-        self.metrics.rebalances.inc()
+    def _membership(self, joined: bool) -> None:
+        self.health.joined = joined
+        self.metrics.rebalances.inc(joined)
 
     def _count_refusal(self, reason: Reason) -> None:
         self.metrics.dead_letters.labels(reason.value).inc()
@@ -264,57 +305,3 @@ class Pipeline:
         if now - self._lag_at >= LAG_SECONDS:
             self._lag_at = now
             self.metrics.set_lag(self.consumer.lag(learner.positions))
-
-    def _show(self, learner: Learner, report: StepReport, seconds: float) -> None:
-        """Turn what one micro-batch did into metrics."""
-        metrics, result, now = self.metrics, report.result, time.time()
-        for outcome, count in report.outcomes.items():
-            metrics.events.labels(outcome.value).inc(count)
-        metrics.last_event.set(now)
-        if result is None or not result.applied:
-            metrics.steps_skipped.labels(NO_FRESH if result is None else Reason.NOT_FINITE.value).inc()
-            if result:
-                log.warning("step %d is skipped: its loss or gradient is not finite", report.step)
-            return
-        metrics.steps.inc()
-        metrics.last_step.set(now)
-        metrics.step_duration.observe(seconds)
-        metrics.replayed_events.inc(report.replayed)
-        metrics.loss_sum.inc(float(result.losses.sum()))
-        metrics.predictions_correct.inc(int(result.correct.sum()))
-        metrics.loss.set(result.loss)
-        metrics.learning_rate.set(result.learning_rate)
-        metrics.gradient_norm.set(result.gradient_norm)
-        metrics.accuracy.set(learner.accuracy.value)
-        metrics.buffer_records.set(len(learner.buffer))
-        metrics.buffer_capacity.set(learner.buffer.records)
-        for event in report.batch.fresh:
-            metrics.event_age.observe(max(0.0, now - event.timestamp))
-        for name, detector in learner.detectors.items():
-            metrics.drift_score.labels(name).set(detector.mean)
-        for rise in report.rises:
-            metrics.drift_detections.labels(rise.detector).inc()
-            source = f"{rise.event.topic}/{rise.event.partition}/{rise.event.offset}"
-            log.warning("drift: the mean of the %s has risen, detected at %s", rise.detector, source)
-
-
-def lock(directory: Path) -> Callable[[], None]:
-    """Claim `directory` for this process and return what releases it.
-
-    Raises
-    ------
-    StateError
-        If it cannot be written, or another learner has claimed it.
-
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / "lock").open("w")
-    except OSError as error:
-        raise StateError(f"publisher.directory {directory} cannot be written: {error.strerror}") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise StateError(f"publisher.directory {directory} is in use by another learner") from None
-    return file.close

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 
 from streamlearn.config import Kafka
+from streamlearn.consumer.assignor import SingleActiveAssignor
 from streamlearn.errors import BrokerError
 
 LARGEST_DEAD_LETTER = 64 * 2**20  # bytes; the broker's own limit is the one that counts
@@ -19,8 +20,11 @@ LARGEST_DEAD_LETTER = 64 * 2**20  # bytes; the broker's own limit is the one tha
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
 
 
-def make_consumer(config: Kafka, *, in_group: bool = True) -> Any:
-    """Return a ``KafkaConsumer``, of the group or of none, that never commits or resets by itself."""
+def make_consumer(config: Kafka, *, assigned: Callable[[set[Any]], None] | None = None) -> Any:
+    """Return a ``KafkaConsumer`` that never commits or resets by itself.
+
+    With `assigned`, told its partitions after each rebalance, it is a member of the group; without, of none.
+    """
     defaults = {
         "isolation_level": "read_committed",
         "fetch_max_wait_ms": 200,
@@ -28,13 +32,15 @@ def make_consumer(config: Kafka, *, in_group: bool = True) -> Any:
         "reconnect_backoff_max_ms": 2000,
         "session_timeout_ms": 10_000,  # after a crash the group waits this long for the dead member
         "heartbeat_interval_ms": 2_000,
+        "metadata_max_age_ms": 60_000,  # a partition that is added is read after at most this long
     }
     options = {**_shared(config), **defaults, **_options(config, KafkaConsumer)}
-    if not in_group:
-        options.pop("group_instance_id", None)
+    if assigned:
+        options |= {"group_id": config.group, "partition_assignment_strategy": [SingleActiveAssignor(assigned)]}
+    else:
+        options |= {"group_id": None, "group_instance_id": None}
     return KafkaConsumer(
         **options,
-        group_id=config.group if in_group else None,
         enable_auto_commit=False,
         auto_offset_reset="none",
         allow_auto_create_topics=False,

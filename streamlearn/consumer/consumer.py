@@ -14,14 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import OffsetAndMetadata, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import as_sentence, describe, make_consumer
+from streamlearn.consumer.commits import REQUEST_MILLISECONDS, Commits
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.ends import LogEnds
 from streamlearn.consumer.queue import Arrival, ArrivalQueue
 from streamlearn.errors import BrokerError
 from streamlearn.events import Partition, Positions, Reason
@@ -29,25 +30,27 @@ from streamlearn.events import Partition, Positions, Reason
 log = logging.getLogger(__name__)
 
 POLL_MILLISECONDS = 200
-LAG_SECONDS = 5.0
-REQUEST_MILLISECONDS = 5000
 SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What the consumer reports as it happens, on its own thread."""
+    """What the consumer reports as it happens, on its own threads."""
 
     polled: Callable[[float], None]
     """Seconds of one poll that brought records, with their decoding."""
-    assigned: Callable[[bool], None]
-    """After a rebalance: whether any partition is ours."""
+    membership: Callable[[bool], None]
+    """After a rebalance: True, as the active member or as a standby; False when the group has let us go."""
     skipped: Callable[[int], None]
     """Records that retention deleted before they were read, and that the policy says to skip."""
 
 
 class Consumer:
-    """Reads the topic from given positions.
+    """A member of the group; while it is the active one, it reads the topic from given positions.
+
+    The group gives this member all partitions, or none. Each time it does a *term* begins, which ends when the
+    membership is lost. Nothing is read before :meth:`read_from`, so that whoever has been active before can have
+    its state taken over first.
 
     Parameters
     ----------
@@ -71,20 +74,21 @@ class Consumer:
         self.queue = ArrivalQueue(records=config.queue_records, bytes=config.queue_bytes)
         self._config, self._decode, self._dead_letters, self._watch = config, decoder.decode, dead_letters, watch
         self._client: Any = None
+        self._terms = 0
+        self._held: set[Any] = set()  # the partitions that are ours
+        self._reading = False
         self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
-        self._resumed = False
-        self._ends: Positions = {}
-        self._ends_at = 0.0
+        self._ends = LogEnds(config)
         self._paused = False
         self._waiting = False
-        self._wish = threading.Lock()
-        self._to_commit: Positions | None = None  # the newest wish
-        self._commit_from = 0.0
+        self._commits = Commits()
+        self._changed = threading.Condition()
+        self._to_read: Positions | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
-    def start(self, positions: Positions) -> None:
-        """Join the group and read on from `positions`; a partition not among them starts by the policy.
+    def start(self) -> None:
+        """Join the group.
 
         Raises
         ------
@@ -92,22 +96,60 @@ class Consumer:
             If Kafka cannot be reached or refuses.
 
         """
-        self._next = dict(positions)
-        self._resumed = bool(positions)
         with as_sentence(self._config):
-            self._client = make_consumer(self._config)
-            self._client.subscribe([self._config.topic], listener=_Listener(self))
+            self._client = make_consumer(self._config, assigned=self._on_assigned)
+            self._client.partitions_for_topic(self._config.topic)  # or the first assignment knows of none
+            self._client.subscribe([self._config.topic], listener=_Listener(self._on_lost))
         _hand_over_sooner()
         self._thread.start()
 
-    def commit(self, positions: Positions) -> None:
-        """Ask for `positions` to be committed to the group; it is done by the polling thread."""
-        with self._wish:
-            self._to_commit = dict(positions)
+    @property
+    def term(self) -> int | None:
+        """How often this member has become the active one; None while it is not."""
+        return self._terms if self._held else None
+
+    def wait_for_term(self, timeout: float) -> int | None:
+        """Wait up to `timeout` seconds to be the active member and return :attr:`term`.
+
+        Raises
+        ------
+        BaseException
+            What has ended the polling thread.
+
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._held or self.queue.failed, timeout)
+            if self.queue.failed:
+                raise self.queue.failed
+            return self.term
+
+    def read_from(self, positions: Positions, timeout: float) -> Positions | None:
+        """Read on from `positions`, and return them with the first offset of each partition not among them.
+
+        Whatever is in the queue is dropped. Without any positions the policy ``kafka.start`` says where to begin;
+        with some, a partition that is not among them has been added, and is read from its beginning. None is
+        returned where that has not come about within `timeout` seconds, because Kafka does not answer.
+
+        Raises
+        ------
+        BaseException
+            What has ended the polling thread.
+
+        """
+        with self._changed:
+            self._to_read = dict(positions)
+            self._changed.wait_for(lambda: self._to_read is None or self.queue.failed, timeout)
+            if self.queue.failed:
+                raise self.queue.failed
+            return dict(self._next) if self._reading and self._to_read is None else None
+
+    def commit(self, positions: Positions) -> bool:
+        """Have `positions` committed to the group, as :meth:`Commits.commit` does."""
+        return self._commits.commit(positions)
 
     def lag(self, positions: Positions) -> dict[Partition, int]:
-        """Return the records between `positions` and the end of each assigned partition, as last seen."""
-        return {partition: max(0, end - positions.get(partition, end)) for partition, end in self._ends.items()}
+        """Return how many records each partition of ours is ahead of `positions`."""
+        return self._ends.lag(positions)
 
     def stop(self) -> None:
         """Commit what was asked for, leave the group and end the thread."""
@@ -118,16 +160,42 @@ class Consumer:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
+                self._begin_to_read()
                 self._pause_or_resume()
                 self._poll()
-                if time.monotonic() >= self._commit_from:
-                    self._commit()
-                self._look_at_ends()
+                self._commit()
+                self._ends.look(self._client, self._held)
             self._commit()
         except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
             self.queue.fail(error)
+            with self._changed:
+                self._changed.notify_all()
         finally:
+            self._commits.close()
             self._client.close(autocommit=False, timeout_ms=REQUEST_MILLISECONDS)
+
+    def _begin_to_read(self) -> None:
+        """Seek to where :meth:`read_from` says; while Kafka cannot tell the first offsets, that waits."""
+        positions = self._to_read
+        if positions is None or not self._held:
+            return
+        try:
+            added = sorted(partition for partition in self._held if _key(partition) not in positions)
+            earliest = bool(positions) or self._config.start == "earliest"
+            first = self._client.beginning_offsets if earliest else self._client.end_offsets
+            starts = first(added, timeout_ms=REQUEST_MILLISECONDS) if added else {}
+        except KafkaError as error:
+            log.debug("reading begins later: %s", describe(error))
+            return
+        self.queue.clear()
+        self._next = positions | {_key(partition): offset for partition, offset in starts.items()}
+        for partition in self._held:
+            self._client.seek(partition, self._next[_key(partition)])
+        self._client.resume(*self._client.paused())
+        self._ends.forget()
+        with self._changed:
+            self._reading, self._to_read = True, None
+            self._changed.notify_all()
 
     def _poll(self) -> None:
         started = time.perf_counter()
@@ -147,8 +215,8 @@ class Consumer:
             self._watch.polled(time.perf_counter() - started)
 
     def _enqueue(self, partition: Any, records: list[Any]) -> None:
-        """Decode `records`; those already enqueued before a rebalance are dropped."""
-        key = (partition.topic, partition.partition)
+        """Decode `records`; those before the position are dropped."""
+        key = _key(partition)
         expected = self._next.get(key, -1)
         if records[0].offset < expected:
             records = [record for record in records if record.offset >= expected]
@@ -164,11 +232,12 @@ class Consumer:
         self.queue.put(Arrival(*key, records, outcomes, size))
 
     def _pause_or_resume(self) -> None:
-        """Stop fetching while the learner is behind or dead letters are not taken; a rebalance forgets pauses."""
-        blocked = self._dead_letters.blocked
-        if self.queue.full or blocked:
+        """Stop fetching while the learner is behind or dead letters are not taken."""
+        if not self._reading:
+            return
+        if self.queue.full or self._dead_letters.blocked:
             self._paused = True
-            self._client.pause(*self._client.assignment())
+            self._client.pause(*self._held)
         elif self._paused and self.queue.drained:
             self._paused = False
             self._client.resume(*self._client.paused())
@@ -188,65 +257,56 @@ class Consumer:
             skipped = max(0, target - offset)
             log.error("%s; going on from %s, %d records are lost", gap, policy, skipped)
             self._watch.skipped(skipped)
-            self._next[partition.topic, partition.partition] = target
+            self._next[_key(partition)] = target
             self._client.seek(partition, target)
 
     def _commit(self) -> None:
-        """Commit what was asked for; where Kafka cannot take it now, the wish stays for a later time."""
-        positions = self._to_commit
-        if positions is None:
-            return
-        offsets = {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in positions.items()}
-        try:
-            self._client.commit(offsets, timeout_ms=REQUEST_MILLISECONDS)
-        except RetriableError as error:
-            self._commit_from = time.monotonic() + LAG_SECONDS
-            log.debug("offsets are committed later: %s", describe(error))
-            return
-        except KafkaError as error:
-            log.warning("the group did not take the offsets, the checkpoint stands: %s", describe(error))
-        with self._wish:
-            if self._to_commit is positions:
-                self._to_commit = None
+        if self._held:
+            self._commits.serve(self._client)
+        else:
+            self._commits.refuse()
 
-    def _look_at_ends(self) -> None:
-        """Ask for the log ends now and then: a paused partition would not tell them."""
-        if time.monotonic() - self._ends_at < LAG_SECONDS:
-            return
-        self._ends_at = time.monotonic()
-        assigned = self._client.assignment()
-        try:
-            ends = self._client.end_offsets(list(assigned), timeout_ms=REQUEST_MILLISECONDS) if assigned else {}
-        except KafkaError as error:
-            if not self._waiting:
-                log.warning("waiting for Kafka at %s: %s", self._config.bootstrap_servers, describe(error))
-            self._waiting = True
-            return
-        if self._waiting and ends:
-            self._waiting = False
-            log.info("Kafka at %s answers again", self._config.bootstrap_servers)
-        self._ends = {(partition.topic, partition.partition): end for partition, end in ends.items()}
+    def _on_assigned(self, partitions: set[Any]) -> None:
+        """Begin a term where there was none, end it where a partition has gone, or read added partitions too.
 
-    def on_assigned(self, partitions: list[Any]) -> None:
-        """Seek every partition to its position, on kafka-python's own thread."""
-        mine = {(partition.topic, partition.partition) for partition in partitions}
-        self._next |= self.queue.discard(lambda arrival: (arrival.topic, arrival.partition) not in mine)
-        for partition in partitions:
-            position = self._next.get((partition.topic, partition.partition))
-            if position is not None:
-                self._client.seek(partition, position)
-            elif self._config.start == "earliest" or self._resumed:
-                self._client.seek_to_beginning(partition)  # a partition that was added is read whole
+        It runs on kafka-python's own thread, while the polling thread waits in ``poll``.
+        """
+        if self._held - partitions:
+            self._end_term()
+        added = partitions - self._held
+        for partition in added:
+            if self._reading:
+                self._client.seek_to_beginning(partition)
             else:
-                self._client.seek_to_end(partition)
-        self._ends_at = 0.0
-        log.info("assigned %d partitions of %s", len(mine), self._config.topic)
-        self._watch.assigned(bool(mine))
+                self._client.pause(partition)
+                self._client.seek(partition, 0)  # without a position kafka-python would look for one
+        with self._changed:
+            if partitions and not self._held:
+                self._terms += 1
+            self._held = set(partitions)
+            self._changed.notify_all()
+        self._ends.forget()
+        if added:
+            log.info("active: the group has given us %d partitions of %s", len(added), self._config.topic)
+        elif not partitions:
+            log.info("standing by: another member of group %s is active", self._config.group)
+        self._watch.membership(True)
 
-    def on_lost(self, count: int) -> None:
-        """Say that the group has let us go; what is queued stays ours until somebody else is assigned it."""
-        log.warning("the group has taken %d partitions of %s away; joining it again", count, self._config.topic)
-        self._watch.assigned(False)
+    def _on_lost(self, partitions: set[Any]) -> None:
+        log.warning("group %s has let us go, and %d partitions; joining it again", self._config.group, len(partitions))
+        self._end_term()
+        self._watch.membership(False)
+
+    def _end_term(self) -> None:
+        """Hold nothing, read nothing and commit nothing any more."""
+        with self._changed:
+            self._held, self._reading = set(), False
+        self._ends.forget()
+        self._commits.refuse()
+
+
+def _key(partition: Any) -> Partition:
+    return partition.topic, partition.partition
 
 
 def _hand_over_sooner() -> None:
@@ -260,14 +320,14 @@ def _hand_over_sooner() -> None:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, consumer: Consumer) -> None:
-        self._consumer = consumer
+    def __init__(self, lost: Callable[[set[Any]], None]) -> None:
+        self._lost = lost
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        """Nothing: positions are the learner's, and the next assignment seeks to them."""
+        """Nothing: the assignor tells what is left."""
 
     def on_partitions_lost(self, lost: Any) -> None:
-        self._consumer.on_lost(len(lost))
+        self._lost(set(lost))
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        self._consumer.on_assigned(sorted(assigned))
+        """Nothing: the assignor tells all that is held."""

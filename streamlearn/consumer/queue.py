@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from streamlearn.events import Event, Positions, Reason
+from streamlearn.events import Event, Reason
 
 
 class Arrival(msgspec.Struct, gc=False, eq=False):
@@ -57,6 +56,11 @@ class ArrivalQueue:
         """Whether a stopped producer should go on: at half, so that it does not stop and go with every record."""
         return self._records <= self._most_records // 2 and self._bytes <= self._most_bytes // 2
 
+    @property
+    def failed(self) -> BaseException | None:
+        """What :meth:`fail` was given."""
+        return self._closed
+
     def put(self, arrival: Arrival) -> None:
         """Append without ever blocking."""
         with self._changed:
@@ -89,24 +93,11 @@ class ArrivalQueue:
             self._arrivals.appendleft(arrival)
             self._count(arrival, 1)
 
-    def discard(self, unwanted: Callable[[Arrival], bool]) -> Positions:
-        """Drop the arrivals of partitions that now belong to somebody else.
-
-        Returns
-        -------
-        dict
-            The first offset dropped of each partition: where reading must go on should it come back.
-
-        """
-        dropped: Positions = {}
+    def clear(self) -> None:
+        """Drop all that is queued."""
         with self._changed:
-            for arrival in list(self._arrivals):
-                if unwanted(arrival):
-                    self._arrivals.remove(arrival)
-                    self._count(arrival, -1)
-                    first = arrival.records[arrival.start].offset
-                    dropped.setdefault((arrival.topic, arrival.partition), first)
-        return dropped
+            self._arrivals.clear()
+            self._records = self._bytes = 0
 
     def _count(self, arrival: Arrival, sign: int) -> None:
         """Count `arrival` in or out: its records that are left, and all its bytes until the last one is taken."""

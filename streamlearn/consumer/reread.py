@@ -48,7 +48,7 @@ class Rereader:
         self._held: dict[Partition, deque[Any]] = {partition: deque() for partition in begins}
         self._reached: Positions = {}  # per partition, the offset before which all that is there is held
         with as_sentence(config):
-            self._client = make_consumer(config, in_group=False)
+            self._client = make_consumer(config)
             partitions = [TopicPartition(*partition) for partition in begins]
             self._client.assign(partitions)
             starts = self._client.beginning_offsets(partitions)

@@ -112,7 +112,7 @@ def missing_dead_letters(feed: Feed, letters: dict[int, tuple[bytes | None, str]
 
 
 def _read(config: Kafka, topic: str, count: int) -> Iterator[Any]:
-    reader = make_consumer(config, in_group=False)
+    reader = make_consumer(config)
     try:
         partition = TopicPartition(topic, 0)
         reader.assign([partition])

@@ -37,7 +37,7 @@ class Health:
         self._timeout, self._clock = timeout, clock
         self._last = clock()
         self.model_loaded = False
-        self.assigned = False
+        self.joined = False
 
     def beat(self) -> None:
         """Say that the loop came round."""
@@ -50,8 +50,8 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether the model is loaded and partitions are assigned."""
-        return self.model_loaded and self.assigned
+        """Whether the model is loaded and the group has let this learner in, as its active member or a standby."""
+        return self.model_loaded and self.joined
 
 
 class Server:
@@ -103,7 +103,7 @@ def make_app(registry: CollectorRegistry, health: Health) -> Starlette:
     async def readyz(_: Request) -> PlainTextResponse:
         if health.ready:
             return PlainTextResponse("ready\n")
-        waiting = "partitions" if health.model_loaded else "the model"
+        waiting = "the group" if health.model_loaded else "the model"
         return PlainTextResponse(f"waiting for {waiting}\n", 503)
 
     async def metrics(request: Request) -> Response:

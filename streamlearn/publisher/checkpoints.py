@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from streamlearn.errors import StateError
 from streamlearn.events import Event
-from streamlearn.publisher.store import sweep, verify_directory, write_directory
+from streamlearn.publisher.store import Change, verify_directory, write_directory
 from streamlearn.state import State
 
 MANIFEST = "manifest.json"
@@ -39,12 +40,15 @@ class CheckpointStore:
         Where they lie; created when the first is written.
     keep
         How many of the newest stay.
+    change
+        In its context what is there is changed.
 
     """
 
-    def __init__(self, directory: Path, *, keep: int) -> None:
+    def __init__(self, directory: Path, *, keep: int, change: Change = nullcontext) -> None:
         self.directory = directory
         self._keep = keep
+        self._change = change
 
     def names(self) -> list[str]:
         """Return the names of the checkpoints, oldest first."""
@@ -59,9 +63,11 @@ class CheckpointStore:
         """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go."""
         path = self.directory / f"{step:012d}-{version:08d}"
         if not path.exists():
-            write_directory(path, MANIFEST, {"format": FORMAT, "step": step}, lambda into: _save(into, state))
-        for old in self.names()[: -self._keep]:
-            shutil.rmtree(self.directory / old, ignore_errors=True)
+            manifest = {"format": FORMAT, "step": step}
+            write_directory(path, MANIFEST, manifest, lambda into: _save(into, state), change=self._change)
+        with self._change():
+            for old in self.names()[: -self._keep]:
+                shutil.rmtree(self.directory / old, ignore_errors=True)
         return path
 
     def read(self, name: str) -> State:
@@ -84,8 +90,6 @@ class CheckpointStore:
 
     def newest(self) -> Iterator[tuple[str, State | StateError]]:
         """Yield each checkpoint's name and state, newest first; a damaged one as the error that names it."""
-        if self.directory.is_dir():
-            sweep(self.directory)
         for name in reversed(self.names()):
             try:
                 yield name, self.read(name)
@@ -95,8 +99,9 @@ class CheckpointStore:
     def set_aside(self, name: str) -> None:
         """Take the damaged checkpoint called `name` out of the way; it stays for a look as ``….damaged``."""
         aside = self.directory / f"{name}.damaged"
-        shutil.rmtree(aside, ignore_errors=True)
-        (self.directory / name).rename(aside)
+        with self._change():
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.directory / name).rename(aside)
 
 
 def step_of(name: str) -> int:

@@ -7,9 +7,10 @@ Each step is one line, appended before the step is taken, with a checksum in fro
 that a disk altered, is recognised and the journal ends before it. Lines are not synced, because a killed
 process loses nothing that it has written; what a power loss takes is learnt anew from the stream.
 
-A segment is a file of lines named by the epoch of its writer and the step after which it begins. Each start of a
-learner is a new epoch; each checkpoint begins a new segment, so that those behind the oldest checkpoint can go.
-Where an epoch begins, what earlier ones recorded for later steps is void: it was not learnt into what survived.
+A segment is a file of lines named by the epoch of its writer and the step after which it begins. Each learner that
+becomes active begins a new epoch; each checkpoint begins a new segment, so that those behind the oldest checkpoint
+can go. Where an epoch begins, what earlier ones recorded for later steps is void: it was not learnt into what
+survived.
 """
 
 from __future__ import annotations
@@ -71,7 +72,6 @@ class Journal:
         self.directory = directory
         self._configuration = configuration
         self._epoch = 0
-        self._recording = False
         self._file: int | None = None
 
     def segments(self) -> list[Segment]:
@@ -110,9 +110,13 @@ class Journal:
                     raise StateError(f"{segment.path} cannot be read: its first line is not what was written") from None
         raise StateError(f"the journal in {self.directory} does not reach back to step {step}")
 
-    def begin(self, step: int) -> None:
-        """Begin to record the steps after `step`, in an epoch of this writer's own."""
-        self._recording = True
+    def epoch(self) -> int:
+        """Return the newest epoch there is, 0 where nothing is recorded."""
+        return max((segment.epoch for segment in self.segments()), default=0)
+
+    def begin(self, step: int, *, epoch: int) -> None:
+        """Begin to record the steps after `step`, in an `epoch` of this writer's own."""
+        self._epoch = epoch
         self.rotate(step)
 
     def rotate(self, step: int) -> None:
@@ -121,11 +125,10 @@ class Journal:
         Where the disk refuses, steps are not recorded until the next segment begins: after a crash they are
         learnt anew from the stream, each event once, but not in the same micro-batches.
         """
-        if not self._recording:
+        if not self._epoch:
             return
         self.close()
         try:
-            self._epoch = self._epoch or 1 + max((segment.epoch for segment in self.segments()), default=0)
             self.directory.mkdir(parents=True, exist_ok=True)
             path = self.directory / f"{self._epoch:08d}-{step:012d}.jsonl"
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o644)
@@ -146,8 +149,13 @@ class Journal:
                 return
             segment.path.unlink(missing_ok=True)
 
+    def end(self) -> None:
+        """Stop recording until the next epoch begins."""
+        self._epoch = 0
+        self.close()
+
     def close(self) -> None:
-        """Stop recording."""
+        """Stop recording until the next segment begins."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -6,8 +6,12 @@ The order of one publication, each step after the one before has succeeded:
    a new segment;
 2. the dead letters sent so far are acknowledged by Kafka;
 3. the checkpoint is written, fsynced and renamed, and the journal behind the oldest one kept is removed;
-4. its positions are committed to the consumer group, which is advisory;
+4. its positions are committed to the consumer group, which is advisory; a group that refuses them has let us
+   go, and nothing is published;
 5. if a snapshot is due and the gate lets it pass, it is written and ``latest`` is moved.
+
+Whatever others read is changed behind the fence: once another learner has claimed the directory, nothing of ours
+gets there any more.
 
 A version is counted in the checkpoint of step 3. Killed between 3 and 5, the learner finds on restart that
 the version it counted is missing, and publishes it again from the same θ.
@@ -27,9 +31,11 @@ from safetensors import SafetensorError
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.events import Positions
 from streamlearn.publisher.checkpoints import CheckpointStore
+from streamlearn.publisher.fence import Fence, FencedError
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.journal import Journal
 from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.publisher.store import sweep
 from streamlearn.state import Export, State
 
 Accuracy = dict[str, float | None]  # by hold-out split; None while the split is empty
@@ -97,10 +103,12 @@ class Publisher:
         The directory, the triggers and the retention.
     configuration
         The settings that decide θ, for the journal.
+    source
+        What is learnt from, for the fence.
     settle
         Blocks until the dead letters sent so far are acknowledged; returns False where it gave up.
     commit
-        Asks for positions to be committed to the consumer group.
+        Has positions committed to the consumer group; returns False where it refuses.
     progress
         Told of every outcome.
 
@@ -111,12 +119,17 @@ class Publisher:
         config: PublisherConfig,
         *,
         configuration: dict[str, Any],
+        source: str,
         settle: Callable[[], bool],
-        commit: Callable[[Positions], None],
+        commit: Callable[[Positions], bool],
         progress: Progress,
     ) -> None:
-        self.checkpoints = CheckpointStore(config.directory / "checkpoints", keep=config.checkpoints.keep)
-        self.snapshots = SnapshotStore(config.directory / "snapshots", keep=config.snapshots.keep)
+        self.fence = Fence(config.directory, source=source)
+        change = self.fence.change
+        self.checkpoints = CheckpointStore(
+            config.directory / "checkpoints", keep=config.checkpoints.keep, change=change
+        )
+        self.snapshots = SnapshotStore(config.directory / "snapshots", keep=config.snapshots.keep, change=change)
         self.journal = Journal(config.directory / "journal", configuration=configuration)
         self._checkpoint_due = Triggers(config.checkpoints.every_steps, config.checkpoints.every_seconds)
         self._snapshot_due = Triggers(config.snapshots.every_steps, config.snapshots.every_seconds)
@@ -125,15 +138,30 @@ class Publisher:
         self._capture: Capture | None = None
         self._changed = threading.Condition()
         self._stopping = False
+        self._epoch = 0
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
-    def start(self, step: int) -> None:
-        """Begin to count triggers from `step`, and to write what is submitted."""
+    def start(self) -> None:
+        """Start the writing thread."""
+        self._thread.start()
+
+    def claim(self, *, waiting: Callable[[], bool] = lambda: True) -> None:
+        """Make the directory ours, as :meth:`Fence.claim` does, once nothing is being written any more."""
+        self.drain()
+        self._epoch = self.fence.claim(self.journal.epoch(), waiting=waiting)
+        with self.fence.change():
+            sweep(self.checkpoints.directory)
+            sweep(self.snapshots.directory)
+
+    def begin(self, step: int) -> None:
+        """Count from `step` on what is due."""
         self._checkpoint_due.reset(step)
         self._snapshot_due.reset(step)
-        self.snapshots.sweep()
-        self._thread.start()
+
+    def record(self, step: int) -> None:
+        """Begin to record the steps after `step` in the journal."""
+        self.journal.begin(step, epoch=self._epoch)
 
     @property
     def busy(self) -> bool:
@@ -203,8 +231,9 @@ class Publisher:
                 return
             try:
                 if self._write_checkpoint(capture):
-                    self._commit(capture.positions)
-                    self._write_snapshot(capture)
+                    self._write_snapshot(capture, allowed=self._commit(capture.positions))
+            except FencedError as error:
+                log.warning("nothing of step %d is kept or published: %s", capture.step, error)
             except Exception as error:  # noqa: BLE001 - handed to the learning thread, which raises it
                 self._failure = error
             with self._changed:
@@ -219,7 +248,8 @@ class Publisher:
             if not self._settle():
                 raise TimeoutError("dead letters are not acknowledged yet")
             self.checkpoints.write(capture.step, capture.version, capture.state)
-            self.journal.trim(self.checkpoints.oldest())
+            with self.fence.change():
+                self.journal.trim(self.checkpoints.oldest())
         except DISK_ERRORS as error:
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error)
             self._progress.checkpointed("failed", time.monotonic() - started)
@@ -227,11 +257,15 @@ class Publisher:
         self._progress.checkpointed("written", time.monotonic() - started)
         return True
 
-    def _write_snapshot(self, capture: Capture) -> None:
+    def _write_snapshot(self, capture: Capture, *, allowed: bool) -> None:
         if capture.export is None:
             return
         started, version = time.monotonic(), capture.version
-        outcome = self._publish(capture, capture.export)
+        if allowed:
+            outcome = self._publish(capture, capture.export)
+        else:
+            outcome = "failed"
+            log.warning("snapshot %d is not published: the group has let us go", version)
         self._progress.published(outcome, version, time.monotonic() - started, capture.accuracy)
 
     def _publish(self, capture: Capture, export: Export) -> str:

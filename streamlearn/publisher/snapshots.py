@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import re
 import shutil
+from contextlib import nullcontext
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 
 import streamlearn
 from streamlearn.errors import StateError
-from streamlearn.publisher.store import point, read_manifest, sweep, verify_directory, write_directory
+from streamlearn.publisher.store import Change, point, read_manifest, verify_directory, write_directory
 from streamlearn.state import Export
 
 MANIFEST = "streamlearn.json"
@@ -35,12 +36,15 @@ class SnapshotStore:
         Where they lie; created when the first is written.
     keep
         How many of the newest stay. The one that ``latest`` points to always does.
+    change
+        In its context what is there is changed.
 
     """
 
-    def __init__(self, directory: Path, *, keep: int = 5) -> None:
+    def __init__(self, directory: Path, *, keep: int = 5, change: Change = nullcontext) -> None:
         self.directory = directory
         self._keep = keep
+        self._change = change
 
     def versions(self) -> list[int]:
         """Return the published versions, oldest first."""
@@ -100,9 +104,10 @@ class SnapshotStore:
             save_file(export.weights, directory / "model.safetensors", metadata={"format": "pt"})
 
         if not self._is_of_step(version, step):
-            shutil.rmtree(path, ignore_errors=True)
-            write_directory(path, MANIFEST, manifest, fill)
-        point(self.directory / LATEST, path)
+            with self._change():
+                shutil.rmtree(path, ignore_errors=True)
+            write_directory(path, MANIFEST, manifest, fill, change=self._change)
+        point(self.directory / LATEST, path, change=self._change)
         self.retire()
         return path
 
@@ -114,15 +119,11 @@ class SnapshotStore:
 
     def retire(self) -> None:
         """Remove all but the newest ones."""
-        latest = self.latest()
-        for version in self.versions()[: -self._keep]:
-            if version != latest:
-                shutil.rmtree(self.path(version), ignore_errors=True)
-
-    def sweep(self) -> None:
-        """Remove what a writer that was killed left behind."""
-        if self.directory.is_dir():
-            sweep(self.directory)
+        with self._change():
+            latest = self.latest()
+            for version in self.versions()[: -self._keep]:
+                if version != latest:
+                    shutil.rmtree(self.path(version), ignore_errors=True)
 
 
 def packages() -> dict[str, str]:

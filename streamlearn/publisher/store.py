@@ -10,17 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from streamlearn.errors import StateError
 
 TEMPORARY = ".tmp-"
+Change = Callable[[], AbstractContextManager[None]]
+"""Makes the context in which what others read may be changed, as :meth:`Fence.change` does."""
 
 
-def write_directory(final: Path, manifest_name: str, manifest: dict[str, Any], fill: Callable[[Path], None]) -> None:
+def write_directory(
+    final: Path,
+    manifest_name: str,
+    manifest: dict[str, Any],
+    fill: Callable[[Path], None],
+    *,
+    change: Change = nullcontext,
+) -> None:
     """Create `final` with what `fill` writes into it and the manifest that lists it.
 
     Parameters
@@ -32,16 +43,19 @@ def write_directory(final: Path, manifest_name: str, manifest: dict[str, Any], f
         ``manifest_sha256``, that of all the other entries as sorted JSON.
     fill
         Called with the empty temporary directory.
+    change
+        In its context the directory is renamed.
 
     Raises
     ------
     OSError
         If the disk refuses; nothing of the name `final` has changed then.
+    FencedError
+        If `change` raises it, with the same effect.
 
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.parent / f"{TEMPORARY}{final.name}-{os.getpid()}"
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = final.parent / f"{TEMPORARY}{final.name}-{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
         fill(temporary)
@@ -52,7 +66,8 @@ def write_directory(final: Path, manifest_name: str, manifest: dict[str, Any], f
         sealed = whole | {"manifest_sha256": _seal(whole)}
         _write_synced(temporary / manifest_name, json.dumps(sealed, indent=1).encode())
         _sync_directory(temporary)
-        temporary.rename(final)
+        with change():
+            temporary.rename(final)
         _sync_directory(final.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -103,17 +118,17 @@ def _seal(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def point(link: Path, target: Path) -> None:
+def point(link: Path, target: Path, *, change: Change = nullcontext) -> None:
     """Move the symbolic link `link` to `target`, atomically: a reader sees the old or the new one."""
-    temporary = link.with_name(f"{TEMPORARY}{link.name}-{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(target, link.parent))
-    temporary.replace(link)
+    with change():
+        temporary = link.with_name(f"{TEMPORARY}{link.name}-{secrets.token_hex(4)}")
+        temporary.symlink_to(os.path.relpath(target, link.parent))
+        temporary.replace(link)
     _sync_directory(link.parent)
 
 
 def sweep(directory: Path) -> None:
-    """Remove what writers that were killed left behind."""
+    """Remove what writers that were killed left behind in `directory`, if it is there."""
     for leftover in directory.glob(f"{TEMPORARY}*"):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamlearn.config import load
-from streamlearn.consumer import consumer
+from streamlearn.consumer import ends
 from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import ApacheKafka
 from streamlearn.pipeline import Pipeline
@@ -58,7 +58,7 @@ def test_the_learner_waits_for_its_broker_says_so_once_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.INFO, logger="streamlearn")
-    monkeypatch.setattr(consumer, "LAG_SECONDS", 0.5)
+    monkeypatch.setattr(ends, "INTERVAL_SECONDS", 0.5)
     overrides = [*settings(own_broker, "troubled", tiny_model, tmp_path), "events.holdout_ratio=0"]
     config = load(overrides=overrides)
     create_topic(config.kafka, "troubled")

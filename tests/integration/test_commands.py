@@ -78,12 +78,13 @@ def test_state_of_which_no_checkpoint_is_whole_is_exit_code_4(config: Config, ov
     assert_one_sentence(streamlearn("run", *sets(overrides)), 4, "none of the checkpoints", "000000000007-00000000")
 
 
-def test_a_second_learner_on_the_same_directory_is_refused(
+def test_a_learner_of_another_group_on_the_same_directory_is_refused(
     config: Config, overrides: list[str], start_learner: Callable[..., LearnerProcess]
 ) -> None:
     send(config, [event(n) for n in range(20)])
     start_learner().wait_for("streamlearn_steps_total", 1)
-    assert_one_sentence(streamlearn("run", *sets(overrides)), 4, "in use by another learner")
+    other = streamlearn("run", *sets([*overrides, "kafka.group=other"]))
+    assert_one_sentence(other, 4, f"holds the state of group {config.kafka.group} of topic", "of its own")
 
 
 def test_check_ticks_what_is_in_order_and_says_what_to_do_about_the_rest(config: Config, overrides: list[str]) -> None:

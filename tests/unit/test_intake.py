@@ -84,13 +84,13 @@ def test_the_queue_is_full_at_its_bytes_and_drained_at_half_of_them() -> None:
     assert (queue.full, queue.drained) == (False, True)
 
 
-def test_arrivals_of_foreign_partitions_are_discarded_and_the_first_offset_of_each_is_told() -> None:
-    queue = ArrivalQueue(records=10, bytes=LARGE)
-    queue.put(arrival(range(2), 0))
-    queue.put(arrival(range(5, 8), 1))
-    queue.put(arrival(range(8, 9), 1))
-    assert queue.discard(lambda held: held.partition == 1) == {("t", 1): 5}
-    assert len(queue) == 2
+def test_a_queue_that_is_cleared_is_empty_and_takes_new_arrivals() -> None:
+    queue = ArrivalQueue(records=2, bytes=LARGE)
+    queue.put(arrival(range(5, 8)))
+    queue.clear()
+    assert (len(queue), queue.full, queue.get(0)) == (0, False, None)
+    queue.put(arrival(range(1)))
+    assert len(queue) == 1
 
 
 def test_a_failure_is_raised_after_what_was_queued_before_it() -> None:

@@ -18,9 +18,9 @@ def entry(step: int, epoch: int = 1) -> Entry:
 
 
 def write(directory: Path, after: int, *steps: int, epoch: int = 1) -> Journal:
-    """Record `steps` as a learner does that begins after the step `after`."""
+    """Record `steps` as a learner does that becomes active after the step `after`."""
     journal = Journal(directory, configuration=CONFIGURATION)
-    journal.begin(after)
+    journal.begin(after, epoch=epoch)
     for step in steps:
         journal.append(entry(step, epoch))
     journal.close()
@@ -80,7 +80,7 @@ def test_a_gap_ends_what_can_be_taken_again(tmp_path: Path) -> None:
 
 def test_segments_go_once_every_step_of_theirs_is_behind(tmp_path: Path) -> None:
     journal = Journal(tmp_path, configuration=CONFIGURATION)
-    journal.begin(0)
+    journal.begin(0, epoch=1)
     for step in range(1, 10):
         journal.append(entry(step))
         if step % 3 == 0:
@@ -98,7 +98,7 @@ def test_a_disk_that_refuses_stops_the_record_until_the_next_segment(
     directory = tmp_path / "journal"
     directory.touch()  # not a directory
     journal = Journal(directory, configuration=CONFIGURATION)
-    journal.begin(0)
+    journal.begin(0, epoch=1)
     journal.append(entry(1))
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     directory.unlink()

@@ -165,7 +165,7 @@ def test_the_probes_follow_the_heartbeat_the_model_and_the_partitions() -> None:
 
     try:
         assert (status("healthz"), status("readyz"), status("metrics")) == (200, 503, 200)
-        health.model_loaded = health.assigned = True
+        health.model_loaded = health.joined = True
         now = 61.0
         assert (status("healthz"), status("readyz")) == (503, 200)
         health.beat()

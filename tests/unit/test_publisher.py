@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import transformers
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.errors import StateError
 from streamlearn.events import Positions
+from streamlearn.publisher.fence import Fence
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.publisher import Accuracy, Capture, Publisher, Triggers
 from streamlearn.publisher.snapshots import SnapshotStore
@@ -114,8 +116,9 @@ class Told:
         self.events.append("settle")
         return True
 
-    def commit(self, positions: Positions) -> None:
+    def commit(self, positions: Positions) -> bool:
         self.events.append(("commit", positions))
+        return True
 
     def checkpointed(self, outcome: str, seconds: float) -> None:
         del seconds
@@ -126,10 +129,18 @@ class Told:
         self.events.append(("snapshot", outcome, version))
 
 
-def publish(directory: Path, told: Told, capture: Capture) -> Publisher:
+def publish(
+    directory: Path, told: Told, capture: Capture, then: Callable[[Path], object] = lambda _: None
+) -> Publisher:
+    """Return a publisher that has claimed `directory`, waited for `then`, and written `capture`."""
     config = PublisherConfig(directory=directory)
-    publisher = Publisher(config, configuration={}, settle=told.settle, commit=told.commit, progress=told)
-    publisher.start(0)
+    publisher = Publisher(
+        config, configuration={}, source="group g", settle=told.settle, commit=told.commit, progress=told
+    )
+    publisher.start()
+    publisher.claim()
+    publisher.begin(0)
+    then(directory)
     publisher.submit(capture)
     publisher.drain()
     publisher.stop()
@@ -166,6 +177,30 @@ def test_a_disk_that_refuses_costs_the_checkpoint_and_the_commit(export: Export,
     (tmp_path / "checkpoints").touch()
     publish(tmp_path, told, capture(export))
     assert told.events == ["settle", ("checkpoint", "failed")]
+
+
+def test_once_another_learner_has_claimed_the_directory_nothing_is_kept_committed_or_published(
+    export: Export, tmp_path: Path
+) -> None:
+    told = Told()
+    publisher = publish(tmp_path, told, capture(export), lambda here: Fence(here, source="group g").claim(0))
+    assert told.events == ["settle"]
+    assert (publisher.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_a_group_that_refuses_the_offsets_keeps_the_candidate_from_being_published(
+    export: Export, tmp_path: Path
+) -> None:
+    class Refused(Told):
+        def commit(self, positions: Positions) -> bool:
+            super().commit(positions)
+            return False
+
+    told = Refused()
+    publisher = publish(tmp_path, told, capture(export))
+    assert told.events[2:] == [("commit", POSITIONS), ("snapshot", "failed", 1)]
+    assert (publisher.checkpoints.oldest(), publisher.snapshots.versions()) == (3, [])
 
 
 def test_a_rejected_candidate_is_counted_and_latest_stays(export: Export, tmp_path: Path) -> None:

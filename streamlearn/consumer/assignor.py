@@ -1,0 +1,78 @@
+"""The assignor: all partitions of a topic go to one member of the group, and stay there while it lives.
+
+One θ cannot be split by partition, so the group has one active learner and the other members stand by. Members
+say in the group's own protocol what they were last assigned and in which generation of the group (KIP-429 and
+KIP-792). The newest such claim wins: a member that was frozen and comes back with an old one takes nothing away
+from the one that has replaced it. The protocol is the cooperative one, in which the active member keeps its
+partitions, and goes on reading, while a standby joins or leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kafka.coordinator.assignors.abstract import AbstractPartitionAssignor, RebalanceProtocol
+from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment, ConsumerProtocolSubscription
+from kafka.structs import TopicPartition
+
+WITH_GENERATION = 2  # the version of a member's metadata from which on it has both claims and generation
+
+
+class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
+    """Assigns all partitions of a topic to one member.
+
+    Parameters
+    ----------
+    assigned
+        Told all partitions that this member holds, after each rebalance, on kafka-python's own thread.
+
+    """
+
+    name = "streamlearn-single-active"
+
+    def __init__(self, assigned: Callable[[set[TopicPartition]], None]) -> None:
+        self._assigned = assigned
+        self._held: set[TopicPartition] = set()
+        self._generation = -1
+
+    def supported_protocols(self) -> list[RebalanceProtocol]:
+        """Return the cooperative protocol alone."""
+        return [RebalanceProtocol.COOPERATIVE]
+
+    def metadata(self, topics: set[str]) -> ConsumerProtocolSubscription:
+        """Return what this member tells the one that assigns: what it holds, since which generation."""
+        claim = ConsumerProtocolSubscription.TopicPartition
+        return ConsumerProtocolSubscription(
+            version=WITH_GENERATION,
+            topics=sorted(topics),
+            user_data=b"",
+            owned_partitions=[
+                claim(topic=topic, partitions=sorted(p.partition for p in self._held if p.topic == topic))
+                for topic in sorted({partition.topic for partition in self._held})
+            ],
+            generation_id=self._generation,
+        )
+
+    def assign(self, cluster: Any, members: list[Any]) -> dict[str, ConsumerProtocolAssignment]:
+        """Return the assignment of each of `members`: all partitions of a topic for one of its subscribers."""
+        assignment: dict[str, list[tuple[str, list[int]]]] = {member.member_id: [] for member in members}
+        for topic in sorted({topic for member in members for topic in member.metadata.topics}):
+            subscribers = [member for member in members if topic in member.metadata.topics]
+            active = min(subscribers, key=lambda member: _rank(member, topic))
+            assignment[active.member_id].append((topic, sorted(cluster.partitions_for_topic(topic) or ())))
+        return {
+            member: ConsumerProtocolAssignment(WITH_GENERATION, topics, b"") for member, topics in assignment.items()
+        }
+
+    def on_assignment(self, assignment: ConsumerProtocolAssignment, generation: int) -> None:
+        """Remember what is held, for the next rebalance, and pass it on."""
+        self._held, self._generation = set(assignment.partitions()), generation
+        self._assigned(self._held)
+
+
+def _rank(member: Any, topic: str) -> tuple[int, int, str, str]:
+    """Order `member` among the subscribers of `topic`, the one to be active first; the same on every member."""
+    claims = [len(owned.partitions) for owned in member.metadata.owned_partitions or () if owned.topic == topic]
+    generation = member.metadata.generation_id if claims else -1
+    return (-generation, -sum(claims), member.group_instance_id or "", member.member_id)

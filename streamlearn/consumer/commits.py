@@ -1,0 +1,85 @@
+"""Commits of positions to the group: wished for by one thread, made by the polling one, which owns the client."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from kafka import OffsetAndMetadata, TopicPartition
+from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError, RetriableError
+
+from streamlearn.consumer.client import describe
+from streamlearn.events import Positions
+
+log = logging.getLogger(__name__)
+
+REQUEST_MILLISECONDS = 5000
+RETRY_SECONDS = 0.5
+WAIT_SECONDS = 10.0
+
+
+class Commits:
+    """Hands positions over from the thread that wants them committed to the one that may commit them.
+
+    Only the newest wish counts. Where Kafka is away, or the group rebalances, it stays for a later time.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._wish: Positions | None = None
+        self._refused = False
+        self._closed = False
+        self._not_before = 0.0
+
+    def commit(self, positions: Positions) -> bool:
+        """Have `positions` committed; return False where the group refuses, because we are not its active member.
+
+        Where Kafka cannot take them within some seconds, True is returned and they are committed later.
+        """
+        with self._changed:
+            self._refused = False
+            self._wish = wish = dict(positions)
+            self._changed.wait_for(lambda: self._wish is not wish or self._closed, WAIT_SECONDS)
+            return not self._refused
+
+    def serve(self, client: Any) -> None:
+        """Make the commit that is wished for, if any, with `client`; on the polling thread."""
+        wish = self._wish
+        if wish is None or time.monotonic() < self._not_before:
+            return
+        offsets = {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in wish.items()}
+        try:
+            client.commit(offsets, timeout_ms=REQUEST_MILLISECONDS)
+        except KafkaError as error:
+            if _passes(error):
+                self._not_before = time.monotonic() + RETRY_SECONDS
+                log.debug("offsets are committed later: %s", describe(error))
+                return
+            log.warning("the group did not take the offsets: %s", describe(error))
+            self._settle(wish, refused=True)
+        else:
+            self._settle(wish, refused=False)
+
+    def refuse(self) -> None:
+        """Answer the wish with a refusal: the group would take it from any member, but only the active one may."""
+        self._settle(self._wish, refused=True)
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _settle(self, wish: Positions | None, *, refused: bool) -> None:
+        with self._changed:
+            if wish is not None and self._wish is wish:
+                self._wish, self._refused = None, refused
+                self._changed.notify_all()
+
+
+def _passes(error: KafkaError) -> bool:
+    """Whether a commit that failed with `error` may be tried again."""
+    cause = error.args[0] if isinstance(error, CommitFailedError) and error.args else error
+    return isinstance(cause, RetriableError | RebalanceInProgressError)

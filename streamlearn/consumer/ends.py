@@ -1,0 +1,55 @@
+"""The ends of the partitions: they make the lag, and whether Kafka tells them says whether it answers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from streamlearn.config import Kafka
+from streamlearn.consumer.client import describe
+from streamlearn.consumer.commits import REQUEST_MILLISECONDS
+from streamlearn.events import Partition, Positions
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 5.0
+
+
+class LogEnds:
+    """Asks for the log ends now and then: a paused partition would not tell them, and a standby has none."""
+
+    def __init__(self, config: Kafka) -> None:
+        self._config = config
+        self._ends: Positions = {}
+        self._at = 0.0
+        self._waiting = False
+
+    def look(self, client: Any, held: set[Any]) -> None:
+        """Ask `client`, unless it was asked just now, for the ends of the partitions `held`."""
+        if time.monotonic() - self._at < INTERVAL_SECONDS:
+            return
+        self._at = time.monotonic()
+        asked = held or {TopicPartition(self._config.topic, 0)}
+        try:
+            ends = client.end_offsets(list(asked), timeout_ms=REQUEST_MILLISECONDS)
+        except KafkaError as error:
+            if not self._waiting:
+                log.warning("waiting for Kafka at %s: %s", self._config.bootstrap_servers, describe(error))
+            self._waiting = True
+            return
+        if self._waiting:
+            self._waiting = False
+            log.info("Kafka at %s answers again", self._config.bootstrap_servers)
+        self._ends = {(p.topic, p.partition): end for p, end in ends.items() if p in held}
+
+    def forget(self) -> None:
+        """Know no ends any more, and ask again soon."""
+        self._ends, self._at = {}, 0.0
+
+    def lag(self, positions: Positions) -> dict[Partition, int]:
+        """Return the records between `positions` and the end of each partition held, as last seen."""
+        return {partition: max(0, end - positions.get(partition, end)) for partition, end in self._ends.items()}

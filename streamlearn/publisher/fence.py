@@ -1,0 +1,177 @@
+"""The fence: one learner at a time changes the state directory, whatever any of them believes about itself.
+
+Kafka's group says which member is active, but a learner that was frozen or cut off may not have heard that it no
+longer is. So the active one first claims the directory: it writes its name and an epoch, one more than the last,
+into ``fence.json``. Every later change of what others read (a rename into place, the move of ``latest``, a
+removal) holds a lock on the directory and looks into that file first. Whoever finds another name there has been
+replaced. This is the fencing token of M. Kleppmann, "How to do distributed locking" (2016), checked at the
+storage; ``flock`` makes check and change one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import platform
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from streamlearn.errors import StateError
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.05
+
+
+class FencedError(StateError):
+    """Another learner has claimed the directory."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Who may change the directory, and what its state was learnt from."""
+
+    epoch: int
+    owner: str
+    source: str
+
+
+class Fence:
+    """The claim of one learner on a state directory.
+
+    Parameters
+    ----------
+    directory
+        The directory; created with the first claim.
+    source
+        What the state is learnt from: another group's or topic's learner is refused.
+
+    """
+
+    def __init__(self, directory: Path, *, source: str) -> None:
+        self._directory, self._source = directory, source
+        self._owner = f"{platform.node()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._claim: Claim | None = None
+
+    def check(self) -> None:
+        """Find out whether the directory can be used at all.
+
+        Raises
+        ------
+        StateError
+            If it cannot be written, or its state is of another group or topic.
+
+        """
+        with self._as_sentence():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            (self._directory / "lock").open("a").close()
+            self._read()
+
+    def claim(self, above: int, *, waiting: Callable[[], bool] = lambda: True) -> int:
+        """Claim the directory and return the new epoch: higher than any before and than `above`.
+
+        Where another learner is in the middle of a change, that is waited for as long as `waiting` says so.
+
+        Raises
+        ------
+        StateError
+            As :meth:`check` does.
+        FencedError
+            If `waiting` ended it.
+
+        """
+        with self._as_sentence(), self._locked(waiting):
+            last = self._read()
+            self._claim = Claim(1 + max(above, last.epoch if last else 0), self._owner, self._source)
+            self._write(self._claim)
+        return self._claim.epoch
+
+    @property
+    def held(self) -> bool:
+        """Whether the directory is claimed by us; True where it cannot be read, since nobody else can claim it."""
+        try:
+            return self._claim is not None and self._read() in (None, self._claim)
+        except OSError:
+            return self._claim is not None
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Keep everybody else from changing or claiming the directory, if the claim on it is still ours.
+
+        Raises
+        ------
+        FencedError
+            If it is not.
+        OSError
+            If the disk refuses.
+
+        """
+        with self._locked():
+            found = self._read()
+            if self._claim is None or found not in (None, self._claim):
+                raise FencedError(f"another learner ({found.owner if found else 'none'}) has claimed {self._directory}")
+            if found is None:  # the directory had vanished, and is made anew
+                self._write(self._claim)
+            yield
+
+    @contextmanager
+    def _locked(self, waiting: Callable[[], bool] | None = None) -> Iterator[None]:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with (self._directory / "lock").open("a") as file:
+            if waiting is None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            else:
+                _lock_patiently(file.fileno(), waiting)
+            yield
+
+    def _read(self) -> Claim | None:
+        try:
+            content = (self._directory / "fence.json").read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            claim = msgspec.json.decode(content, type=Claim)
+        except msgspec.MsgspecError:
+            raise StateError(f"{self._directory / 'fence.json'} is damaged; stop all learners and remove it") from None
+        if claim.source != self._source:
+            raise StateError(
+                f"{self._directory} holds the state of {claim.source}, and this learner is of {self._source}; "
+                "give each group a publisher.directory of its own"
+            )
+        return claim
+
+    def _write(self, claim: Claim) -> None:
+        temporary = self._directory / f".tmp-fence-{secrets.token_hex(4)}"
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(claim)))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._directory / "fence.json")
+
+    @contextmanager
+    def _as_sentence(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateError(f"publisher.directory {self._directory} cannot be written: {error.strerror}") from None
+
+
+def _lock_patiently(descriptor: int, waiting: Callable[[], bool]) -> None:
+    said = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not said:
+                log.warning("waiting for another learner, which is in the middle of a change of the state directory")
+                said = True
+            if not waiting():
+                raise FencedError("another learner holds the state directory") from None
+            time.sleep(RETRY_SECONDS)
+        else:
+            return

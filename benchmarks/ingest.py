@@ -80,7 +80,7 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     admission, buffer = Admission(config.events), make_buffer(config.buffer, seed=0)
     intake = Intake(consumer.queue, admission, size=1000, max_wait=5.0)
     consumer.start()
-    consumer.wait_for_term(30.0)
+    consumer.wait_for_term(0, 30.0)
     consumer.read_from({}, 30.0)
     batch = intake.next(idle=30.0)
     seen = first = batch.outcomes.total()

@@ -137,8 +137,9 @@ class Pipeline:
     def _take_turns(self, learner: Learner) -> None:
         """Learn in each term of ours, and stand by with the model loaded between them."""
         current = False  # whether `learner` is what the state directory, claimed by us, has come to
+        last = 0
         while not self._stopping.is_set():
-            term = self.consumer.wait_for_term(BEAT_SECONDS)
+            term = self.consumer.wait_for_term(last, BEAT_SECONDS)
             self._beat(learner)
             if current and not self.publisher.fence.held:
                 log.warning("another learner has taken over since step %d", learner.step)
@@ -147,6 +148,7 @@ class Pipeline:
                 learner = Learner(self._config)
             if term is None:
                 continue
+            last = term  # who was replaced within it must not take over again before the group says so
             self.metrics.active.set(1)
             current = current or self._take_over(learner, term)
             if current:
@@ -171,7 +173,7 @@ class Pipeline:
         return self._recover(learner, term)
 
     def _over(self, term: int) -> bool:
-        return self._stopping.is_set() or self.consumer.term != term
+        return self._stopping.is_set() or self.publisher.fenced or self.consumer.term != term
 
     def _learn(self, learner: Learner, term: int) -> None:
         """Consumer → buffer → updater → publisher, until the term is over."""

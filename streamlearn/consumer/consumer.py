@@ -108,8 +108,8 @@ class Consumer:
         """How often this member has become the active one; None while it is not."""
         return self._terms if self._held else None
 
-    def wait_for_term(self, timeout: float) -> int | None:
-        """Wait up to `timeout` seconds to be the active member and return :attr:`term`.
+    def wait_for_term(self, after: int, timeout: float) -> int | None:
+        """Wait up to `timeout` seconds to be the active member in a term after the one called `after`, and return it.
 
         Raises
         ------
@@ -118,10 +118,10 @@ class Consumer:
 
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._held or self.queue.failed, timeout)
+            self._changed.wait_for(lambda: (self.term or 0) > after or self.queue.failed, timeout)
             if self.queue.failed:
                 raise self.queue.failed
-            return self.term
+            return self.term if (self.term or 0) > after else None
 
     def read_from(self, positions: Positions, timeout: float) -> Positions | None:
         """Read on from `positions`, and return them with the first offset of each partition not among them.

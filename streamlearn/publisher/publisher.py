@@ -112,6 +112,11 @@ class Publisher:
     progress
         Told of every outcome.
 
+    Attributes
+    ----------
+    fenced
+        Whether another learner has been found to have claimed the directory since ours did.
+
     """
 
     def __init__(
@@ -139,6 +144,7 @@ class Publisher:
         self._changed = threading.Condition()
         self._stopping = False
         self._epoch = 0
+        self.fenced = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -149,6 +155,7 @@ class Publisher:
     def claim(self, *, waiting: Callable[[], bool] = lambda: True) -> None:
         """Make the directory ours, as :meth:`Fence.claim` does, once nothing is being written any more."""
         self.drain()
+        self.fenced = False
         self._epoch = self.fence.claim(self.journal.epoch(), waiting=waiting)
         with self.fence.change():
             sweep(self.checkpoints.directory)
@@ -233,6 +240,7 @@ class Publisher:
                 if self._write_checkpoint(capture):
                     self._write_snapshot(capture, allowed=self._commit(capture.positions))
             except FencedError as error:
+                self.fenced = True
                 log.warning("nothing of step %d is kept or published: %s", capture.step, error)
             except Exception as error:  # noqa: BLE001 - handed to the learning thread, which raises it
                 self._failure = error

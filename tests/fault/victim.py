@@ -1,4 +1,4 @@
-"""A learner that kills itself at a chosen point, in a process forked from a server that has imported everything."""
+"""A learner that kills or freezes itself at a chosen point, forked from a process that has imported everything."""
 
 from __future__ import annotations
 
@@ -46,12 +46,14 @@ CONTEXT.set_forkserver_preload([__name__])
 DEADLINE_SECONDS = 90.0
 
 
-def start(overrides: list[str], *, until: int, point: str = "", nth: int = 0) -> multiprocessing.process.BaseProcess:
+def start(
+    overrides: list[str], *, until: int, point: str = "", nth: int = 0, by: signal.Signals = signal.SIGKILL
+) -> multiprocessing.process.BaseProcess:
     """Start a learner that ends as SIGTERM ends one once its positions add up to `until`.
 
-    Where `point` names one, it is killed there, at the `nth` call or at the one that POINTS says.
+    Where `point` names one, it sends itself the signal `by` there, at the `nth` call or at the one that POINTS says.
     """
-    process = CONTEXT.Process(target=_run, args=(overrides, until, point, nth))
+    process = CONTEXT.Process(target=_run, args=(overrides, until, point, nth, by))
     process.start()
     return process
 
@@ -65,13 +67,13 @@ def exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
     return code
 
 
-def _run(overrides: list[str], until: int, point: str, nth: int) -> None:
+def _run(overrides: list[str], until: int, point: str, nth: int, by: signal.Signals) -> None:
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)-7s %(message)s")
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     if point:
         owner, name, usual = POINTS[point]
-        setattr(owner, name, _deadly(getattr(owner, name), nth or usual))
+        setattr(owner, name, _deadly(getattr(owner, name), nth or usual, by))
     for name in ("learn", "load"):
         setattr(Learner, name, _looking(getattr(Learner, name), until, stopping))
     Pipeline(load(overrides=overrides), stopping=stopping).run()
@@ -87,13 +89,13 @@ def _looking(method: Callable[..., Any], until: int, stopping: threading.Event) 
     return wrapped
 
 
-def _deadly(function: Callable[..., Any], nth: int) -> Callable[..., Any]:
+def _deadly(function: Callable[..., Any], nth: int, by: signal.Signals) -> Callable[..., Any]:
     calls = itertools.count(1)
 
     def wrapped(*arguments: Any, **options: Any) -> Any:
         result = function(*arguments, **options)
         if result != {} and next(calls) == nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+            signal.pthread_kill(threading.get_ident(), by)  # this very thread goes no further
         return result
 
     return wrapped

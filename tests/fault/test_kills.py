@@ -6,23 +6,19 @@ import os
 import random
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from kafka import KafkaAdminClient, TopicPartition
 
-from streamlearn.config import Config, load
+from streamlearn.config import load
 from streamlearn.consumer.client import create_topic
-from streamlearn.consumer.decode import Decoder
 from streamlearn.errors import BrokerError
-from streamlearn.learner import Learner
 from streamlearn.local.broker import Broker
 from streamlearn.monitor.metrics import OUTCOMES
 from streamlearn.pipeline import Pipeline
-from streamlearn.publisher.checkpoints import CheckpointStore
-from streamlearn.recovery import open_journal, retake
+from streamlearn.recovery import open_journal
 from streamlearn.state import State
+from tests.fault.bits import assert_each_event_once_and_the_same_bits, assert_same_bits
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import POINTS, exit_code, start
 from tests.integration.learner import send, surviving_state, wait_until
@@ -53,24 +49,6 @@ def unbroken(
     state = surviving_state(directory / "state")
     assert state["step"] == TRAINED // 4
     return state
-
-
-def assert_same_bits(one: Any, other: Any, path: str = "") -> None:
-    """Both states are the same, every tensor to the last bit."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for key in one:
-            assert_same_bits(one[key], other[key], f"{path}/{key}")
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one.view(-1).view(torch.uint8), other.view(-1).view(torch.uint8)), path
-    elif isinstance(one, list) and one and isinstance(one[0], dict):
-        assert len(one) == len(other), path
-        for place, (first, second) in enumerate(zip(one, other, strict=True)):
-            assert_same_bits(first, second, f"{path}/{place}")
-    elif path.endswith(("/events", "/validation", "/test")):
-        assert [(e.id, e.text, e.tokens.tolist()) for e in one] == [(e.id, e.text, e.tokens.tolist()) for e in other]
-    else:
-        assert one == other, path
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -173,20 +151,5 @@ def test_killed_thirty_times_at_random_each_event_is_learnt_once_and_the_record_
         assert code in (0, -signal.SIGKILL)
         killed += 1
     assert exit_code(start(overrides, until=len(records))) == 0
-    state = surviving_state(tmp_path / "state")
-    assert sum(position for _, _, position in state["positions"]) == len(records)
-    assert sum(state["counts"].values()) == len(records)
-    assert state["counts"]["trained"] == 1200
-    assert_same_bits(state, unbroken_by_the_record(config, state))
-
-
-def unbroken_by_the_record(config: Config, state: State) -> State:
-    """Return what a learner comes to that takes all steps recorded since the first checkpoint without a break."""
-    learner = Learner(config)
-    checkpoints = CheckpointStore(config.publisher.directory / "checkpoints", keep=1000)
-    learner.load(checkpoints.read(checkpoints.names()[0]))
-    assert learner.step < state["step"] / 4
-    for _ in retake(learner, open_journal(config).entries(learner.step), config.kafka, Decoder(config.events)):
-        pass
-    learner.version = state["version"]
-    return learner.state()
+    assert surviving_state(tmp_path / "state")["counts"]["trained"] == 1200
+    assert_each_event_once_and_the_same_bits(config, len(records))

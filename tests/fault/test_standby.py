@@ -16,8 +16,8 @@ from kafka import KafkaAdminClient
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import Broker
+from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import stream
-from tests.fault.test_kills import assert_same_bits, unbroken_by_the_record
 from tests.fault.victim import exit_code, start
 from tests.integration.conftest import settings
 from tests.integration.learner import LearnerProcess, send, surviving_state, wait_until
@@ -77,13 +77,6 @@ def active(learner: LearnerProcess) -> float:
 
 def dealt_with(config: Config) -> int:
     return sum(surviving_state(config.publisher.directory)["counts"].values())
-
-
-def assert_each_event_once_and_the_same_bits(config: Config, records: int) -> None:
-    state = surviving_state(config.publisher.directory)
-    assert sum(position for _, _, position in state["positions"]) == records
-    assert sum(state["counts"].values()) == records
-    assert_same_bits(state, unbroken_by_the_record(config, state))
 
 
 def pair(learner: Callable[[], LearnerProcess]) -> tuple[LearnerProcess, LearnerProcess]:

@@ -1,0 +1,85 @@
+"""Events that come twice, in another order, or make a loss that is not finite: on real processes that are killed."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from streamlearn.config import load
+from streamlearn.consumer.client import create_topic, make_producer
+from streamlearn.events import Reason
+from streamlearn.local.broker import Broker
+from streamlearn.local.feed import read_dead_letters
+from streamlearn.local.tiny import SPECIAL, WORDS
+from tests.fault.bits import assert_each_event_once_and_the_same_bits
+from tests.fault.streams import learner_settings
+from tests.fault.victim import exit_code, start
+from tests.integration.learner import event, learnt, send, surviving_state
+
+PARTITIONS = 3
+
+
+def settings(broker: Broker, topic: str, model: Path, directory: Path) -> list[str]:
+    return [
+        *learner_settings(broker, topic, model, directory),
+        "events.holdout_ratio=0",
+        "publisher.checkpoints.keep=1000",
+        "updater.max_wait_seconds=0.2",
+    ]
+
+
+def test_an_event_that_comes_again_on_another_partition_in_another_order_is_learnt_once(
+    broker: Broker, tiny_model: Path, tmp_path: Path
+) -> None:
+    generator = random.Random(5)
+    overrides = settings(broker, "duplicates", tiny_model, tmp_path)
+    config = load(overrides=overrides)
+    create_topic(config.kafka, "duplicates", partitions=PARTITIONS)
+    sent = [*range(300), *generator.sample(range(300), 100), *generator.sample(range(300), 50)]
+    generator.shuffle(sent)
+    producer = make_producer(config.kafka)
+    for number in sent:
+        producer.send("duplicates", event(number), partition=generator.randrange(PARTITIONS))
+    producer.close()
+    assert exit_code(start(overrides, until=len(sent), point="optimiser step", nth=20)) == -signal.SIGKILL
+    assert exit_code(start(overrides, until=len(sent), point="rename", nth=3)) == -signal.SIGKILL
+    assert exit_code(start(overrides, until=len(sent))) == 0
+    state = surviving_state(config.publisher.directory)
+    assert state["counts"] == {"trained": 300, "duplicate": 150}
+    assert sorted(held.id for held in state["buffer"]["events"]) == sorted(f"e{n}" for n in range(300))
+    assert_each_event_once_and_the_same_bits(config, len(sent))
+
+
+@pytest.fixture
+def overflowing_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model with one word whose embedding overflows, as training gone wrong can leave it."""
+    directory = shutil.copytree(tiny_model, tmp_path / "overflowing")
+    weights = load_file(directory / "model.safetensors")
+    weights["bert.embeddings.word_embeddings.weight"][len(SPECIAL) + WORDS.index("orbit")] = 3e38
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
+
+
+def test_a_loss_that_is_not_finite_costs_its_micro_batch_and_nothing_else(
+    broker: Broker, overflowing_model: Path, tmp_path: Path
+) -> None:
+    overrides = settings(broker, "overflow", overflowing_model, tmp_path)
+    config = load(overrides=overrides)
+    create_topic(config.kafka, "overflow")
+    words = ["orbit" if number % 40 == 13 else "late" for number in range(400)]
+    values = [event(number, text=f"{word} refund") for number, word in enumerate(words)]
+    send(config, values)
+    assert exit_code(start(overrides, until=400, point="optimiser step", nth=20)) == -signal.SIGKILL
+    assert exit_code(start(overrides, until=400)) == 0
+    state = surviving_state(config.publisher.directory)
+    assert state["counts"] == {"trained": 360, "dead_letter": 40}
+    poisoned = {number for number in range(400) if number // 4 * 4 % 40 == 12}
+    assert learnt(state) == [(0, number) for number in range(400) if number not in poisoned]
+    letters = read_dead_letters(config.kafka, len(poisoned))
+    assert letters == {n: (values[n], Reason.NOT_FINITE.value) for n in poisoned}
+    assert_each_event_once_and_the_same_bits(config, 400)

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test lint bench soak clean
+.PHONY: setup demo test fault lint bench soak clean
 
 setup: $(READY)
 
@@ -21,6 +21,9 @@ demo: $(READY)  ## make demo ARGS="--json"
 
 test: $(READY)  ## make test ARGS="tests/unit -k buffer"
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+fault: $(READY)  ## kills, frozen learners, broken disks and brokers, on Apache Kafka where there is one
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/fault $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

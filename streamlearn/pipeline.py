@@ -21,7 +21,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from streamlearn.config import Config
-from streamlearn.consumer.client import make_producer, require_topics
+from streamlearn.consumer.client import expel, make_producer, require_topics
 from streamlearn.consumer.consumer import Consumer, Watch
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
@@ -34,6 +34,7 @@ from streamlearn.monitor.server import Health, Server
 from streamlearn.publisher.fence import FencedError
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
+from streamlearn.publisher.seat import Seat
 from streamlearn.recovery import reread
 from streamlearn.telemetry import show
 
@@ -94,6 +95,7 @@ class Pipeline:
             progress=self.metrics,
         )
         self.server: Server | None = None
+        self._seat: Seat | None = None
 
     def stop(self) -> None:
         """Ask the loop to finish its step, checkpoint, publish, commit and leave."""
@@ -124,6 +126,10 @@ class Pipeline:
             self.server.start()
             stack.callback(self.server.stop)
             require_topics(config.kafka)
+            self._seat = Seat(config.publisher.directory / "seats")
+            stack.callback(self._seat.leave)
+            if self._seat.ghost:
+                expel(config.kafka, self._seat.ghost)
             learner = Learner(config)
             self.health.model_loaded = True
             self.publisher.start()
@@ -294,6 +300,8 @@ class Pipeline:
             self.publisher.submit(self._capture(learner, snapshot=True))
 
     def _membership(self, joined: bool) -> None:
+        if joined and self._seat:
+            self._seat.remember(self.consumer.member)
         self.health.joined = joined
         self.metrics.rebalances.inc(joined)
 

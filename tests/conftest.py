@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,12 +63,28 @@ def started(kind: str, by_kind: dict[str, Broker]) -> Broker:
     return by_kind[kind]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note with each test which broker it runs on, for the summary."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if fixtures & {"apache_kafka", "own_broker"}:
+            kind = "apache"
+        elif "broker" in fixtures:
+            kind = parameters.get("broker", brokers()[0])
+        else:
+            continue
+        item.user_properties.append(("broker", {"apache": "Apache Kafka", "noida": "noida-db"}[kind]))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say on which broker how many integration tests ran."""
-    counts: dict[str, int] = {}
-    for report in terminalreporter.stats.get("passed", []):
-        if "tests/integration" in report.nodeid and report.when == "call":
-            kind = "noida-db" if "[noida" in report.nodeid else "Apache Kafka" if "apache" in report.keywords else ""
-            counts[kind or "no broker"] = counts.get(kind or "no broker", 0) + 1
-    for kind, count in sorted(counts.items()):
-        terminalreporter.write_line(f"integration tests passed on {kind}: {count}")
+    """Say how many tests of each tier passed and were skipped on which broker."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for outcome in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            tier = report.nodeid.split("/")[1]
+            for name, kind in report.user_properties:
+                if name == "broker":
+                    counts[tier, kind, outcome] += 1
+    for (tier, kind, outcome), count in sorted(counts.items()):
+        terminalreporter.write_line(f"{tier} tests on {kind}: {count} {outcome}")

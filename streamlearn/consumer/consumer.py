@@ -7,7 +7,6 @@ paused and polling goes on, so the membership survives steps that are longer tha
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,9 +15,10 @@ from typing import Any
 
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
+from kafka.structs import MemberState
 
 from streamlearn.config import Kafka
-from streamlearn.consumer.client import as_sentence, describe, make_consumer
+from streamlearn.consumer.client import as_sentence, describe, hand_over_sooner, make_consumer
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS, Commits
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
@@ -30,7 +30,6 @@ from streamlearn.events import Partition, Positions, Reason
 log = logging.getLogger(__name__)
 
 POLL_MILLISECONDS = 200
-SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ class Consumer:
         self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
         self._ends = LogEnds(config)
         self._paused = False
+        self._stable_at = time.monotonic()
         self._waiting = False
         self._commits = Commits()
         self._changed = threading.Condition()
@@ -98,10 +98,15 @@ class Consumer:
         """
         with as_sentence(self._config):
             self._client = make_consumer(self._config, assigned=self._on_assigned)
+            self._subscribe()
             self._client.partitions_for_topic(self._config.topic)  # or the first assignment knows of none
-            self._client.subscribe([self._config.topic], listener=_Listener(self._on_lost))
-        _hand_over_sooner()
+        hand_over_sooner()
         self._thread.start()
+
+    @property
+    def member(self) -> str:
+        """The name by which the group knows this member, empty before it has joined."""
+        return str(self._client.group_metadata().member_id or "")
 
     @property
     def term(self) -> int | None:
@@ -163,6 +168,7 @@ class Consumer:
                 self._begin_to_read()
                 self._pause_or_resume()
                 self._poll()
+                self._join_again_if_forgotten()
                 self._commit()
                 self._ends.look(self._client, self._held)
             self._commit()
@@ -173,6 +179,23 @@ class Consumer:
         finally:
             self._commits.close()
             self._client.close(autocommit=False, timeout_ms=REQUEST_MILLISECONDS)
+
+    def _subscribe(self) -> None:
+        self._client.subscribe([self._config.topic], listener=_Listener(self._on_lost))
+
+    def _join_again_if_forgotten(self) -> None:
+        """Leave and join anew where a rebalance takes longer than the group waits for any member.
+
+        kafka-python 3.0 forgets a join that it began because partitions were added and that the group answers
+        between two polls: it then neither sends heartbeats nor joins again.
+        """
+        if self._client.group_metadata().state is not MemberState.REBALANCING:
+            self._stable_at = time.monotonic()
+        elif time.monotonic() - self._stable_at > self._client.config["session_timeout_ms"] / 1000:
+            self._stable_at = time.monotonic()
+            self._on_lost(self._held)
+            self._client.unsubscribe()
+            self._subscribe()
 
     def _begin_to_read(self) -> None:
         """Seek to where :meth:`read_from` says; while Kafka cannot tell the first offsets, that waits."""
@@ -307,16 +330,6 @@ class Consumer:
 
 def _key(partition: Any) -> Partition:
     return partition.topic, partition.partition
-
-
-def _hand_over_sooner() -> None:
-    """Let a thread that waits for the interpreter have it after half a millisecond instead of five.
-
-    kafka-python's network thread reads 4 KiB at a time and gives the interpreter away at each. While another
-    thread is busy it then waits a whole switch interval for the next 4 KiB: ingestion fell to a
-    third.
-    """
-    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

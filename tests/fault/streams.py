@@ -33,7 +33,6 @@ def learner_settings(broker: Broker, topic: str, model: Path, directory: Path) -
     return [
         *settings(broker, topic, model, directory),
         f"kafka.group={directory.name}",
-        "kafka.client.group_instance_id=learner",  # the group lets it in again at once
         "kafka.poll_records=50",
         "updater.micro_batch=4",
         "updater.max_wait_seconds=60",

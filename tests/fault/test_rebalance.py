@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
+from kafka.structs import MemberState
 
 from streamlearn.config import Config, load
+from streamlearn.consumer import consumer
 from streamlearn.consumer.client import create_topic, make_consumer
 from streamlearn.local.broker import Broker, NoidaDB
 from streamlearn.pipeline import Pipeline
@@ -70,7 +72,12 @@ def held_in_a_step(config: Config, gate: Gate, monkeypatch: pytest.MonkeyPatch) 
 
 def held_in_a_checkpoint(config: Config, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     save = checkpoints._save
-    monkeypatch.setattr(checkpoints, "_save", lambda *arguments: (gate(), save(*arguments)))
+
+    def save_later(*arguments: Any) -> None:
+        gate()
+        save(*arguments)
+
+    monkeypatch.setattr(checkpoints, "_save", save_later)
     return Pipeline(config)
 
 
@@ -150,6 +157,29 @@ def dealt_with(config: Config) -> int:
     """Return how many records the newest checkpoint counts, 0 where there is none."""
     directory = config.publisher.directory
     return sum(surviving_state(directory)["counts"].values()) if any(directory.glob("checkpoints/0*")) else 0
+
+
+def test_a_join_that_kafka_python_forgets_is_begun_anew(
+    apache_kafka: Broker, config: Config, admin: KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del apache_kafka  # the development broker answers a join at once
+    config = config.model_copy(
+        update={
+            "kafka": config.kafka.model_copy(
+                update={"client": config.kafka.client | {"session_timeout_ms": 6000, "heartbeat_interval_ms": 300}}
+            )
+        }
+    )
+    send(config, [event(n) for n in range(30)], partitions=PARTITIONS)
+    pipeline = Pipeline(config)
+    with running(pipeline):
+        wait_until(lambda: dealt_with(config) == 30, "what is there is learnt")
+        monkeypatch.setattr(consumer, "POLL_MILLISECONDS", 0)  # every answer comes between two polls
+        admin.create_partitions({config.kafka.topic: PARTITIONS + 1})
+        wait_until(lambda: pipeline.consumer._client.group_metadata().state is MemberState.REBALANCING, "it is stuck")
+        monkeypatch.undo()
+        send(config, [event(n) for n in range(30, 70)], partitions=PARTITIONS + 1)
+        wait_until(lambda: dealt_with(config) == 70, "it has joined again")
 
 
 @pytest.mark.parametrize("start", ["earliest", "latest"])

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from kafka import KafkaConsumer, TopicPartition
 
 from streamlearn.config import Config
-from streamlearn.local.broker import Broker, NoidaDB
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.snapshots import SnapshotStore
 from tests.integration.learner import LearnerProcess, event, held_out, learnt, send, surviving_state, wait_until
@@ -55,13 +54,9 @@ def test_after_sigterm_and_a_new_start_each_event_was_learnt_once_and_the_counts
     assert store.manifest(store.resolve("latest"))["events"] == after["counts"]
 
 
-def test_after_sigkill_the_learner_goes_on_from_its_last_checkpoint(
-    config: Config, broker: Broker, start_learner: Start
-) -> None:
+def test_after_sigkill_the_learner_goes_on_from_its_last_checkpoint(config: Config, start_learner: Start) -> None:
     send(config, [event(n) for n in range(SENT)])
     settings = ["updater.micro_batch=4", "publisher.checkpoints.every_steps=7"]
-    if isinstance(broker, NoidaDB):  # it never expires a dead member; a static one is let in again at once
-        settings.append("kafka.client.group_instance_id=learner")
     first = start_learner(*settings)
     first.wait_for("streamlearn_checkpoints_total", 2, outcome="written")
     first.kill()

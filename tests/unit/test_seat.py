@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from streamlearn.errors import StateError
+from streamlearn.publisher.seat import Seat
+
+
+def test_whoever_starts_where_one_was_killed_finds_its_ghost(tmp_path: Path) -> None:
+    killed = Seat(tmp_path)
+    assert killed.ghost is None
+    killed.remember("member-1")
+    killed.remember("member-2")
+    killed._file.close()  # the kernel lets a lock go as it does here
+    following = Seat(tmp_path)
+    assert following.ghost == "member-2"
+    following.leave()
+    assert Seat(tmp_path).ghost is None
+
+
+def test_processes_of_one_host_sit_beside_each_other(tmp_path: Path) -> None:
+    seats = [Seat(tmp_path) for _ in range(3)]
+    for number, seat in enumerate(seats):
+        seat.remember(f"member-{number}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{platform.node()}-{number}" for number in range(3)]
+    seats[1]._file.close()
+    assert Seat(tmp_path).ghost == "member-1"
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match="seats cannot be written"):
+        Seat(tmp_path / "file" / "seats")

@@ -33,6 +33,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.updater
 	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.takeover
 	$(BIN)/python -m benchmarks.demo
 
 soak: $(READY)  ## a million events; minutes

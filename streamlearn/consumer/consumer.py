@@ -80,10 +80,10 @@ class Consumer:
         self._ends = LogEnds(config)
         self._paused = False
         self._stable_at = time.monotonic()
-        self._waiting = False
         self._commits = Commits()
         self._changed = threading.Condition()
         self._to_read: Positions | None = None
+        self._begun_at: Positions = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
@@ -146,7 +146,7 @@ class Consumer:
             self._changed.wait_for(lambda: self._to_read is None or self.queue.failed, timeout)
             if self.queue.failed:
                 raise self.queue.failed
-            return dict(self._next) if self._reading and self._to_read is None else None
+            return dict(self._begun_at) if self._reading and self._to_read is None else None
 
     def commit(self, positions: Positions) -> bool:
         """Have `positions` committed to the group, as :meth:`Commits.commit` does."""
@@ -211,7 +211,8 @@ class Consumer:
             log.debug("reading begins later: %s", describe(error))
             return
         self.queue.clear()
-        self._next = positions | {_key(partition): offset for partition, offset in starts.items()}
+        self._begun_at = positions | {_key(partition): offset for partition, offset in starts.items()}
+        self._next = dict(self._begun_at)
         for partition in self._held:
             self._client.seek(partition, self._next[_key(partition)])
         self._client.resume(*self._client.paused())

@@ -8,12 +8,16 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from streamlearn.config import Config, load
+from streamlearn.consumer.consumer import Consumer, Watch
+from streamlearn.consumer.dead_letters import DeadLetters
+from streamlearn.consumer.decode import Decoder
 from streamlearn.errors import BrokerError
 from streamlearn.learner import StepReport
 from streamlearn.local.broker import Broker
@@ -63,6 +67,31 @@ def test_a_step_longer_than_the_poll_interval_keeps_the_membership(config: Confi
         wait_until(lambda: trained(pipeline) == 64, "the rest is learnt")
         assert pipeline.metrics.rebalances._value.get() == rebalances
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(64)]
+
+
+def test_where_reading_begins_is_told_as_it_was_though_records_have_come_since(config: Config) -> None:
+    class Hasty(Consumer):
+        def _begin_to_read(self) -> None:
+            with self._changed:  # whoever waits for the answer cannot have it before records are queued
+                super()._begin_to_read()
+                while self._reading and not len(self.queue):
+                    self._poll()
+
+    send(config, [event(n) for n in range(20)])
+    nothing: Any = lambda *_: None  # noqa: E731
+    consumer = Hasty(
+        config.kafka,
+        decoder=Decoder(config.events),
+        dead_letters=DeadLetters(nothing, "none", refused=nothing),
+        watch=Watch(nothing, nothing, nothing),
+    )
+    consumer.start()
+    try:
+        assert consumer.wait_for_term(0, 30) == 1
+        assert consumer.read_from({}, 30) == {(config.kafka.topic, 0): 0}
+        assert len(consumer.queue) == 20
+    finally:
+        consumer.stop()
 
 
 def test_a_full_queue_pauses_fetching_and_everything_still_arrives_once(config: Config, overrides: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
@@ -140,14 +140,12 @@ def create_topic(config: Kafka, topic: str, *, partitions: int = 1) -> None:
 
 
 def expel(config: Kafka, member: str) -> None:
-    """Tell the group that `member` has ended, so that it need not wait until its session times out."""
-    with as_sentence(config):
-        admin = make_admin(config)
-        try:
-            removed = admin.remove_group_members(config.group, [MemberToRemove(member)])
-        finally:
-            admin.close()
-    log.debug("the former member %s of group %s is removed: %s", member, config.group, removed)
+    """Tell the group that `member` has ended; where Kafka does not take it, the group waits for its session to end."""
+    try:
+        with closing(make_admin(config)) as admin:
+            admin.remove_group_members(config.group, [MemberToRemove(member)])
+    except (KafkaError, OSError) as error:
+        log.warning("group %s will wait for the member that was killed: %s", config.group, describe(error))
 
 
 def require_topics(config: Kafka) -> int:

@@ -75,6 +75,7 @@ class Consumer:
         self._client: Any = None
         self._terms = 0
         self._held: set[Any] = set()  # the partitions that are ours
+        self._standing_by = False
         self._reading = False
         self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
         self._ends = LogEnds(config)
@@ -312,8 +313,9 @@ class Consumer:
         self._ends.forget()
         if added:
             log.info("active: the group has given us %d partitions of %s", len(added), self._config.topic)
-        elif not partitions:
+        elif not partitions and not self._standing_by:
             log.info("standing by: another member of group %s is active", self._config.group)
+        self._standing_by = not partitions
         self._watch.membership(True)
 
     def _on_lost(self, partitions: set[Any]) -> None:

@@ -155,6 +155,7 @@ class Publisher:
     def claim(self, *, waiting: Callable[[], bool] = lambda: True) -> None:
         """Make the directory ours, as :meth:`Fence.claim` does, once nothing is being written any more."""
         self.drain()
+        self.journal.end()
         self.fenced = False
         self._epoch = self.fence.claim(self.journal.epoch(), waiting=waiting)
         with self.fence.change():

@@ -142,7 +142,8 @@ def contents(directory: Path) -> dict[Path, Any]:
     """Return what is published and kept in `directory`: each file's bytes and each link's target."""
     return {
         path: path.readlink() if path.is_symlink() else path.read_bytes()
-        for path in directory.glob("[cs]*/**/*")
+        for room in ("checkpoints", "snapshots")
+        for path in (directory / room).rglob("*")
         if path.is_symlink() or path.is_file()
     }
 

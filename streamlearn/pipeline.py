@@ -150,6 +150,8 @@ class Pipeline:
             if current and not self.publisher.fence.held:
                 log.warning("another learner has taken over since step %d", learner.step)
                 current = False
+                if self.consumer.term == last:  # the group does not know
+                    self.consumer.resign()
             if not current and learner.step:
                 learner = Learner(self._config)
             if term is None:
@@ -168,8 +170,13 @@ class Pipeline:
 
         Whatever is found stays as it is until then: the next one to take over finds the same.
         """
+
+        def waiting() -> bool:
+            self._beat(learner)
+            return not (self._stopping.is_set() or self.consumer.term != term)
+
         try:
-            self.publisher.claim(waiting=lambda: not self._over(term))
+            self.publisher.claim(waiting=waiting)
             self._restore(learner)
         except FencedError as error:
             log.warning("the state is not taken over: %s", error)
@@ -191,6 +198,7 @@ class Pipeline:
         learner.positions = positions
         if not begun and self._config.kafka.start == "latest":
             self.publisher.submit(self._capture(learner, snapshot=False))  # or the next start begins later
+            self.publisher.drain()
         updater = self._config.updater
         intake = Intake(
             self.consumer.queue, learner.admission, size=updater.micro_batch, max_wait=updater.max_wait_seconds

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.abstract import AbstractPartitionAssignor, RebalanceProtocol
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment, ConsumerProtocolSubscription
 from kafka.structs import TopicPartition
@@ -69,6 +70,27 @@ class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         """Remember what is held, for the next rebalance, and pass it on."""
         self._held, self._generation = set(assignment.partitions()), generation
         self._assigned(self._held)
+
+    def forget(self) -> None:
+        """Claim nothing in the next rebalance."""
+        self._held, self._generation = set(), -1
+
+
+class LossListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Passes on that the group has let this member go; the assignor tells everything else."""
+
+    def __init__(self, lost: Callable[[set[Any]], None]) -> None:
+        self._lost = lost
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """Nothing: the assignor tells what is left."""
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        """Pass on what was held."""
+        self._lost(set(lost))
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        """Nothing: the assignor tells all that is held."""
 
 
 def _rank(member: Any, topic: str) -> tuple[int, int, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -24,10 +24,10 @@ LARGEST_DEAD_LETTER = 64 * 2**20  # bytes; the broker's own limit is the one tha
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
 
 
-def make_consumer(config: Kafka, *, assigned: Callable[[set[Any]], None] | None = None) -> Any:
+def make_consumer(config: Kafka, *, assignor: SingleActiveAssignor | None = None) -> Any:
     """Return a ``KafkaConsumer`` that never commits or resets by itself.
 
-    With `assigned`, told its partitions after each rebalance, it is a member of the group; without, of none.
+    With an `assignor` it is a member of the group; without, of none.
     """
     defaults = {
         "isolation_level": "read_committed",
@@ -39,8 +39,8 @@ def make_consumer(config: Kafka, *, assigned: Callable[[set[Any]], None] | None 
         "metadata_max_age_ms": 60_000,  # a partition that is added is read after at most this long
     }
     options = {**_shared(config), **defaults, **_options(config, KafkaConsumer)}
-    if assigned:
-        options |= {"group_id": config.group, "partition_assignment_strategy": [SingleActiveAssignor(assigned)]}
+    if assignor:
+        options |= {"group_id": config.group, "partition_assignment_strategy": [assignor]}
     else:
         options |= {"group_id": None, "group_instance_id": None}
     return KafkaConsumer(

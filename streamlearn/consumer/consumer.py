@@ -13,16 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
 from kafka.structs import MemberState
 
 from streamlearn.config import Kafka
+from streamlearn.consumer.assignor import LossListener, SingleActiveAssignor
 from streamlearn.consumer.client import as_sentence, describe, hand_over_sooner, make_consumer
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS, Commits
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.ends import LogEnds
+from streamlearn.consumer.out_of_range import where_to_go_on
 from streamlearn.consumer.queue import Arrival, ArrivalQueue
 from streamlearn.errors import BrokerError
 from streamlearn.events import Partition, Positions, Reason
@@ -30,6 +31,7 @@ from streamlearn.events import Partition, Positions, Reason
 log = logging.getLogger(__name__)
 
 POLL_MILLISECONDS = 200
+SESSIONS = 2  # within so many session timeouts the group has missed whoever does not answer
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Consumer:
         self.queue = ArrivalQueue(records=config.queue_records, bytes=config.queue_bytes)
         self._config, self._decode, self._dead_letters, self._watch = config, decoder.decode, dead_letters, watch
         self._client: Any = None
+        self._assignor = SingleActiveAssignor(self._on_assigned)
         self._terms = 0
         self._held: set[Any] = set()  # the partitions that are ours
         self._standing_by = False
@@ -80,10 +83,11 @@ class Consumer:
         self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
         self._ends = LogEnds(config)
         self._paused = False
-        self._stable_at = time.monotonic()
+        self._rebalancing_since: float | None = None
+        self._resigning = False
         self._commits = Commits()
         self._changed = threading.Condition()
-        self._to_read: Positions | None = None
+        self._to_read: tuple[int, Positions] | None = None  # in which term, and from where
         self._begun_at: Positions = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -98,7 +102,7 @@ class Consumer:
 
         """
         with as_sentence(self._config):
-            self._client = make_consumer(self._config, assigned=self._on_assigned)
+            self._client = make_consumer(self._config, assignor=self._assignor)
             self._subscribe()
             self._client.partitions_for_topic(self._config.topic)  # or the first assignment knows of none
         hand_over_sooner()
@@ -143,11 +147,15 @@ class Consumer:
 
         """
         with self._changed:
-            self._to_read = dict(positions)
+            self._to_read = self._terms, dict(positions)
             self._changed.wait_for(lambda: self._to_read is None or self.queue.failed, timeout)
             if self.queue.failed:
                 raise self.queue.failed
             return dict(self._begun_at) if self._reading and self._to_read is None else None
+
+    def resign(self) -> None:
+        """Give the membership up and join anew, with no claim to be the active member."""
+        self._resigning = True
 
     def commit(self, positions: Positions) -> bool:
         """Have `positions` committed to the group, as :meth:`Commits.commit` does."""
@@ -182,26 +190,33 @@ class Consumer:
             self._client.close(autocommit=False, timeout_ms=REQUEST_MILLISECONDS)
 
     def _subscribe(self) -> None:
-        self._client.subscribe([self._config.topic], listener=_Listener(self._on_lost))
+        self._client.subscribe([self._config.topic], listener=LossListener(self._on_lost))
 
     def _join_again_if_forgotten(self) -> None:
-        """Leave and join anew where a rebalance takes longer than the group waits for any member.
+        """Leave and join anew to resign, or where a rebalance takes longer than the group waits for any member.
 
         kafka-python 3.0 forgets a join that it began because partitions were added and that the group answers
         between two polls: it then neither sends heartbeats nor joins again.
         """
+        now, limit = time.monotonic(), SESSIONS * self._client.config["session_timeout_ms"] / 1000
         if self._client.group_metadata().state is not MemberState.REBALANCING:
-            self._stable_at = time.monotonic()
-        elif time.monotonic() - self._stable_at > self._client.config["session_timeout_ms"] / 1000:
-            self._stable_at = time.monotonic()
+            self._rebalancing_since = None
+        elif self._rebalancing_since is None:
+            self._rebalancing_since = now
+        if self._resigning or (self._rebalancing_since is not None and now - self._rebalancing_since > limit):
+            self._resigning, self._rebalancing_since = False, None
             self._on_lost(self._held)
             self._client.unsubscribe()
             self._subscribe()
 
     def _begin_to_read(self) -> None:
         """Seek to where :meth:`read_from` says; while Kafka cannot tell the first offsets, that waits."""
-        positions = self._to_read
-        if positions is None or not self._held:
+        wish = self._to_read
+        if wish is None or not self._held:
+            return
+        term, positions = wish
+        if term != self._terms:  # whoever was active since has gone on from there
+            self._answer(wish)
             return
         try:
             added = sorted(partition for partition in self._held if _key(partition) not in positions)
@@ -211,6 +226,8 @@ class Consumer:
         except KafkaError as error:
             log.debug("reading begins later: %s", describe(error))
             return
+        if self._to_read != wish:
+            return
         self.queue.clear()
         self._begun_at = positions | {_key(partition): offset for partition, offset in starts.items()}
         self._next = dict(self._begun_at)
@@ -218,9 +235,14 @@ class Consumer:
             self._client.seek(partition, self._next[_key(partition)])
         self._client.resume(*self._client.paused())
         self._ends.forget()
+        self._reading = True
+        self._answer(wish)
+
+    def _answer(self, wish: tuple[int, Positions]) -> None:
         with self._changed:
-            self._reading, self._to_read = True, None
-            self._changed.notify_all()
+            if self._to_read == wish:
+                self._to_read = None
+                self._changed.notify_all()
 
     def _poll(self) -> None:
         started = time.perf_counter()
@@ -268,20 +290,7 @@ class Consumer:
             self._client.resume(*self._client.paused())
 
     def _out_of_range(self, offsets: dict[Any, int]) -> None:
-        """Apply the policy to partitions whose next offset retention has deleted, or that were made anew."""
-        policy = self._config.out_of_range
-        with as_sentence(self._config):
-            starts = self._client.beginning_offsets(list(offsets))
-            ends = self._client.end_offsets(list(offsets))
-        for partition, offset in offsets.items():
-            start, end = starts[partition], ends[partition]
-            gap = f"{partition.topic}/{partition.partition} has offsets {start} to {end}, and {offset} is wanted"
-            if policy == "fail":
-                raise BrokerError(f"{gap}; set kafka.out_of_range to 'earliest' or 'latest' to go on from there")
-            target = start if policy == "earliest" else end
-            skipped = max(0, target - offset)
-            log.error("%s; going on from %s, %d records are lost", gap, policy, skipped)
-            self._watch.skipped(skipped)
+        for partition, target in where_to_go_on(self._config, self._client, offsets, self._watch.skipped).items():
             self._next[_key(partition)] = target
             self._client.seek(partition, target)
 
@@ -320,6 +329,7 @@ class Consumer:
 
     def _on_lost(self, partitions: set[Any]) -> None:
         log.warning("group %s has let us go, and %d partitions; joining it again", self._config.group, len(partitions))
+        self._assignor.forget()
         self._end_term()
         self._watch.membership(False)
 
@@ -333,17 +343,3 @@ class Consumer:
 
 def _key(partition: Any) -> Partition:
     return partition.topic, partition.partition
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, lost: Callable[[set[Any]], None]) -> None:
-        self._lost = lost
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        """Nothing: the assignor tells what is left."""
-
-    def on_partitions_lost(self, lost: Any) -> None:
-        self._lost(set(lost))
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        """Nothing: the assignor tells all that is held."""

@@ -127,6 +127,8 @@ class Fence:
                 fcntl.flock(file, fcntl.LOCK_EX)
             else:
                 _lock_patiently(file.fileno(), waiting)
+                if not waiting():
+                    raise FencedError("the claim comes too late")
             yield
 
     def _read(self) -> Claim | None:

@@ -177,7 +177,10 @@ class Journal:
         self.close()
 
     def _read(self, segment: Segment) -> Iterator[Entry]:
-        *lines, torn = segment.path.read_bytes().split(b"\n")
+        try:
+            *lines, torn = segment.path.read_bytes().split(b"\n")
+        except FileNotFoundError:  # trimmed since it was listed
+            return
         number = 0
         try:
             for number, line in enumerate(lines, 1):

@@ -15,10 +15,12 @@ from kafka.structs import MemberState
 
 from streamlearn.config import Config, load
 from streamlearn.consumer import consumer
+from streamlearn.consumer.assignor import SingleActiveAssignor
 from streamlearn.consumer.client import create_topic, make_consumer
 from streamlearn.local.broker import Broker, NoidaDB
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher import checkpoints
+from streamlearn.publisher.fence import Fence
 from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import stream
 from tests.integration.conftest import settings
@@ -112,7 +114,7 @@ def test_while_others_come_and_go_the_active_learner_keeps_its_term(
         wait_until(gate.reached.is_set, "it is held")
         term = pipeline.consumer.term
         assigned: list[set[Any]] = []
-        other = make_consumer(config.kafka, assigned=assigned.append)
+        other = make_consumer(config.kafka, assignor=SingleActiveAssignor(assigned.append))
         other.subscribe([config.kafka.topic])
         wait_until(lambda: other.poll(timeout_ms=100) == {} and bool(assigned), "the other has joined")
         assert assigned == [set()]
@@ -144,6 +146,21 @@ def test_a_membership_that_is_lost_and_comes_back_loses_no_position(
         gate.open()
         wait_until(lambda: dealt_with(config) == len(records), "all is in a checkpoint")
     assert "has let us go, and 3 partitions" in caplog.text
+    assert_each_event_once_and_the_same_bits(config, len(records))
+
+
+def test_fenced_by_a_claim_that_came_too_late_the_learner_resigns_and_takes_over_anew(config: Config) -> None:
+    records = list(stream(400))
+    half = len(records) // 2
+    send(config, records[:half], partitions=PARTITIONS)
+    pipeline = Pipeline(config)
+    source = f"group {config.kafka.group} of topic {config.kafka.topic}"
+    with running(pipeline):
+        wait_until(lambda: dealt_with(config) == half, "half is in a checkpoint")
+        Fence(config.publisher.directory, source=source).claim(0)
+        send(config, records[half:], partitions=PARTITIONS)
+        wait_until(lambda: dealt_with(config) == len(records), "all is in a checkpoint")
+        assert pipeline.consumer.term == 2
     assert_each_event_once_and_the_same_bits(config, len(records))
 
 

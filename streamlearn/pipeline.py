@@ -173,7 +173,7 @@ class Pipeline:
 
         def waiting() -> bool:
             self._beat(learner)
-            return not (self._stopping.is_set() or self.consumer.term != term)
+            return not self._over(term)
 
         try:
             self.publisher.claim(waiting=waiting)

@@ -169,7 +169,6 @@ def hand_over_sooner() -> None:
     """Let a thread that waits for the interpreter have it after half a millisecond instead of five.
 
     kafka-python's network thread reads 4 KiB at a time and gives the interpreter away at each. While another
-    thread is busy it then waits a whole switch interval for the next 4 KiB: ingestion fell to a
-    third.
+    thread is busy it then waits a whole switch interval for the next 4 KiB: ingestion fell to a third.
     """
     sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))

@@ -19,6 +19,10 @@ class BrokerError(StreamlearnError):
     exit_code = 3
 
 
+class UnavailableError(BrokerError):
+    """Kafka does not answer, which may pass."""
+
+
 class StateError(StreamlearnError):
     """State on disk cannot be read, written or trusted."""
 

@@ -26,7 +26,7 @@ from streamlearn.consumer.consumer import Consumer, Watch
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
-from streamlearn.errors import StateError
+from streamlearn.errors import StateError, UnavailableError
 from streamlearn.events import Reason
 from streamlearn.learner import Learner, StepReport
 from streamlearn.monitor.metrics import Metrics
@@ -130,18 +130,18 @@ class Pipeline:
             stack.callback(self._seat.leave)
             if self._seat.ghost:
                 expel(config.kafka, self._seat.ghost)
-            learner = Learner(config)
-            self.health.model_loaded = True
             self.publisher.start()
             stack.callback(self.publisher.stop)
             self.dead_letters.start()
             stack.callback(self.dead_letters.stop)
-            self.consumer.start()
             stack.callback(self.consumer.stop)
-            self._take_turns(learner)
+            self._take_turns()
 
-    def _take_turns(self, learner: Learner) -> None:
-        """Learn in each term of ours, and stand by with the model loaded between them."""
+    def _take_turns(self) -> None:
+        """Load the model and join the group; learn in each term of ours, and stand by between them."""
+        learner = Learner(self._config)
+        self.health.model_loaded = True
+        self.consumer.start()
         current = False  # whether `learner` is what the state directory, claimed by us, has come to
         last = 0
         while not self._stopping.is_set():
@@ -153,6 +153,7 @@ class Pipeline:
                 if self.consumer.term == last:  # the group does not know
                     self.consumer.resign()
             if not current and learner.step:
+                del learner  # there may not be memory for two
                 learner = Learner(self._config)
             if term is None:
                 continue
@@ -175,15 +176,34 @@ class Pipeline:
             self._beat(learner)
             return not self._over(term)
 
-        try:
+        def restore() -> bool:
             self.publisher.claim(waiting=waiting)
             self._restore(learner)
+            return True
+
+        def patiently(attempt: Callable[[], bool]) -> bool:
+            """Attempt it again while the disk refuses or Kafka does not answer; False where the term ends first."""
+            said = False
+            while True:
+                try:
+                    return attempt()
+                except (OSError, UnavailableError) as error:
+                    if not said:
+                        log.warning("taking over waits: %s", error)
+                    said = True
+                self._stopping.wait(BEAT_SECONDS)
+                if not waiting():
+                    return False
+
+        try:
+            if not patiently(restore):
+                return False
+            self.publisher.begin(learner.step)
+            self._republish(learner)
+            return patiently(lambda: self._recover(learner, term))
         except FencedError as error:
             log.warning("the state is not taken over: %s", error)
             return False
-        self.publisher.begin(learner.step)
-        self._republish(learner)
-        return self._recover(learner, term)
 
     def _over(self, term: int) -> bool:
         return self._stopping.is_set() or self.publisher.fenced or self.consumer.term != term

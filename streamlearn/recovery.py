@@ -67,8 +67,10 @@ def reread(
 
     Raises
     ------
+    UnavailableError
+        If Kafka does not answer.
     BrokerError
-        If Kafka cannot be reached, or records are missing and `deleted` says to fail.
+        If it refuses, or records are missing and `deleted` says to fail.
 
     """
     if not entries:

@@ -61,7 +61,8 @@ class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         for topic in sorted({topic for member in members for topic in member.metadata.topics}):
             subscribers = [member for member in members if topic in member.metadata.topics]
             active = min(subscribers, key=lambda member: _rank(member, topic))
-            assignment[active.member_id].append((topic, sorted(cluster.partitions_for_topic(topic) or ())))
+            known = set(cluster.partitions_for_topic(topic) or ())  # metadata may be older than what is held
+            assignment[active.member_id].append((topic, sorted(known.union(*_claims(active, topic)))))
         return {
             member: ConsumerProtocolAssignment(WITH_GENERATION, topics, b"") for member, topics in assignment.items()
         }
@@ -95,6 +96,11 @@ class LossListener(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def _rank(member: Any, topic: str) -> tuple[int, int, str, str]:
     """Order `member` among the subscribers of `topic`, the one to be active first; the same on every member."""
-    claims = [len(owned.partitions) for owned in member.metadata.owned_partitions or () if owned.topic == topic]
+    claims = _claims(member, topic)
     generation = member.metadata.generation_id if claims else -1
-    return (-generation, -sum(claims), member.group_instance_id or "", member.member_id)
+    return (-generation, -sum(map(len, claims)), member.group_instance_id or "", member.member_id)
+
+
+def _claims(member: Any, topic: str) -> list[list[int]]:
+    """Return the partitions of `topic` that `member` says it holds."""
+    return [owned.partitions for owned in member.metadata.owned_partitions or () if owned.topic == topic]

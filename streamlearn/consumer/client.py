@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import MemberToRemove, NewTopic
-from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError, TopicAlreadyExistsError
 
 from streamlearn.config import Kafka
 from streamlearn.consumer.assignor import SingleActiveAssignor
-from streamlearn.errors import BrokerError
+from streamlearn.errors import BrokerError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -93,13 +93,15 @@ def as_sentence(config: Kafka) -> Iterator[None]:
     try:
         yield
     except KafkaTimeoutError:
-        raise BrokerError(
+        raise UnavailableError(
             f"no Kafka broker answers at {config.bootstrap_servers} within {config.connect_timeout_seconds:g} s"
         ) from None
+    except RetriableError as error:
+        raise UnavailableError(f"Kafka at {config.bootstrap_servers} does not answer: {describe(error)}") from None
     except KafkaError as error:
         raise BrokerError(f"Kafka at {config.bootstrap_servers} refused: {describe(error)}") from None
     except OSError as error:
-        raise BrokerError(f"cannot talk to Kafka at {config.bootstrap_servers}: {error}") from None
+        raise UnavailableError(f"cannot talk to Kafka at {config.bootstrap_servers}: {error}") from None
 
 
 def describe(error: BaseException) -> str:
@@ -118,25 +120,15 @@ def partition_count(config: Kafka, topic: str) -> int | None:
         If Kafka cannot be asked.
 
     """
-    with as_sentence(config):
-        admin = make_admin(config)
-        try:
-            topics = {entry["name"]: entry for entry in admin.describe_topics()}
-        finally:
-            admin.close()
+    with as_sentence(config), closing(make_admin(config)) as admin:
+        topics = {entry["name"]: entry for entry in admin.describe_topics()}
     return len(topics[topic]["partitions"]) if topic in topics else None
 
 
 def create_topic(config: Kafka, topic: str, *, partitions: int = 1) -> None:
     """Create `topic` with the broker's default replication, unless somebody else just did."""
-    with as_sentence(config):
-        admin = make_admin(config)
-        try:
-            admin.create_topics([NewTopic(name=topic, num_partitions=partitions, replication_factor=-1)])
-        except TopicAlreadyExistsError:
-            pass
-        finally:
-            admin.close()
+    with as_sentence(config), closing(make_admin(config)) as admin, suppress(TopicAlreadyExistsError):
+        admin.create_topics([NewTopic(name=topic, num_partitions=partitions, replication_factor=-1)])
 
 
 def expel(config: Kafka, member: str) -> None:

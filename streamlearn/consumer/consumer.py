@@ -177,7 +177,7 @@ class Consumer:
                 self._begin_to_read()
                 self._pause_or_resume()
                 self._poll()
-                self._join_again_if_forgotten()
+                self._join_anew_where_needed()
                 self._commit()
                 self._ends.look(self._client, self._held)
             self._commit()
@@ -192,11 +192,12 @@ class Consumer:
     def _subscribe(self) -> None:
         self._client.subscribe([self._config.topic], listener=LossListener(self._on_lost))
 
-    def _join_again_if_forgotten(self) -> None:
+    def _join_anew_where_needed(self) -> None:
         """Leave and join anew to resign, or where a rebalance takes longer than the group waits for any member.
 
         kafka-python 3.0 forgets a join that it began because partitions were added and that the group answers
-        between two polls: it then neither sends heartbeats nor joins again.
+        between two polls: it then neither sends heartbeats nor joins again. Leaving waits for the group's answer,
+        at most ``request_timeout_ms``.
         """
         now, limit = time.monotonic(), SESSIONS * self._client.config["session_timeout_ms"] / 1000
         if self._client.group_metadata().state is not MemberState.REBALANCING:

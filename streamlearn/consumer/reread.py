@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from kafka import TopicPartition
@@ -14,7 +15,7 @@ from streamlearn.config import Kafka
 from streamlearn.consumer.client import as_sentence, make_consumer
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.queue import Arrival
-from streamlearn.errors import BrokerError
+from streamlearn.errors import UnavailableError
 from streamlearn.events import Partition, Positions, Range
 
 POLL_MILLISECONDS = 500
@@ -35,8 +36,10 @@ class Rereader:
 
     Raises
     ------
+    UnavailableError
+        If Kafka does not answer.
     BrokerError
-        If Kafka cannot be reached or refuses.
+        If it refuses.
 
     """
 
@@ -49,10 +52,13 @@ class Rereader:
         self._reached: Positions = {}  # per partition, the offset before which all that is there is held
         with as_sentence(config):
             self._client = make_consumer(config)
-            partitions = [TopicPartition(*partition) for partition in begins]
+        partitions = [TopicPartition(*partition) for partition in begins]
+        with ExitStack() as unless_it_works, as_sentence(config):
+            unless_it_works.callback(self.close)
             self._client.assign(partitions)
             starts = self._client.beginning_offsets(partitions)
             ends = self._client.end_offsets(partitions)
+            unless_it_works.pop_all()
         self._ends: Positions = {(p.topic, p.partition): end for p, end in ends.items()}
         for partition in partitions:
             key = (partition.topic, partition.partition)
@@ -64,8 +70,10 @@ class Rereader:
 
         Raises
         ------
+        UnavailableError
+            If Kafka answers nothing for as long as a connection may take.
         BrokerError
-            If Kafka refuses, or answers nothing for as long as a connection may take.
+            If it refuses.
 
         """
         partition = (wanted.topic, wanted.partition)
@@ -75,7 +83,7 @@ class Rereader:
             if self._poll(partition):
                 deadline = time.monotonic() + self._config.connect_timeout_seconds
             elif time.monotonic() > deadline:
-                raise BrokerError(
+                raise UnavailableError(
                     f"{wanted.topic}/{wanted.partition} cannot be read again from offset {self._reached[partition]}: "
                     f"Kafka at {self._config.bootstrap_servers} does not answer"
                 )

@@ -124,7 +124,8 @@ def _save(directory: Path, state: State) -> None:
 
 
 def _load(directory: Path) -> State:
-    tensors = load_file(directory / "tensors.safetensors")
+    mapped = load_file(directory / "tensors.safetensors")
+    tensors = {name: tensor.clone() for name, tensor in mapped.items()}  # or a removed file would still fill the disk
     stripped = msgspec.json.decode((directory / "events.json").read_bytes(), type=dict[str, list[Event]])
     events = {}
     for key, held in stripped.items():

@@ -10,6 +10,7 @@ storage; ``flock`` makes check and change one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -27,6 +28,7 @@ from streamlearn.errors import StateError
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.05
+CHANGE_SECONDS = 10.0  # no change takes so long, except that of a process that was frozen in it
 
 
 class FencedError(StateError):
@@ -67,10 +69,12 @@ class Fence:
             If it cannot be written, or its state is of another group or topic.
 
         """
-        with self._as_sentence():
+        try:
             self._directory.mkdir(parents=True, exist_ok=True)
             (self._directory / "lock").open("a").close()
             self._read()
+        except OSError as error:
+            raise StateError(f"publisher.directory {self._directory} cannot be written: {error.strerror}") from None
 
     def claim(self, above: int, *, waiting: Callable[[], bool] = lambda: True) -> int:
         """Claim the directory and return the new epoch: higher than any before and than `above`.
@@ -80,16 +84,19 @@ class Fence:
         Raises
         ------
         StateError
-            As :meth:`check` does.
-        FencedError
-            If `waiting` ended it.
+            If its state is of another group or topic.
+        OSError
+            If the disk refuses, or `waiting` ended it.
 
         """
-        with self._as_sentence(), self._locked(waiting):
+        with self._locked(waiting):
+            if not waiting():
+                raise TimeoutError(errno.ETIMEDOUT, f"the claim on {self._directory} comes too late")
             last = self._read()
-            self._claim = Claim(1 + max(above, last.epoch if last else 0), self._owner, self._source)
-            self._write(self._claim)
-        return self._claim.epoch
+            claim = Claim(1 + max(above, last.epoch if last else 0), self._owner, self._source)
+            self._write(claim)
+            self._claim = claim
+        return claim.epoch
 
     @property
     def held(self) -> bool:
@@ -108,10 +115,11 @@ class Fence:
         FencedError
             If it is not.
         OSError
-            If the disk refuses.
+            If the disk refuses, or another learner keeps the directory locked: one that was frozen in a change.
 
         """
-        with self._locked():
+        deadline = time.monotonic() + CHANGE_SECONDS
+        with self._locked(lambda: time.monotonic() < deadline):
             found = self._read()
             if self._claim is None or found not in (None, self._claim):
                 raise FencedError(f"another learner ({found.owner if found else 'none'}) has claimed {self._directory}")
@@ -120,15 +128,20 @@ class Fence:
             yield
 
     @contextmanager
-    def _locked(self, waiting: Callable[[], bool] | None = None) -> Iterator[None]:
+    def _locked(self, waiting: Callable[[], bool]) -> Iterator[None]:
+        """Hold the lock; TimeoutError where somebody else still does when `waiting` ends."""
         self._directory.mkdir(parents=True, exist_ok=True)
         with (self._directory / "lock").open("a") as file:
-            if waiting is None:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            else:
-                _lock_patiently(file.fileno(), waiting)
+            said = False
+            while not _lock(file.fileno()):
+                if not said:
+                    log.warning(
+                        "waiting for another learner, which is in the middle of a change of %s", self._directory
+                    )
+                    said = True
                 if not waiting():
-                    raise FencedError("the claim comes too late")
+                    raise TimeoutError(errno.ETIMEDOUT, f"another learner keeps {self._directory} locked")
+                time.sleep(RETRY_SECONDS)
             yield
 
     def _read(self) -> Claim | None:
@@ -155,25 +168,10 @@ class Fence:
             os.fsync(file.fileno())
         temporary.replace(self._directory / "fence.json")
 
-    @contextmanager
-    def _as_sentence(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StateError(f"publisher.directory {self._directory} cannot be written: {error.strerror}") from None
 
-
-def _lock_patiently(descriptor: int, waiting: Callable[[], bool]) -> None:
-    said = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not said:
-                log.warning("waiting for another learner, which is in the middle of a change of the state directory")
-                said = True
-            if not waiting():
-                raise FencedError("another learner holds the state directory") from None
-            time.sleep(RETRY_SECONDS)
-        else:
-            return
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -26,8 +26,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from safetensors import SafetensorError
-
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.events import Positions
 from streamlearn.publisher.checkpoints import CheckpointStore
@@ -41,7 +39,6 @@ from streamlearn.state import Export, State
 Accuracy = dict[str, float | None]  # by hold-out split; None while the split is empty
 
 log = logging.getLogger(__name__)
-DISK_ERRORS = (OSError, SafetensorError)  # safetensors reports a full disk as its own error
 
 
 @dataclass(frozen=True)
@@ -259,7 +256,7 @@ class Publisher:
             self.checkpoints.write(capture.step, capture.version, capture.state)
             with self.fence.change():
                 self.journal.trim(self.checkpoints.oldest())
-        except DISK_ERRORS as error:
+        except OSError as error:
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error)
             self._progress.checkpointed("failed", time.monotonic() - started)
             return False
@@ -285,7 +282,7 @@ class Publisher:
             return "rejected"
         try:
             path = self.snapshots.write(version, capture.step, export, capture.provenance)
-        except DISK_ERRORS as error:
+        except OSError as error:
             log.error("snapshot %d failed: %s", version, error)
             return "failed"
         log.info("published snapshot %d of step %d at %s", version, capture.step, path)

@@ -12,10 +12,12 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from streamlearn.errors import StateError
 
@@ -58,7 +60,8 @@ def write_directory(
     temporary = final.parent / f"{TEMPORARY}{final.name}-{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
-        fill(temporary)
+        with _refusals_as_os_errors():
+            fill(temporary)
         files = {}
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
             files[path.relative_to(temporary).as_posix()] = _sync_and_digest(path)
@@ -112,6 +115,17 @@ def read_manifest(path: Path, manifest_name: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StateError(f"{path / manifest_name} is damaged: it is not the manifest that was written") from None
     return manifest  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _refusals_as_os_errors() -> Iterator[None]:
+    """Make an OSError of how safetensors (its own error) and tokenizers (a bare Exception) report a full disk."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) in (SafetensorError, Exception):
+            raise OSError(str(error)) from error
+        raise
 
 
 def _seal(manifest: dict[str, Any]) -> str:

@@ -80,19 +80,25 @@ def checkpoints(pipeline: Pipeline, outcome: str) -> float:
     return float(pipeline.metrics.checkpoints.labels(outcome)._value.get())
 
 
+def on_disk(broker: Broker, model: Path, disk: Path) -> Config:
+    """Return the configuration of a learner with its state on `disk`, and create its topic."""
+    overrides = [
+        *settings(broker, f"disk-{next(COUNTS)}", model, disk),
+        "events.holdout_ratio=0",
+        "publisher.snapshots.every_steps=5",
+    ]
+    config = load(overrides=overrides)
+    create_topic(config.kafka, config.kafka.topic)
+    return config
+
+
 @pytest.mark.parametrize(
     ("breaks", "heals"), [(fill, free), (freeze, thaw), (remove, restore)], ids=["full", "read-only", "vanished"]
 )
 def test_learning_goes_on_and_nothing_is_committed_until_the_disk_heals(
     broker: Broker, disk: Path, tiny_model: Path, breaks: Disk, heals: Disk
 ) -> None:
-    overrides = [
-        *settings(broker, f"disk-{next(COUNTS)}", tiny_model, disk),
-        "events.holdout_ratio=0",
-        "publisher.snapshots.every_steps=5",
-    ]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic)
+    config = on_disk(broker, tiny_model, disk)
     pipeline = Pipeline(config)
     with running(pipeline):
         send(config, [event(n) for n in range(160)])
@@ -113,3 +119,21 @@ def test_learning_goes_on_and_nothing_is_committed_until_the_disk_heals(
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(480)]
     store = SnapshotStore(config.publisher.directory / "snapshots")
     assert store.verify(store.resolve("latest"))["events"] == {"trained": 480}
+
+
+def test_a_takeover_waits_until_the_disk_is_no_longer_full(
+    broker: Broker, disk: Path, tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = on_disk(broker, tiny_model, disk)
+    first, second = Pipeline(config), Pipeline(config)
+    send(config, [event(n) for n in range(160)])
+    with running(first):
+        wait_until(lambda: trained(first) == 160, "what came before is learnt")
+    send(config, [event(n) for n in range(160, 320)])
+    fill(disk)
+    with running(second):
+        wait_until(lambda: "taking over waits: " in caplog.text, "the takeover waits")
+        free(disk)
+        wait_until(lambda: trained(second) == 160, "the rest is learnt")
+    assert caplog.text.count("taking over waits: ") == 1
+    assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(320)]

@@ -12,7 +12,10 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from streamlearn.config import load
 from streamlearn.consumer.client import create_topic
-from streamlearn.errors import BrokerError
+from streamlearn.consumer.queue import Arrival
+from streamlearn.consumer.reread import Rereader
+from streamlearn.errors import BrokerError, UnavailableError
+from streamlearn.events import Range
 from streamlearn.local.broker import Broker
 from streamlearn.monitor.metrics import OUTCOMES
 from streamlearn.pipeline import Pipeline
@@ -74,6 +77,41 @@ def test_told_to_stop_during_recovery_the_learner_leaves_checkpoint_and_journal_
     assert exit_code(start(overrides, until=1)) == 0  # it is told to stop as soon as its checkpoint is loaded
     assert checkpoints_and_journal(tmp_path / "state") == files
     assert exit_code(start(overrides, until=records)) == 0
+    state = surviving_state(tmp_path / "state")
+    state["version"] = unbroken["version"]
+    assert_same_bits(state, unbroken)
+
+
+def test_where_kafka_stops_answering_during_recovery_it_goes_on_with_the_step_that_was_next(
+    broker: Broker,
+    filled: tuple[str, int],
+    unbroken: State,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    topic, records = filled
+    overrides = [
+        *learner_settings(broker, topic, tiny_model, tmp_path),
+        "publisher.checkpoints.every_steps=1000",
+        "publisher.snapshots.every_steps=1000",
+    ]
+    assert exit_code(start(overrides, until=records, point="journal append")) == -signal.SIGKILL
+    answers = iter([True] * 3 + [False] * 2)
+    read = Rereader.read
+
+    def sometimes(reader: Rereader, wanted: Range) -> Arrival:
+        if next(answers, True):
+            return read(reader, wanted)
+        raise UnavailableError("Kafka does not answer")
+
+    monkeypatch.setattr(Rereader, "read", sometimes)
+    steps: list[int] = []
+    with running(Pipeline(load(overrides=overrides), on_step=lambda report: steps.append(report.step))):
+        wait_until(lambda: steps[-1:] == [TRAINED // 4], "all is learnt")
+    assert steps == list(range(1, TRAINED // 4 + 1))
+    assert caplog.text.count("taking over waits: Kafka does not answer") == 1
     state = surviving_state(tmp_path / "state")
     state["version"] = unbroken["version"]
     assert_same_bits(state, unbroken)

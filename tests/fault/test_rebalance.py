@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -154,9 +155,9 @@ def test_fenced_by_a_claim_that_came_too_late_the_learner_resigns_and_takes_over
     half = len(records) // 2
     send(config, records[:half], partitions=PARTITIONS)
     pipeline = Pipeline(config)
-    source = f"group {config.kafka.group} of topic {config.kafka.topic}"
     with running(pipeline):
         wait_until(lambda: dealt_with(config) == half, "half is in a checkpoint")
+        source = json.loads((config.publisher.directory / "fence.json").read_bytes())["source"]
         Fence(config.publisher.directory, source=source).claim(0)
         send(config, records[half:], partitions=PARTITIONS)
         wait_until(lambda: dealt_with(config) == len(records), "all is in a checkpoint")

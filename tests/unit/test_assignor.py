@@ -40,8 +40,8 @@ def joining(name: str, *, holding: int = 0, generation: int = -1, instance: str 
     return Member(name, ConsumerProtocolSubscription.decode(sent), instance)
 
 
-def assigned(*members: Member) -> dict[str, set[TopicPartition]]:
-    assignment = SingleActiveAssignor(ignore).assign(Cluster(), list(members))
+def assigned(*members: Member, cluster: Any = None) -> dict[str, set[TopicPartition]]:
+    assignment = SingleActiveAssignor(ignore).assign(cluster or Cluster(), list(members))
     return {
         name: set(ConsumerProtocolAssignment.decode(share.encode()).partitions()) for name, share in assignment.items()
     }
@@ -68,6 +68,15 @@ def test_a_topic_that_is_not_known_yet_assigns_nothing() -> None:
     member = joining("a")
     member.metadata.topics = ["elsewhere"]
     assert assigned(member) == {"a": set()}
+
+
+def test_partitions_that_metadata_lacks_for_a_moment_stay_with_the_active_member() -> None:
+    class Forgetful:
+        def partitions_for_topic(self, _: str) -> set[int] | None:
+            return None
+
+    active = joining("a", holding=3, generation=4)
+    assert assigned(active, joining("b"), cluster=Forgetful()) == {"a": PARTITIONS, "b": set()}
 
 
 @given(

@@ -37,11 +37,25 @@ def test_a_claim_waits_for_a_change_and_can_be_given_up(tmp_path: Path, caplog: 
     changing, claiming = (Fence(tmp_path, source=SOURCE) for _ in range(2))
     changing.claim(0)
     patience = iter([True, True, False])
-    with changing.change(), pytest.raises(FencedError):
+    with changing.change(), pytest.raises(TimeoutError):
         claiming.claim(0, waiting=lambda: next(patience))
     assert len([m for m in caplog.messages if "in the middle of a change" in m]) == 1
     assert changing.held
     assert claiming.claim(0) == 2
+
+
+def test_a_change_does_not_wait_for_ever_for_one_that_was_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamlearn.publisher.fence.CHANGE_SECONDS", 0.2)
+    fence = Fence(tmp_path, source=SOURCE)
+    fence.claim(0)
+    with (tmp_path / "lock").open() as frozen:
+        fcntl.flock(frozen, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match=r"another learner keeps .* locked"), fence.change():
+            pass
+    with fence.change():
+        pass
 
 
 def test_the_claim_is_let_go_with_the_lock_file_closed(tmp_path: Path) -> None:

@@ -161,6 +161,19 @@ def test_dead_letters_settle_then_the_checkpoint_then_the_commit_then_the_snapsh
     assert publisher.snapshots.latest() == 1
 
 
+def test_a_tokenizer_that_the_disk_refuses_costs_the_snapshot_alone(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise Exception("No space left on device (os error 28)")  # noqa: TRY002 - as the tokenizers package does
+
+    monkeypatch.setattr(export.tokenizer, "save_pretrained", refuse)
+    told = Told()
+    publisher = publish(tmp_path, told, capture(export))
+    assert told.events[1:] == [("checkpoint", "written"), ("commit", POSITIONS), ("snapshot", "failed", 1)]
+    assert publisher.snapshots.versions() == []
+
+
 def test_without_settled_dead_letters_nothing_is_written_or_committed(export: Export, tmp_path: Path) -> None:
     class Unsettled(Told):
         def settle(self) -> bool:

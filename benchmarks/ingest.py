@@ -20,10 +20,11 @@ from streamlearn.buffer import POLICIES, make_buffer
 from streamlearn.config import Buffer, Config, load
 from streamlearn.consumer.admission import Admission
 from streamlearn.consumer.client import create_topic, make_consumer, make_producer
-from streamlearn.consumer.consumer import Consumer, Watch
+from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake
+from streamlearn.consumer.watch import Watch
 from streamlearn.events import Event
 from streamlearn.local.broker import Broker, start_broker
 
@@ -75,7 +76,7 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     dead_letters = DeadLetters(lambda: make_producer(config.kafka), "none", refused=nothing)
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"group": f"ingest-{time.time_ns()}"})})
     consumer = Consumer(
-        config.kafka, decoder=Decoder(config.events), dead_letters=dead_letters, watch=Watch(nothing, nothing, nothing)
+        config.kafka, decoder=Decoder(config.events), dead_letters=dead_letters, watch=Watch()
     )
     admission, buffer = Admission(config.events), make_buffer(config.buffer, seed=0)
     intake = Intake(consumer.queue, admission, size=1000, max_wait=5.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ import typer
 from streamlearn import __version__
 from streamlearn.config import Config, load
 from streamlearn.errors import ConfigurationError, StreamlearnError
+from streamlearn.sources import is_secret, variable
 
 app = typer.Typer(
     name="streamlearn",
@@ -41,6 +41,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 
 def _load(config: Path | None, overrides: list[str] | None) -> Config:
+    for override in overrides or []:
+        key = override.partition("=")[0]
+        if is_secret(key):
+            raise ConfigurationError(
+                f"--set {key}: everybody on this machine can read a command line; set {variable(key)}, "
+                f"or {variable(key)}_FILE to the path of a file that holds it"
+            )
     return load(config, environment=os.environ, overrides=overrides or [])
 
 
@@ -62,23 +69,21 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
     Example: streamlearn run --config streamlearn.yaml --set updater.learning_rate=5e-5
     """
     settings = _load(config, overrides)
-    logging.basicConfig(
-        level=settings.monitor.log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        stream=sys.stderr,
-    )
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
+    from streamlearn.logs import configure  # noqa: PLC0415
     from streamlearn.pipeline import Pipeline  # noqa: PLC0415 - torch takes seconds to import
 
-    Pipeline(settings, stopping=stopping).run()
+    pipeline = Pipeline(settings, stopping=stopping)
+    configure(settings.monitor, pipeline.place)
+    pipeline.run()
 
 
 @app.command()
 def demo(
     json_output: JsonOption = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running for a look at /metrics.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running for a look around.")] = False,
     output: Annotated[
         Path, typer.Option("--output", help="Where the state, the picture and the summary go.", metavar="DIR")
     ] = Path("demo-output"),

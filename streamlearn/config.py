@@ -11,9 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Literal, get_args
 
-import yaml
 from kafka import KafkaConsumer, KafkaProducer
 from pydantic import (
     BaseModel,
@@ -23,6 +23,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -30,9 +31,8 @@ from pydantic import (
 
 from streamlearn.errors import ConfigurationError
 from streamlearn.events import Label
+from streamlearn.sources import is_secret, merge
 
-ENVIRONMENT_PREFIX = "STREAMLEARN_"
-SECRET_WORDS = ("password", "secret", "credential", "private_key", "api_key", "access_token")
 MASK = "***"
 
 
@@ -207,6 +207,20 @@ class Drift(Section):
     min_window_length: PositiveInt = 5
 
 
+class Tls(Section):
+    """The certificate, with the chain to its authority, and its private key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+class BasicAuth(Section):
+    """Who may see the page and the metrics; the probes are for everybody."""
+
+    username: str = Field(min_length=1, pattern=r"^[^:]*$")
+    password: SecretStr = Field(min_length=1)
+
+
 class Monitor(Section):
     """What is seen of it."""
 
@@ -216,6 +230,9 @@ class Monitor(Section):
     heartbeat_timeout_seconds: PositiveFloat = 60.0
     drift: Drift = Drift()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["human", "json"] = "human"
+    tls: Tls | None = None
+    basic_auth: BasicAuth | None = None
 
 
 class Config(Section):
@@ -255,7 +272,8 @@ def load(
     path
         A YAML file, or None for the defaults.
     environment
-        Variables such as ``STREAMLEARN_KAFKA__TOPIC``; two underscores step into a section.
+        Variables such as ``STREAMLEARN_KAFKA__TOPIC``; two underscores step into a section. A secret may stand in
+        a file, which the variable with ``_FILE`` at its end names.
     overrides
         ``section.key=value`` from the command line, the value in YAML.
 
@@ -265,45 +283,11 @@ def load(
         With every mistake found, each naming its key.
 
     """
-    tree = _read(path) if path else {}
-    for name, value in sorted((environment or {}).items()):
-        if name.startswith(ENVIRONMENT_PREFIX):
-            _set(tree, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value, source=name)
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ConfigurationError(f"'{override}' is not of the form section.key=value")
-        _set(tree, key.strip().split("."), value, source=override)
+    tree = merge(path, environment or {}, overrides)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigurationError("; ".join(_sentence(e) for e in error.errors())) from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigurationError(f"{path} holds a {type(tree).__name__}, where sections such as 'kafka:' are expected")
-    return tree
-
-
-def _set(tree: dict[str, Any], keys: Sequence[str], value: str, *, source: str) -> None:
-    *sections, last = keys
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise ConfigurationError(f"{source}: '{section}' is a value, not a section")
-    try:
-        tree[last] = value if _is_secret(last) else yaml.safe_load(value)
-    except yaml.YAMLError:
-        tree[last] = value
 
 
 def _sentence(error: Any) -> str:
@@ -313,18 +297,15 @@ def _sentence(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         section: Any = Config
         for part in location[:-1]:
-            section = section.model_fields[part].annotation
+            annotation = section.model_fields[part].annotation
+            section = next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
         return f"unknown key '{key}'{_nearest(location[-1], section.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if error["type"] == "value_error" or _is_secret(key) else f" (it is {error['input']!r})"
+    shown = "" if error["type"] == "value_error" or is_secret(key) else f" (it is {error['input']!r})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
-
-
-def _is_secret(key: str) -> bool:
-    return any(word in key.lower() for word in SECRET_WORDS)
 
 
 def _mask(tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
-    return {key: MASK if _is_secret(key) and value not in (None, "") else _mask(value) for key, value in tree.items()}
+    return {key: MASK if is_secret(key) and value not in (None, "") else _mask(value) for key, value in tree.items()}

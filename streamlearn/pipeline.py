@@ -20,23 +20,28 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
+from streamlearn.capture import capture_checkpoint, capture_snapshot
 from streamlearn.config import Config
 from streamlearn.consumer.client import expel, make_producer, require_topics
-from streamlearn.consumer.consumer import Consumer, Watch
+from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
+from streamlearn.consumer.watch import Watch
 from streamlearn.errors import StateError, UnavailableError
-from streamlearn.events import Reason
+from streamlearn.events import Positions
 from streamlearn.learner import Learner, StepReport
+from streamlearn.logs import Place
+from streamlearn.monitor.health import Health
+from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import Metrics
-from streamlearn.monitor.server import Health, Server
+from streamlearn.monitor.server import Server
 from streamlearn.publisher.fence import FencedError
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.seat import Seat
 from streamlearn.recovery import reread
-from streamlearn.telemetry import show
+from streamlearn.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +77,10 @@ class Pipeline:
         self._lag_at = 0.0
         self.metrics = Metrics(CollectorRegistry())
         self.health = Health(config.monitor.heartbeat_timeout_seconds)
+        self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
+        self.telemetry = Telemetry(self.metrics, self.live)
         self.dead_letters = DeadLetters(
-            partial(make_producer, config.kafka), config.kafka.dead_letter_topic, refused=self._count_refusal
+            partial(make_producer, config.kafka), config.kafka.dead_letter_topic, refused=self.telemetry.refused
         )
         self._decoder = Decoder(config.events)
         self.consumer = Consumer(
@@ -84,6 +91,8 @@ class Pipeline:
                 polled=self.metrics.poll_duration.observe,
                 membership=self._membership,
                 skipped=self.metrics.events.labels("skipped").inc,
+                committed=self.metrics.last_commit.set_to_current_time,
+                answers=self._kafka_answers,
             ),
         )
         self.publisher = Publisher(
@@ -92,8 +101,9 @@ class Pipeline:
             source=f"group {config.kafka.group} of topic {config.kafka.topic}",
             settle=lambda: self.dead_letters.settle(SETTLE_SECONDS),
             commit=self.consumer.commit,
-            progress=self.metrics,
+            progress=self.telemetry,
         )
+        self._place: tuple[int, int, Positions] = (0, 0, {})
         self.server: Server | None = None
         self._seat: Seat | None = None
 
@@ -117,12 +127,7 @@ class Pipeline:
         config = self._config
         with ExitStack() as stack:
             self.publisher.fence.check()
-            self.server = Server(
-                host=config.monitor.host,
-                port=config.monitor.port,
-                registry=self.metrics.registry,
-                health=self.health,
-            )
+            self.server = Server(config.monitor, registry=self.metrics.registry, health=self.health, live=self.live)
             self.server.start()
             stack.callback(self.server.stop)
             require_topics(config.kafka)
@@ -158,11 +163,11 @@ class Pipeline:
             if term is None:
                 continue
             last = term  # who was replaced within it must not take over again before the group says so
-            self.metrics.active.set(1)
+            self._activate(True)
             current = current or self._take_over(learner, term)
             if current:
                 self._learn(learner, term)
-            self.metrics.active.set(0)
+            self._activate(False)
         if current:
             self._finish(learner)
 
@@ -237,7 +242,8 @@ class Pipeline:
         """Learn `batch`, show it, send what it refused to the dead letters, and tell whoever looks on."""
         started = time.perf_counter()
         report = learner.learn(batch)
-        show(self.metrics, learner, report, time.perf_counter() - started)
+        self._place = learner.step, learner.version, dict(learner.positions)
+        self.telemetry.step(learner, report, time.perf_counter() - started)
         for record, reason in report.refused:
             self.dead_letters.put(record, reason)
         self._on_step(report)
@@ -246,34 +252,10 @@ class Pipeline:
         """Copy the learner; learning waits for this, and for the evaluation of a candidate."""
         with self.metrics.publish_stall.time():
             if not snapshot:
-                return Capture(learner.step, learner.state(), dict(learner.positions), learner.version)
-            accuracy = learner.holdout_accuracy()
-            self.metrics.evaluated("candidate", accuracy)
-            learner.version = max(learner.version, self.publisher.snapshots.latest() or 0) + 1
-            state = learner.state()
-            return Capture(
-                step=learner.step,
-                state=state,
-                positions=dict(learner.positions),
-                version=learner.version,
-                export=learner.export(state),
-                accuracy=accuracy,
-                provenance=self._provenance(learner, accuracy),
-            )
-
-    def _provenance(self, learner: Learner, accuracy: dict[str, float | None]) -> dict[str, object]:
-        prequential = learner.accuracy.value
-        return {
-            "positions": {f"{topic}/{part}": offset for (topic, part), offset in sorted(learner.positions.items())},
-            "events": dict(learner.counts),
-            "metrics": {
-                "prequential_accuracy": prequential if prequential == prequential else None,  # noqa: PLR0124 - NaN
-                "holdout_accuracy": accuracy,
-            },
-            "model": self._config.updater.model,
-            "config_digest": self._config.digest(),
-            "created": time.time(),
-        }
+                return capture_checkpoint(learner)
+            capture = capture_snapshot(learner, self._config, after=self.publisher.snapshots.latest() or 0)
+        self.telemetry.captured(learner, capture)
+        return capture
 
     def _finish(self, learner: Learner) -> None:
         """Checkpoint and publish what has been learnt since the last time, and have it committed."""
@@ -293,9 +275,11 @@ class Pipeline:
                 damaged.append(name)
                 continue
             learner.load(state)
+            self._place = learner.step, learner.version, dict(learner.positions)
             for refused in damaged:
                 self.publisher.checkpoints.set_aside(refused)
             log.info("continuing at step %d with version %d", learner.step, learner.version)
+            self.telemetry.resumed(learner, self.publisher.snapshots.newest())
             return
         if damaged:
             raise StateError(
@@ -333,8 +317,18 @@ class Pipeline:
         self.health.joined = joined
         self.metrics.rebalances.inc(joined)
 
-    def _count_refusal(self, reason: Reason) -> None:
-        self.metrics.dead_letters.labels(reason.value).inc()
+    def place(self) -> Place:
+        """Return where in the stream the learner is, for the log."""
+        step, version, positions = self._place
+        return {"step": step, "version": version, "positions": {f"{t}/{p}": o for (t, p), o in positions.items()}}
+
+    def _kafka_answers(self, answers: bool) -> None:
+        self.metrics.kafka_up.set(answers)
+        self.health.kafka_answers = answers
+
+    def _activate(self, active: bool) -> None:
+        self.metrics.active.set(active)
+        self.health.active = active
 
     def _beat(self, learner: Learner) -> None:
         self.health.beat()
@@ -342,4 +336,6 @@ class Pipeline:
         now = time.monotonic()
         if now - self._lag_at >= LAG_SECONDS:
             self._lag_at = now
-            self.metrics.set_lag(self.consumer.lag(learner.positions))
+            lag = self.consumer.lag(learner.positions)
+            self.metrics.set_lag(lag)
+            self.live.standing(lag, learner.buffer.by_label(), learner.buffer.records)

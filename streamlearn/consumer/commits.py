@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from kafka import OffsetAndMetadata, TopicPartition
@@ -24,9 +25,16 @@ class Commits:
     """Hands positions over from the thread that wants them committed to the one that may commit them.
 
     Only the newest wish counts. Where Kafka is away, or the group rebalances, it stays for a later time.
+
+    Parameters
+    ----------
+    taken
+        Told when the group has taken one.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, taken: Callable[[], None]) -> None:
+        self._taken = taken
         self._changed = threading.Condition()
         self._wish: Positions | None = None
         self._refused = False
@@ -60,6 +68,7 @@ class Commits:
             log.warning("the group did not take the offsets: %s", describe(error))
             self._settle(wish, refused=True)
         else:
+            self._taken()
             self._settle(wish, refused=False)
 
     def refuse(self) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
@@ -25,6 +23,7 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.ends import LogEnds
 from streamlearn.consumer.out_of_range import where_to_go_on
 from streamlearn.consumer.queue import Arrival, ArrivalQueue
+from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError
 from streamlearn.events import Partition, Positions, Reason
 
@@ -32,18 +31,6 @@ log = logging.getLogger(__name__)
 
 POLL_MILLISECONDS = 200
 SESSIONS = 2  # within so many session timeouts the group has missed whoever does not answer
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What the consumer reports as it happens, on its own threads."""
-
-    polled: Callable[[float], None]
-    """Seconds of one poll that brought records, with their decoding."""
-    membership: Callable[[bool], None]
-    """After a rebalance: True, as the active member or as a standby; False when the group has let us go."""
-    skipped: Callable[[int], None]
-    """Records that retention deleted before they were read, and that the policy says to skip."""
 
 
 class Consumer:
@@ -81,11 +68,11 @@ class Consumer:
         self._standing_by = False
         self._reading = False
         self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
-        self._ends = LogEnds(config)
+        self._ends = LogEnds(config, answers=watch.answers)
         self._paused = False
         self._rebalancing_since: float | None = None
         self._resigning = False
-        self._commits = Commits()
+        self._commits = Commits(taken=watch.committed)
         self._changed = threading.Condition()
         self._to_read: tuple[int, Positions] | None = None  # in which term, and from where
         self._begun_at: Positions = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from kafka import TopicPartition
@@ -20,10 +21,19 @@ INTERVAL_SECONDS = 5.0
 
 
 class LogEnds:
-    """Asks for the log ends now and then: a paused partition would not tell them, and a standby has none."""
+    """Asks for the log ends now and then: a paused partition would not tell them, and a standby has none.
 
-    def __init__(self, config: Kafka) -> None:
-        self._config = config
+    Parameters
+    ----------
+    config
+        The section ``kafka``.
+    answers
+        Told each time whether Kafka has answered.
+
+    """
+
+    def __init__(self, config: Kafka, *, answers: Callable[[bool], None]) -> None:
+        self._config, self._answers = config, answers
         self._ends: Positions = {}
         self._at = 0.0
         self._waiting = False
@@ -40,7 +50,9 @@ class LogEnds:
             if not self._waiting:
                 log.warning("waiting for Kafka at %s: %s", self._config.bootstrap_servers, describe(error))
             self._waiting = True
+            self._answers(False)
             return
+        self._answers(True)
         if self._waiting:
             self._waiting = False
             log.info("Kafka at %s answers again", self._config.bootstrap_servers)

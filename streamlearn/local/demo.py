@@ -85,6 +85,7 @@ def run_demo(*, output: Path, stream: str, as_json: bool, keep: bool) -> None:
         with ThreadPoolExecutor(2) as threads:
             sending, learning = threads.submit(send, config.kafka, feed), threads.submit(pipeline.run)
             try:
+                _show_page(console, pipeline, learning)
                 _watch(console, record, feed, until=done, tasks=[sending, learning])
                 if not keep:
                     pipeline.stop()
@@ -109,6 +110,14 @@ def demo_config(broker: Broker, output: Path) -> Config:
     ]
     with as_file(files("streamlearn.local") / "demo.yaml") as path:
         return load(path, overrides=overrides)
+
+
+def _show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> None:
+    """Say where the live page is, once there is one."""
+    while not pipeline.server and not learning.done():
+        time.sleep(0.05)
+    if pipeline.server:
+        console.print(f"live page at {pipeline.server.url}", soft_wrap=True)
 
 
 def _look(record: Record, done: threading.Event, records: int, state: Path, report: StepReport) -> None:
@@ -191,9 +200,10 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
 
 def _stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:
     """Leave everything running until Ctrl-C."""
-    port = pipeline.server.port if pipeline.server else 0
+    url = pipeline.server.url if pipeline.server else ""
     console.print(
-        f"\nstill learning: http://127.0.0.1:{port}/metrics, broker at {broker.bootstrap_servers}; Ctrl-C ends it"
+        f"\nstill learning: {url} and {url}metrics, broker at {broker.bootstrap_servers}; Ctrl-C ends it",
+        soft_wrap=True,
     )
     with suppress(KeyboardInterrupt):
         learning.result()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 import transformers
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 import streamlearn
 from streamlearn.events import Partition, Reason
@@ -65,11 +65,13 @@ class Metrics:
             "holdout_accuracy_ratio", "Accuracy on events never trained on.", ["split", "role"]
         )
         self.drift_score = gauge("drift_score", "Mean of the signal in the detector's window.", ["detector"])
+        self.kafka_up = gauge("kafka_up", "1 while Kafka answers, 0 while it is waited for.")
         self.active = gauge("active", "1 for the active learner, 0 for a standby.")
         self.snapshot_version = gauge("snapshot_version", "Version of the newest published snapshot.")
         self.last_event = gauge("last_event_timestamp_seconds", "When the last record was taken in.")
         self.last_step = gauge("last_step_timestamp_seconds", "When the last step was applied.")
         self.last_checkpoint = gauge("last_checkpoint_timestamp_seconds", "When the last checkpoint was written.")
+        self.last_commit = gauge("last_commit_timestamp_seconds", "When the group last took offsets.")
         self.last_publish = gauge("last_publish_timestamp_seconds", "When the last snapshot was published.")
         self.heartbeat = gauge("heartbeat_timestamp_seconds", "When the loop last came round.")
 
@@ -88,6 +90,7 @@ class Metrics:
                 "transformers": transformers.__version__,
             }
         )
+        ProcessCollector(registry=registry)
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP server: /metrics, /healthz and /readyz on one port, on a thread of its own.
+"""The HTTP server: the live page, /metrics and the two probes on one port, on a thread of its own.
 
 It reads what the learner shows and never waits for it, so it answers while a step is being computed.
 """
@@ -6,77 +6,67 @@ It reads what the learner shows and never waits for it, so it answers while a st
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
-import time
-from collections.abc import Callable
+from pathlib import Path
 
 import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
+import streamlearn
+from streamlearn.config import BasicAuth, Monitor
 from streamlearn.errors import ConfigurationError
+from streamlearn.monitor.health import Health
+from streamlearn.monitor.live import Live
+from streamlearn.monitor.security import middleware
 
-
-class Health:
-    """Whether the loop is alive and ready to learn.
-
-    Parameters
-    ----------
-    timeout
-        Seconds without a heartbeat after which it counts as dead.
-    clock
-        A monotonic clock in seconds.
-
-    """
-
-    def __init__(self, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._timeout, self._clock = timeout, clock
-        self._last = clock()
-        self.model_loaded = False
-        self.joined = False
-
-    def beat(self) -> None:
-        """Say that the loop came round."""
-        self._last = self._clock()
-
-    @property
-    def alive(self) -> bool:
-        """Whether there was a heartbeat within the timeout."""
-        return self._clock() - self._last <= self._timeout
-
-    @property
-    def ready(self) -> bool:
-        """Whether the model is loaded and the group has let this learner in, as its active member or a standby."""
-        return self.model_loaded and self.joined
+PAGE = Path(__file__).parent / "page"
 
 
 class Server:
-    """Serves the metrics of `registry` and the two probes of `health`.
+    """Serves the live page, the metrics of `registry` and the two probes of `health`.
 
     Parameters
     ----------
-    host, port
-        Where to listen; port 0 takes a free one, which :attr:`port` tells.
-    registry, health
+    config
+        The section ``monitor``: where to listen, and who may look. Port 0 takes a free one, which :attr:`port` tells.
+    registry, health, live
         What to show.
 
     Raises
     ------
     ConfigurationError
-        If the address cannot be listened on.
+        If the address cannot be listened on, or the certificate cannot be used.
 
     """
 
-    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
-        self._socket = _listen(host, port)
+    def __init__(self, config: Monitor, *, registry: CollectorRegistry, health: Health, live: Live) -> None:
+        tls = config.tls
+        server = uvicorn.Config(
+            make_app(registry, health, live, user=config.basic_auth),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
+        )
+        try:
+            server.load()
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(f"monitor.tls: the certificate and its key cannot be used: {error}") from None
+        self._socket = _listen(config.host, config.port)
         self.port: int = self._socket.getsockname()[1]
-        app = make_app(registry, health)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
-        self._server = uvicorn.Server(config)
+        self.url = f"{'https' if tls else 'http'}://{config.host}:{self.port}/"
+        self._server = uvicorn.Server(server)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     def _serve(self) -> None:
@@ -94,7 +84,7 @@ class Server:
         self._socket.close()
 
 
-def make_app(registry: CollectorRegistry, health: Health) -> Starlette:
+def make_app(registry: CollectorRegistry, health: Health, live: Live, *, user: BasicAuth | None = None) -> Starlette:
     """Return the ASGI application."""
 
     async def healthz(_: Request) -> PlainTextResponse:
@@ -110,7 +100,24 @@ def make_app(registry: CollectorRegistry, health: Health) -> Starlette:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": content_type})
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    async def page(_: Request) -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    async def now(_: Request) -> JSONResponse:
+        view = live.view() | {"state": health.state, "streamlearn": streamlearn.__version__}
+        return JSONResponse(view, headers={"cache-control": "no-store"})
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/live.json", now),
+            Route("/metrics", metrics),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Mount("/page", StaticFiles(directory=PAGE)),
+        ],
+        middleware=[Middleware(GZipMiddleware), *middleware(user)],
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

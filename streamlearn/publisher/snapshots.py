@@ -85,6 +85,14 @@ class SnapshotStore:
         """Return the manifest of `version`."""
         return read_manifest(self.path(version), MANIFEST)
 
+    def newest(self) -> dict[str, Any] | None:
+        """Return the manifest of ``latest``, or None where there is none that can be read."""
+        version = self.latest()
+        try:
+            return None if version is None else self.manifest(version)
+        except StateError:
+            return None
+
     def verify(self, version: int) -> dict[str, Any]:
         """Check every file of `version` against its manifest; StateError names the first that differs."""
         return verify_directory(self.path(version), MANIFEST)

@@ -96,13 +96,23 @@ def test_check_ticks_what_is_in_order_and_says_what_to_do_about_the_rest(config:
     assert f"✗ broker and topic: Kafka at {config.kafka.bootstrap_servers} has no topic 'nowhere'" in missing.stdout
 
 
-def test_check_prints_json_with_secrets_masked(config: Config, overrides: list[str]) -> None:
+def test_check_prints_json_with_secrets_masked(
+    config: Config, overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     del config
-    done = streamlearn("check", "--json", *sets([*overrides, "kafka.client.sasl_plain_password=hunter2"]))
+    monkeypatch.setenv("STREAMLEARN_KAFKA__CLIENT__SASL_PLAIN_PASSWORD", "hunter2")
+    done = streamlearn("check", "--json", *sets(overrides))
     assert "hunter2" not in done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["configuration"]["kafka"]["client"]["sasl_plain_password"] == "***"
     assert all(finding["ok"] for finding in result["findings"])
+
+
+def test_a_secret_on_the_command_line_is_refused_and_not_repeated() -> None:
+    done = streamlearn("check", "--set", "kafka.client.sasl_plain_password=hunter2")
+    assert done.returncode == 2
+    assert "STREAMLEARN_KAFKA__CLIENT__SASL_PLAIN_PASSWORD_FILE" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
 
 
 def test_what_produce_sends_is_learnt_and_predict_uses_it(

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from streamlearn.config import load
 from streamlearn.consumer.client import create_topic
 from streamlearn.errors import BrokerError
 from streamlearn.local.broker import ApacheKafka, free_port
 from streamlearn.pipeline import Pipeline
+from tests.certificates import Certificates, make_certificates
 from tests.integration.conftest import settings
 from tests.integration.learner import event, send, wait_until
 from tests.integration.test_trouble import running, trained
@@ -27,46 +21,9 @@ from tests.integration.test_trouble import running, trained
 USER, PASSWORD = "learner", "correct-horse"
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """PEM files: the authority's certificate, and the server's key with its chain in one file."""
-
-    authority: Path
-    keystore: Path
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    directory = tmp_path_factory.mktemp("certificates")
-    authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-    now = dt.datetime.now(tz=dt.timezone.utc)
-
-    def certificate(name: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool) -> x509.Certificate:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(authority_name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-            )
-        )
-        return builder.sign(authority_key, hashes.SHA256())
-
-    pem, key_format = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    root = certificate(authority_name, authority_key, authority=True).public_bytes(pem)
-    server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    server = certificate(server_name, server_key, authority=False).public_bytes(pem)
-    private = server_key.private_bytes(pem, key_format, serialization.NoEncryption())
-    files = Certificates(directory / "authority.pem", directory / "keystore.pem")
-    files.authority.write_bytes(root)
-    files.keystore.write_bytes(private + server + root)
-    return files
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -15,9 +15,10 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from streamlearn.config import Config, load
-from streamlearn.consumer.consumer import Consumer, Watch
+from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError
 from streamlearn.learner import StepReport
 from streamlearn.local.broker import Broker
@@ -83,7 +84,7 @@ def test_where_reading_begins_is_told_as_it_was_though_records_have_come_since(c
         config.kafka,
         decoder=Decoder(config.events),
         dead_letters=DeadLetters(nothing, "none", refused=nothing),
-        watch=Watch(nothing, nothing, nothing),
+        watch=Watch(),
     )
     consumer.start()
     try:

@@ -64,6 +64,33 @@ def test_secrets_are_masked_and_kept_as_text() -> None:
     assert "0123" not in str(config.masked())
 
 
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("01 23\n")
+    config = load(
+        environment={
+            "STREAMLEARN_KAFKA__CLIENT__SASL_PLAIN_PASSWORD_FILE": str(tmp_path / "secret"),
+            "STREAMLEARN_MONITOR__BASIC_AUTH__PASSWORD_FILE": str(tmp_path / "secret"),
+            "STREAMLEARN_MONITOR__BASIC_AUTH__USERNAME": "prometheus",
+        }
+    )
+    assert config.kafka.client["sasl_plain_password"] == "01 23"
+    assert config.monitor.basic_auth
+    assert config.monitor.basic_auth.password.get_secret_value() == "01 23"
+    assert "01 23" not in str(config.masked()) + repr(config.monitor)
+
+
+def test_a_secret_that_cannot_be_read_is_named_and_a_file_for_what_is_no_secret_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"PASSWORD_FILE: cannot read the secret in .*nowhere"):
+        load(environment={"STREAMLEARN_MONITOR__BASIC_AUTH__PASSWORD_FILE": str(tmp_path / "nowhere")})
+    with pytest.raises(ConfigurationError, match=r"unknown key 'kafka\.topic_file'"):
+        load(environment={"STREAMLEARN_KAFKA__TOPIC_FILE": "x"})
+
+
+def test_an_unknown_key_of_an_optional_section_is_named_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown key 'monitor\.tls\.certificat'; did you mean 'certificate'"):
+        load(overrides=["monitor.tls={certificat: a, key: b}"])
+
+
 def test_a_number_is_a_fine_name() -> None:
     assert load(overrides=["kafka.topic=2024"]).kafka.topic == "2024"
 

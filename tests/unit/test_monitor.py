@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import random
-import urllib.error
-import urllib.request
 
 import pytest
 from hypothesis import given
@@ -10,12 +8,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from streamlearn.config import Drift
-from streamlearn.errors import ConfigurationError
 from streamlearn.monitor.drift import RiseDetector
 from streamlearn.monitor.holdout import HoldOut
 from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.prequential import PrequentialAccuracy
-from streamlearn.monitor.server import Health, Server
 from tests.unit.builders import make_event
 
 CONTRACT = {
@@ -39,11 +35,13 @@ CONTRACT = {
     "prequential_accuracy_ratio": set(),
     "holdout_accuracy_ratio": {"split", "role"},
     "drift_score": {"detector"},
+    "kafka_up": set(),
     "active": set(),
     "snapshot_version": set(),
     "last_event_timestamp_seconds": set(),
     "last_step_timestamp_seconds": set(),
     "last_checkpoint_timestamp_seconds": set(),
+    "last_commit_timestamp_seconds": set(),
     "last_publish_timestamp_seconds": set(),
     "heartbeat_timestamp_seconds": set(),
     "step_duration_seconds_count": set(),
@@ -64,7 +62,7 @@ def test_the_series_are_those_of_the_contract() -> None:
     seen: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:
-            if not sample.name.endswith(("_created", "_bucket", "_sum")):
+            if sample.name.startswith("streamlearn_") and not sample.name.endswith(("_created", "_bucket", "_sum")):
                 seen[sample.name.removeprefix("streamlearn_")] = set(sample.labels)
     assert seen == CONTRACT
 
@@ -148,29 +146,3 @@ def test_the_hold_out_keeps_the_newest_of_both_splits_and_measures_each() -> Non
     accuracy = restored.accuracy(lambda events: [0 for _ in events])
     assert accuracy["test"] == sum(event.label == 0 for event in state["test"]) / 10
     assert HoldOut(records=10).accuracy(lambda _: []) == {"validation": None, "test": None}
-
-
-def test_the_probes_follow_the_heartbeat_the_model_and_the_partitions() -> None:
-    now = 0.0
-    health = Health(60.0, clock=lambda: now)
-    server = Server(host="127.0.0.1", port=0, registry=Metrics(CollectorRegistry()).registry, health=health)
-    server.start()
-
-    def status(path: str) -> int:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/{path}", timeout=10) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-
-    try:
-        assert (status("healthz"), status("readyz"), status("metrics")) == (200, 503, 200)
-        health.model_loaded = health.joined = True
-        now = 61.0
-        assert (status("healthz"), status("readyz")) == (503, 200)
-        health.beat()
-        assert status("healthz") == 200
-        with pytest.raises(ConfigurationError, match="cannot listen"):
-            Server(host="127.0.0.1", port=server.port, registry=CollectorRegistry(), health=health)
-    finally:
-        server.stop()

@@ -1,0 +1,47 @@
+"""What is copied of the learner at one step, for a checkpoint and, where one is due, for a snapshot."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from streamlearn.config import Config
+from streamlearn.learner import Learner
+from streamlearn.publisher.publisher import Accuracy, Capture
+
+
+def capture_checkpoint(learner: Learner) -> Capture:
+    """Return a copy of `learner`."""
+    return Capture(learner.step, learner.state(), dict(learner.positions), learner.version)
+
+
+def capture_snapshot(learner: Learner, config: Config, *, after: int) -> Capture:
+    """Count a version of `learner` above `after`, evaluate it on the hold-out, and return a copy to publish."""
+    accuracy = learner.holdout_accuracy()
+    learner.version = max(learner.version, after) + 1
+    state = learner.state()
+    return Capture(
+        step=learner.step,
+        state=state,
+        positions=dict(learner.positions),
+        version=learner.version,
+        export=learner.export(state),
+        accuracy=accuracy,
+        provenance=_provenance(learner, config, accuracy),
+    )
+
+
+def _provenance(learner: Learner, config: Config, accuracy: Accuracy) -> dict[str, Any]:
+    prequential = learner.accuracy.value
+    return {
+        "positions": {f"{topic}/{part}": offset for (topic, part), offset in sorted(learner.positions.items())},
+        "events": dict(learner.counts),
+        "metrics": {
+            "prequential_accuracy": None if math.isnan(prequential) else prequential,
+            "holdout_accuracy": accuracy,
+        },
+        "model": config.updater.model,
+        "config_digest": config.digest(),
+        "created": time.time(),
+    }

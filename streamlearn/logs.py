@@ -1,0 +1,83 @@
+"""The log: one line per change, for a person or as JSON, with the place in the stream; repeats are held back.
+
+No line holds the text of an event, at any level.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from streamlearn.config import Monitor
+
+REPEATS = 5  # lines of one kind
+WINDOW_SECONDS = 60.0  # in so many seconds
+
+Place = dict[str, Any]
+"""Where the learner is: ``step``, ``version`` and ``positions``."""
+
+
+class Placed(logging.Filter):
+    """Puts the place in the stream on every line."""
+
+    def __init__(self, place: Callable[[], Place]) -> None:
+        super().__init__()
+        self._place = place
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the place to `record` and let it pass."""
+        record.__dict__.update(self._place())
+        return True
+
+
+class Sparing(logging.Filter):
+    """Lets a few lines of a kind pass in a minute, and says on the next one how many it has held back.
+
+    Lines are of one kind when the same place in the code wrote them.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._kinds: dict[tuple[str, int], list[float]] = {}  # when its window began, lines passed, lines held back
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether `record` passes."""
+        now = self._clock()
+        kind = self._kinds.setdefault((record.pathname, record.lineno), [now, 0, 0])
+        if now - kind[0] > WINDOW_SECONDS:
+            if kind[2]:
+                record.held_back = int(kind[2])
+            kind[:] = now, 0, 0
+        kind[1] += 1
+        kind[2] += kind[1] > REPEATS
+        return kind[1] <= REPEATS
+
+
+class HumanFormatter(logging.Formatter):
+    """A line for a person: the step behind the level, and what was held back at the end."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return `record` as a line."""
+        held_back = getattr(record, "held_back", 0)
+        return super().format(record) + (f" (and {held_back} more like it before)" if held_back else "")
+
+
+def configure(config: Monitor, place: Callable[[], Place]) -> None:
+    """Send the log to standard error as `config` says, with `place` asked for every line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Sparing())
+    handler.addFilter(Placed(place))
+    if config.log_format == "json":
+        fields = ["asctime", "levelname", "name", "message", "step", "version", "positions"]
+        names = {"asctime": "time", "levelname": "level", "name": "logger"}
+        formatter: logging.Formatter = JsonFormatter(fields, rename_fields=names, datefmt="%Y-%m-%dT%H:%M:%S%z")
+    else:
+        formatter = HumanFormatter("%(asctime)s %(levelname)-7s step %(step)d  %(message)s")
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)

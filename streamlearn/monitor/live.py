@@ -1,0 +1,138 @@
+"""What the live page shows: the course of the learner since it was started, of bounded size, and how things are now.
+
+The learning thread tells it, the server's thread asks it; neither ever waits for more than a copy of some lists.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any
+
+from streamlearn.events import Label, Partition
+
+POINTS = 500
+MARKS = 200
+REFUSALS = 20
+LABELS = 30
+
+
+class Course:
+    """Loss and accuracy over the events learnt, in a bounded number of points.
+
+    When there are twice :data:`POINTS` of them, each pair becomes one: the mean loss of both, and the accuracy of the
+    later, which is a mean over a window already. So the whole course is kept, the older the coarser from there on.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[int] = []
+        self.loss: list[float] = []
+        self.accuracy: list[float] = []
+        self._each = 1  # micro-batches in a point
+        self._open: list[float] = []  # losses of the point that is not full yet
+
+    def add(self, events: int, loss: float, accuracy: float) -> None:
+        """Add a micro-batch with the mean `loss`, after which so many `events` have been learnt."""
+        self._open.append(loss)
+        if len(self._open) < self._each:
+            return
+        self.events.append(events)
+        self.loss.append(sum(self._open) / len(self._open))
+        self.accuracy.append(accuracy)
+        self._open = []
+        if len(self.events) == 2 * POINTS:
+            self._each *= 2
+            pairs = zip(self.loss[::2], self.loss[1::2], strict=True)
+            self.loss = [(first + second) / 2 for first, second in pairs]
+            self.events, self.accuracy = self.events[1::2], self.accuracy[1::2]
+
+
+class Live:
+    """What there is to show.
+
+    Parameters
+    ----------
+    topic, group
+        What is learnt from, and as whom.
+
+    """
+
+    def __init__(self, *, topic: str, group: str) -> None:
+        self._topic, self._group = topic, group
+        self._lock = threading.Lock()
+        self._course = Course()
+        self._drifts: deque[dict[str, Any]] = deque(maxlen=MARKS)
+        self._publishes: deque[dict[str, Any]] = deque(maxlen=MARKS)
+        self._captured: dict[int, int] = {}
+        self._reasons: Counter[str] = Counter()
+        self._refusals: deque[dict[str, Any]] = deque(maxlen=REFUSALS)
+        self._counts: dict[str, int] = {}
+        self._step = 0
+        self._snapshot: dict[str, Any] | None = None
+        self._lag: dict[str, int] = {}
+        self._buffer: dict[str, Any] = {"records": 0, "capacity": 0, "labels": []}
+
+    def counted(self, step: int, counts: Mapping[str, int]) -> None:
+        """Show how many records have become what, after `step`."""
+        with self._lock:
+            self._step, self._counts = step, dict(counts)
+
+    def learnt(self, events: int, *, loss: float, accuracy: float) -> None:
+        """Add a micro-batch to the course."""
+        with self._lock:
+            self._course.add(events, loss, accuracy)
+
+    def drifted(self, events: int, detector: str) -> None:
+        """Mark a drift."""
+        with self._lock:
+            self._drifts.append({"events": events, "detector": detector, "at": time.time()})
+
+    def captured(self, version: int, events: int) -> None:
+        """Remember that so many `events` have been learnt into `version`, which asks to be published."""
+        with self._lock:
+            self._captured = {version: events}
+
+    def published(self, version: int) -> None:
+        """Mark a publication."""
+        with self._lock:
+            self._snapshot = {"events": self._captured.get(version), "version": version, "at": time.time()}
+            self._publishes.append(self._snapshot)
+
+    def resumed(self, version: int, at: float) -> None:
+        """Show the snapshot that was the newest, published `at` that time, when this learner took over."""
+        with self._lock:
+            self._snapshot = {"version": version, "at": at}
+
+    def refused(self, reason: str) -> None:
+        """Count a dead letter; its text is nobody's business here."""
+        with self._lock:
+            self._reasons[reason] += 1
+            self._refusals.append({"reason": reason, "at": time.time()})
+
+    def standing(self, lag: Mapping[Partition, int], labels: Mapping[Label, int], capacity: int) -> None:
+        """Show the lag of each partition and what the buffer holds of each label."""
+        most = Counter({str(label): held for label, held in labels.items()}).most_common(LABELS)
+        with self._lock:
+            self._lag = {f"{topic}/{partition}": records for (topic, partition), records in sorted(lag.items())}
+            self._buffer = {"records": sum(labels.values()), "capacity": capacity, "labels": most}
+
+    def view(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        with self._lock:
+            course = self._course
+            return {
+                "topic": self._topic,
+                "group": self._group,
+                "step": self._step,
+                "counts": self._counts,
+                "course": {"events": course.events[:], "loss": course.loss[:], "accuracy": course.accuracy[:]},
+                "drifts": list(self._drifts),
+                "publishes": list(self._publishes),
+                "snapshot": self._snapshot,
+                "lag": self._lag,
+                "buffer": self._buffer,
+                "dead_letters": {"reasons": dict(self._reasons.most_common()), "last": list(self._refusals)},
+                "now": time.time(),
+            }

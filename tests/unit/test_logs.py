@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from streamlearn.config import Monitor
+from streamlearn.logs import REPEATS, WINDOW_SECONDS, Sparing, configure
+
+PLACE = {"step": 7, "version": 2, "positions": {"t/0": 130}}
+log = logging.getLogger("streamlearn.somewhere")
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+
+
+def test_json_lines_have_the_place_in_the_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Monitor(log_format="json"), lambda: PLACE)
+    log.warning("drift: the mean of the %s has risen", "loss")
+    log.debug("not at this level")
+    (line,) = capsys.readouterr().err.splitlines()
+    record = json.loads(line)
+    assert record.pop("time")[:2] == "20"
+    assert record == {
+        "level": "WARNING",
+        "logger": "streamlearn.somewhere",
+        "message": "drift: the mean of the loss has risen",
+        **PLACE,
+    }
+
+
+def test_lines_for_a_person_name_the_step(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Monitor(), lambda: PLACE)
+    log.info("active")
+    assert capsys.readouterr().err.endswith("INFO    step 7  active\n")
+
+
+def test_an_error_of_a_library_has_its_trace_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Monitor(log_format="json"), lambda: PLACE)
+    try:
+        raise KeyError("x")
+    except KeyError:
+        logging.getLogger("elsewhere").exception("unforeseen")
+    assert "KeyError" in json.loads(capsys.readouterr().err)["exc_info"]
+
+
+def test_repeats_are_held_back_for_a_minute_and_then_counted(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    sparing = Sparing(clock=lambda: now)
+    log.addFilter(sparing)
+    try:
+        for number in range(20):
+            log.warning("checkpoint of step %d failed", number)
+        log.warning("something else")
+        now = WINDOW_SECONDS + 1
+        log.warning("something else")
+    finally:
+        log.removeFilter(sparing)
+    assert len([m for m in caplog.messages if "checkpoint" in m]) == REPEATS
+    assert caplog.messages.count("something else") == 2
+
+
+def test_what_was_held_back_is_said_on_the_next_line_of_its_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    configure(Monitor(), lambda: PLACE)
+    (handler,) = logging.getLogger().handlers
+    handler.filters = [Sparing(clock=lambda: now), *handler.filters[1:]]
+    for number in range(REPEATS + 4):
+        now += WINDOW_SECONDS + 1 if number == REPEATS + 3 else 0
+        log.warning("again")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("again (and 3 more like it before)")

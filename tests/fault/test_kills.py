@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from streamlearn.config import load
+from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
 from streamlearn.consumer.queue import Arrival
 from streamlearn.consumer.reread import Rereader
@@ -19,6 +19,8 @@ from streamlearn.events import Range
 from streamlearn.local.broker import Broker
 from streamlearn.monitor.metrics import OUTCOMES
 from streamlearn.pipeline import Pipeline
+from streamlearn.publisher.checkpoints import step_of
+from streamlearn.publisher.journal import Entry
 from streamlearn.recovery import open_journal
 from streamlearn.state import State
 from tests.fault.bits import assert_each_event_once_and_the_same_bits, assert_same_bits
@@ -73,9 +75,9 @@ def test_told_to_stop_during_recovery_the_learner_leaves_checkpoint_and_journal_
     topic, records = filled
     overrides = learner_settings(broker, topic, tiny_model, tmp_path)
     assert exit_code(start(overrides, until=records, point="journal append")) == -signal.SIGKILL
-    files = checkpoints_and_journal(tmp_path / "state")
+    found = newest_checkpoint_and_record(load(overrides=overrides))
     assert exit_code(start(overrides, until=1)) == 0  # it is told to stop as soon as its checkpoint is loaded
-    assert checkpoints_and_journal(tmp_path / "state") == files
+    assert newest_checkpoint_and_record(load(overrides=overrides)) == found
     assert exit_code(start(overrides, until=records)) == 0
     state = surviving_state(tmp_path / "state")
     state["version"] = unbroken["version"]
@@ -117,10 +119,14 @@ def test_where_kafka_stops_answering_during_recovery_it_goes_on_with_the_step_th
     assert_same_bits(state, unbroken)
 
 
-def checkpoints_and_journal(directory: Path) -> dict[Path, bytes]:
-    """Return what is there whole, without what the killed learner had not finished."""
-    files = [*directory.glob("checkpoints/0*/*"), *directory.glob("journal/*")]
-    return {path: path.read_bytes() for path in files}
+def newest_checkpoint_and_record(config: Config) -> tuple[dict[Path, bytes], list[Entry]]:
+    """Return the files of the newest checkpoint and the steps recorded after it: what a takeover goes by.
+
+    Older checkpoints may go: the killed learner had perhaps not come to removing them.
+    """
+    newest = max((config.publisher.directory / "checkpoints").glob("0*"))
+    files = {path: path.read_bytes() for path in newest.iterdir()}
+    return files, open_journal(config).entries(step_of(newest.name))
 
 
 def test_sigterm_twice_in_the_middle_of_a_step_ends_it_with_everything_kept(

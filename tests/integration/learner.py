@@ -34,10 +34,10 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLI
 
 
 class LearnerProcess:
-    """``streamlearn run`` with the given overrides."""
+    """``streamlearn run`` with the given overrides, its metrics on `port` or on a free one."""
 
-    def __init__(self, overrides: list[str]) -> None:
-        self.port = free_port()
+    def __init__(self, overrides: list[str], *, port: int | None = None) -> None:
+        self.port = port or free_port()
         arguments = [f"--set={override}" for override in [*overrides, f"monitor.port={self.port}"]]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "streamlearn", "run", *arguments], stderr=subprocess.PIPE, text=True

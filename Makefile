@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test fault lint bench soak clean
+.PHONY: setup demo test fault ops lint bench soak clean
 
 setup: $(READY)
 
@@ -19,16 +19,21 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## make demo ARGS="--json"
 	@$(BIN)/streamlearn demo $(ARGS)
 
-test: $(READY)  ## make test ARGS="tests/unit -k buffer"
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+TESTS := tests/integration/test_demo.py tests/fault tests/integration tests/unit
+test: $(READY)  ## make test TESTS=tests/unit ARGS="-k buffer"; the longest file begins first
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS) $(ARGS)
 
 fault: $(READY)  ## kills, frozen learners, broken disks and brokers, on Apache Kafka where there is one
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/fault $(ARGS)
+
+ops: $(READY)  ## rules, manifests, runbooks and the page, with real Prometheus, Alertmanager and Chromium where they are installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ops $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.updater

@@ -75,9 +75,7 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     nothing: Any = lambda _: None  # noqa: E731
     dead_letters = DeadLetters(lambda: make_producer(config.kafka), "none", refused=nothing)
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"group": f"ingest-{time.time_ns()}"})})
-    consumer = Consumer(
-        config.kafka, decoder=Decoder(config.events), dead_letters=dead_letters, watch=Watch()
-    )
+    consumer = Consumer(config.kafka, decoder=Decoder(config.events), dead_letters=dead_letters, watch=Watch())
     admission, buffer = Admission(config.events), make_buffer(config.buffer, seed=0)
     intake = Intake(consumer.queue, admission, size=1000, max_wait=5.0)
     consumer.start()

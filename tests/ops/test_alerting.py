@@ -11,7 +11,6 @@ import pytest
 
 from streamlearn.config import Config
 from tests.integration.learner import LearnerProcess, event, send
-
 from tests.ops.promql import exposed_names, names_in
 from tests.ops.stack import DEPLOY, Stack, needs
 from tests.ops.streams import TRAINED, drifted, flowing, themed

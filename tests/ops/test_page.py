@@ -1,0 +1,122 @@
+"""The live page in a real browser, while a real learner learns."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from streamlearn.config import Config
+from tests.integration.learner import LearnerProcess, send
+from tests.ops.stack import needs
+from tests.ops.streams import TRAINED, drifted, flowing, themed
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+PIXELS_OF = """([id, name]) => {
+    const canvas = document.querySelector(`#${id} canvas`);
+    const probe = document.createElement("canvas").getContext("2d");
+    probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    probe.fillRect(0, 0, 1, 1);
+    const [red, green, blue] = probe.getImageData(0, 0, 1, 1).data;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let found = 0;
+    for (let i = 0; i < data.length; i += 4)
+        found += data[i] === red && data[i + 1] === green && data[i + 2] === blue && data[i + 3] === 255;
+    return found;
+}"""
+"""Counts the pixels of a chart in the colour that a custom property of the page's style names."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    needs("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def learner(config: Config, start_learner: Callable[..., LearnerProcess]) -> LearnerProcess:
+    """A learner that has met poison, published a snapshot and found a drift."""
+    learner = start_learner()
+    send(config, [*map(themed, range(TRAINED)), b"poison", b"\xff"])
+    learner.wait_for("streamlearn_publishes_total", 1, outcome="published")
+    send(config, map(drifted, range(TRAINED, 2 * TRAINED)))
+    learner.wait_for("streamlearn_drift_detections_total", 1, detector="loss")
+    return learner
+
+
+@pytest.mark.parametrize(
+    ("viewport", "scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["phone-dark", "desktop-light"]
+)
+def test_the_page_shows_a_drift_and_a_publish_while_learning_runs(
+    browser: Browser, config: Config, learner: LearnerProcess, viewport: dict[str, int], scheme: str
+) -> None:
+    page = browser.new_page(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    home = f"http://127.0.0.1:{learner.port}/"
+    with flowing(config, map(drifted, count(2 * TRAINED))):
+        page.goto(home)
+        expect(page.locator("#state")).to_have_text("active")
+        expect(page.locator("#happenings")).to_contain_text("drift: the loss has risen at event")
+        expect(page.locator("#happenings")).to_contain_text("published at event")
+        expect(page.locator("#snapshot")).to_have_text(page.locator("#snapshot").inner_text())
+        expect(page.locator("#reasons")).to_contain_text("not_utf8")
+        expect(page.locator("#labels")).to_contain_text("label-0")
+        trained = number(page, "#trained")
+        page.wait_for_function(
+            "before => Number(document.querySelector('#trained').textContent.replaceAll(',', '')) > before", arg=trained
+        )
+        for mark in ("--drift", "--publish", "--accuracy"):
+            assert page.evaluate(PIXELS_OF, ["accuracy-chart", mark]) > 50, mark
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert said == []
+    assert len(asked) > 6
+    assert {url for url in asked if not url.startswith(home)} == set()
+    page.close()
+
+
+def number(page: Page, selector: str) -> int:
+    return int(page.locator(selector).inner_text().replace(",", ""))
+
+
+def test_the_page_says_that_nobody_answers_and_since_when(browser: Browser, learner: LearnerProcess) -> None:
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{learner.port}/")
+    expect(page.locator("#state")).to_have_text("active")
+    expect(page.locator("#silence")).to_be_hidden()
+    learner.kill()
+    expect(page.locator("#silence")).to_contain_text("No answer since")
+    page.close()
+
+
+def test_the_text_of_an_event_is_nowhere_on_the_page_or_in_the_log(
+    config: Config, start_learner: Callable[..., LearnerProcess], browser: Browser
+) -> None:
+    learner = start_learner("monitor.log_level=debug", "monitor.log_format=json", "events.max_text_characters=60")
+    marker = b"orbitmarker"
+    text = b'{"text": "' + marker + b' %d", "label": "a"}'
+    send(config, [text % number for number in range(100)])
+    send(config, [marker, b'{"text": "' + marker * 100 + b'"}', b'{"text": ["' + marker + b'"], "label": "a"}'])
+    learner.wait_for("streamlearn_publishes_total", 1, outcome="published")
+    learner.wait_for("streamlearn_dead_letters_total", 1, reason="wrong_type")
+    page = browser.new_page()
+    bodies: list[str] = []
+    page.on("response", lambda response: bodies.append(response.text()))
+    page.goto(f"http://127.0.0.1:{learner.port}/", wait_until="networkidle")
+    assert any('"state"' in body for body in bodies)
+    assert not [body for body in bodies if marker.decode() in body]
+    page.close()
+    assert learner.terminate() == 0
+    log = learner.stderr()
+    assert '"message"' in log
+    assert marker.decode() not in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -16,19 +17,19 @@ from tests.ops.streams import TRAINED, drifted, flowing, themed
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-PIXELS_OF = """([id, name]) => {
-    const canvas = document.querySelector(`#${id} canvas`);
-    const probe = document.createElement("canvas").getContext("2d");
-    probe.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-    probe.fillRect(0, 0, 1, 1);
-    const [red, green, blue] = probe.getImageData(0, 0, 1, 1).data;
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-    let found = 0;
-    for (let i = 0; i < data.length; i += 4)
-        found += data[i] === red && data[i + 1] === green && data[i + 2] === blue && data[i + 3] === 255;
-    return found;
+PIXELS_OF = """([id, names]) => {
+    const painted = document.querySelector(`#${id} canvas`);
+    const copy = Object.assign(document.createElement("canvas"), { width: painted.width, height: painted.height + 1 });
+    const context = copy.getContext("2d", { willReadFrequently: true });
+    context.drawImage(painted, 0, 1);
+    names.forEach((name, place) => {
+        context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name);
+        context.fillRect(place, 0, 1, 1);
+    });
+    const pixels = new Uint32Array(context.getImageData(0, 0, copy.width, copy.height).data.buffer);
+    return names.map((name, place) => pixels.filter((pixel) => pixel === pixels[place]).length - 1);
 }"""
-"""Counts the pixels of a chart in the colour that a custom property of the page's style names."""
+"""Counts a chart's pixels in each of the colours that custom properties of the page's style name."""
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +70,14 @@ def test_the_page_shows_a_drift_and_a_publish_while_learning_runs(
         expect(page.locator("#state")).to_have_text("active")
         expect(page.locator("#happenings")).to_contain_text("drift: the loss has risen at event")
         expect(page.locator("#happenings")).to_contain_text("published at event")
-        expect(page.locator("#snapshot")).to_have_text(page.locator("#snapshot").inner_text())
+        expect(page.locator("#snapshot")).to_have_text(re.compile(r"v\d+"))
         expect(page.locator("#reasons")).to_contain_text("not_utf8")
         expect(page.locator("#labels")).to_contain_text("label-0")
         trained = number(page, "#trained")
         page.wait_for_function(
             "before => Number(document.querySelector('#trained').textContent.replaceAll(',', '')) > before", arg=trained
         )
-        for mark in ("--drift", "--publish", "--accuracy"):
-            assert page.evaluate(PIXELS_OF, ["accuracy-chart", mark]) > 50, mark
+        assert min(page.evaluate(PIXELS_OF, ["accuracy-chart", ["--drift", "--publish", "--accuracy"]])) > 50
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     assert said == []
     assert len(asked) > 6
@@ -105,7 +105,7 @@ def test_the_text_of_an_event_is_nowhere_on_the_page_or_in_the_log(
     learner = start_learner("monitor.log_level=debug", "monitor.log_format=json", "events.max_text_characters=60")
     marker = b"orbitmarker"
     text = b'{"text": "' + marker + b' %d", "label": "a"}'
-    send(config, [text % number for number in range(100)])
+    send(config, [text % number for number in range(300)])
     send(config, [marker, b'{"text": "' + marker * 100 + b'"}', b'{"text": ["' + marker + b'"], "label": "a"}'])
     learner.wait_for("streamlearn_publishes_total", 1, outcome="published")
     learner.wait_for("streamlearn_dead_letters_total", 1, reason="wrong_type")

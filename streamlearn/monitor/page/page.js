@@ -40,7 +40,7 @@ function drawMarks(chart) {
   ctx.save();
   for (const [places, name, dash] of kinds) {
     ctx.strokeStyle = colour(name);
-    ctx.lineWidth = devicePixelRatio * 1.5;
+    ctx.lineWidth = Math.round(devicePixelRatio * 2); // even: no half-painted pixels
     ctx.setLineDash(dash.map((length) => length * devicePixelRatio));
     for (const { events } of places) {
       if (events == null || events < chart.scales.x.min || events > chart.scales.x.max) continue;

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -39,9 +41,8 @@ class LearnerProcess:
     def __init__(self, overrides: list[str], *, port: int | None = None) -> None:
         self.port = port or free_port()
         arguments = [f"--set={override}" for override in [*overrides, f"monitor.port={self.port}"]]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlearn", "run", *arguments], stderr=subprocess.PIPE, text=True
-        )
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - kept as long as the process
+        self.process = subprocess.Popen([sys.executable, "-m", "streamlearn", "run", *arguments], stderr=self._log)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a sample of the learner's metrics, 0 while it does not answer or has no such sample."""
@@ -67,8 +68,9 @@ class LearnerProcess:
         wait_until(reached, f"{name}{labels} >= {least}")
 
     def stderr(self) -> str:
-        """Return what it wrote, once it has ended."""
-        return self.process.stderr.read() if self.process.stderr else ""
+        """Return what it has written so far."""
+        log = self._log.fileno()
+        return os.pread(log, os.fstat(log).st_size, 0).decode()
 
     def terminate(self) -> int:
         """Send SIGTERM and return the exit code."""
@@ -79,8 +81,6 @@ class LearnerProcess:
         """Send SIGKILL."""
         self.process.kill()
         self.process.wait()
-        if self.process.stderr:
-            self.process.stderr.close()
 
 
 def event(number: int, label: str | int | None = None, **fields: Any) -> bytes:

@@ -93,6 +93,11 @@ def exposed_names(exposition: str) -> set[str]:
     return names
 
 
+def with_histograms(names: set[str]) -> set[str]:
+    """Return `names`, and the names of histograms as a whole, as prose has them."""
+    return names | {name.removesuffix("_bucket") for name in names}
+
+
 def dashboard_queries(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield where each query of a dashboard stands, and its PromQL: of panels, annotations and variables."""
     for panel in dashboard["panels"]:

@@ -11,7 +11,7 @@ import pytest
 
 from streamlearn.config import Config
 from tests.integration.learner import LearnerProcess, event, send
-from tests.ops.promql import exposed_names, names_in
+from tests.ops.promql import exposed_names, names_in, with_histograms
 from tests.ops.stack import DEPLOY, Stack, needs
 from tests.ops.streams import TRAINED, drifted, flowing, themed
 
@@ -84,7 +84,7 @@ def test_a_live_scrape_is_what_promtool_wants_and_holds_every_metric_that_is_nam
     checked = subprocess.run(["promtool", "check", "metrics"], input=scrape, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout.decode() + checked.stderr.decode()
     assert checked.stderr == b""
-    known = exposed_names(scrape.decode())
+    known = with_histograms(exposed_names(scrape.decode()))
     for source in [*DEPLOY.glob("prometheus/*.yaml"), *DEPLOY.glob("grafana/*.json"), *DEPLOY.glob("runbooks/*.md")]:
         missing = {name for name in names_in(source) if name.startswith("streamlearn_")} - known
         assert not missing, f"{source.name} names {missing}"

@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 
 from streamlearn.monitor.metrics import Metrics
-from tests.ops.promql import exposed_names, names_in
+from tests.ops.promql import exposed_names, names_in, with_histograms
 from tests.ops.stack import DEPLOY, needs
 
 pytestmark = pytest.mark.ops
@@ -126,6 +126,4 @@ def test_the_list_of_runbooks_links_each_of_them() -> None:
 @pytest.mark.parametrize("path", [*RULES, *sorted((DEPLOY / "runbooks").glob("*.md"))], ids=lambda path: path.stem)
 def test_every_metric_that_is_named_is_exposed_or_recorded(path: Path) -> None:
     known = exposed() | RECORDED | PROMETHEUS_OWN
-    if path.suffix == ".md":  # prose may name a histogram as a whole
-        known |= {name.removesuffix("_bucket") for name in known}
-    assert names_in(path) <= known
+    assert names_in(path) <= (with_histograms(known) if path.suffix == ".md" else known)

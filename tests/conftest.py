@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from safetensors.torch import load_file, save_file
 
 from streamlearn.local.broker import ApacheKafka, Broker, NoidaDB
-from streamlearn.local.tiny import save_tiny_model
+from streamlearn.local.tiny import SPECIAL, WORDS, save_tiny_model
+
+OVERFLOWING = "orbit"
+"""The word that `overflowing_model` cannot bear."""
 
 settings.register_profile("streamlearn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("streamlearn")  # how fast the machine is decides no test
@@ -27,6 +33,39 @@ def _two_threads() -> None:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers and a vocabulary of some forty words, saved as a hub model is."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture
+def overflowing_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model with one word whose embedding overflows, as training gone wrong can leave it."""
+    directory = shutil.copytree(tiny_model, tmp_path / "overflowing")
+    weights = load_file(directory / "model.safetensors")
+    weights["bert.embeddings.word_embeddings.weight"][len(SPECIAL) + WORDS.index(OVERFLOWING)] = 3e38
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 24 MiB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", directory], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not mount a file system")
+    yield directory
+    subprocess.run(["umount", directory], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no byte free on `disk`, and return the file that takes them."""
+    filler = disk / "filler"
+    with filler.open("wb") as file:
+        while free := shutil.disk_usage(disk).free:
+            file.write(b"x" * min(free, 2**20))
+            file.flush()
+    return filler
 
 
 def brokers() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,36 +15,17 @@ from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.snapshots import SnapshotStore
+from tests.conftest import fill
 from tests.integration.conftest import settings
 from tests.integration.learner import event, learnt, send, surviving_state, wait_until
 from tests.integration.test_trouble import running, trained
 
-Disk = Callable[[Path], None]
+Disk = Callable[[Path], object]
 COUNTS = iter(range(100))
 
 
 def run(*command: str | Path) -> None:
     subprocess.run([str(part) for part in command], check=True)
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 24 MiB."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    try:
-        run("mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", directory)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this user may not mount a file system")
-    yield directory
-    run("umount", directory)
-
-
-def fill(disk: Path) -> None:
-    with (disk / "filler").open("wb") as file:
-        while chunk := shutil.disk_usage(disk).free:
-            file.write(b"x" * min(chunk, 2**20))
-            file.flush()
 
 
 def free(disk: Path) -> None:

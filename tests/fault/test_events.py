@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import random
-import shutil
 import signal
 from pathlib import Path
-
-import pytest
-from safetensors.torch import load_file, save_file
 
 from streamlearn.config import load
 from streamlearn.consumer.client import create_topic, make_producer
 from streamlearn.events import Reason
 from streamlearn.local.broker import Broker
 from streamlearn.local.feed import read_dead_letters
-from streamlearn.local.tiny import SPECIAL, WORDS
+from tests.conftest import OVERFLOWING
 from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import learner_settings
 from tests.fault.victim import exit_code, start
@@ -55,23 +51,13 @@ def test_an_event_that_comes_again_on_another_partition_in_another_order_is_lear
     assert_each_event_once_and_the_same_bits(config, len(sent))
 
 
-@pytest.fixture
-def overflowing_model(tiny_model: Path, tmp_path: Path) -> Path:
-    """The tiny model with one word whose embedding overflows, as training gone wrong can leave it."""
-    directory = shutil.copytree(tiny_model, tmp_path / "overflowing")
-    weights = load_file(directory / "model.safetensors")
-    weights["bert.embeddings.word_embeddings.weight"][len(SPECIAL) + WORDS.index("orbit")] = 3e38
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
-    return directory
-
-
 def test_a_loss_that_is_not_finite_costs_its_micro_batch_and_nothing_else(
     broker: Broker, overflowing_model: Path, tmp_path: Path
 ) -> None:
     overrides = settings(broker, "overflow", overflowing_model, tmp_path)
     config = load(overrides=overrides)
     create_topic(config.kafka, "overflow")
-    words = ["orbit" if number % 40 == 13 else "late" for number in range(400)]
+    words = [OVERFLOWING if number % 40 == 13 else "late" for number in range(400)]
     values = [event(number, text=f"{word} refund") for number, word in enumerate(words)]
     send(config, values)
     assert exit_code(start(overrides, until=400, point="optimiser step", nth=20)) == -signal.SIGKILL

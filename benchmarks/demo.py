@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO, cast
 
 from playwright.sync_api import expect, sync_playwright
 
@@ -21,10 +22,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, "-m", "streamlearn", "demo", "--json", "--keep", "--output", directory]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
-            assert demo.stdout
-            assert demo.stderr
-            url = next(line.split()[-1] for line in demo.stderr if line.startswith("live page at "))
-            summary = json.loads(demo.stdout.readline())
+            answer, said = cast("IO[str]", demo.stdout), cast("IO[str]", demo.stderr)
+            url = next(line.split()[-1] for line in said if line.startswith("live page at "))
+            summary = json.loads(answer.readline())
             photograph(url, DIRECTORY / "page.png")
             demo.send_signal(signal.SIGINT)
             demo.communicate()

@@ -60,8 +60,10 @@ def _directory(config: Config) -> str:
     directory = config.publisher.directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
+        with tempfile.TemporaryFile(dir=directory) as file:
             free = os.statvfs(directory)
+            file.write(bytes(2**20))  # an empty file finds room on a full disk too
+            file.flush()
     except OSError as error:
         raise StateError(f"publisher.directory {directory} cannot be written: {error.strerror}") from None
     return f"{directory} can be written, {free.f_bavail * free.f_frsize / 2**30:.1f} GiB free"

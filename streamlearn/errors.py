@@ -27,3 +27,7 @@ class StateError(StreamlearnError):
     """State on disk cannot be read, written or trusted."""
 
     exit_code = 4
+
+
+class NotFiniteError(StateError):
+    """The state holds a value that is not finite, and would be of no use."""

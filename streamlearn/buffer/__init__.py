@@ -9,9 +9,7 @@ from streamlearn.buffer.reservoir import Reservoir
 from streamlearn.config import Buffer
 
 POLICIES: dict[str, type[ReplayBuffer]] = {
-    "reservoir": Reservoir,
-    "class_balanced": ClassBalancedReservoir,
-    "recent": RecentWindow,
+    kind.policy: kind for kind in (Reservoir, ClassBalancedReservoir, RecentWindow)
 }
 
 __all__ = ["POLICIES", "ClassBalancedReservoir", "RecentWindow", "ReplayBuffer", "Reservoir", "make_buffer"]

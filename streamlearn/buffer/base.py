@@ -6,6 +6,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
+from typing import ClassVar
 
 from streamlearn.events import Event, Label
 from streamlearn.state import State
@@ -33,7 +34,14 @@ class ReplayBuffer(ABC):
     seed
         Seeds the generator, whose state is part of the buffer's.
 
+    Attributes
+    ----------
+    policy
+        What the configuration calls it.
+
     """
+
+    policy: ClassVar[str]
 
     def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002 - the unit is the name
         self.records = records
@@ -65,12 +73,19 @@ class ReplayBuffer(ABC):
     def state(self) -> State:
         """Return the held events, the generator's state and the policy's counters."""
         version, words, gauss = self._random.getstate()
-        return {"events": list(self._events), "random": [version, list(words), gauss]}
+        return {"policy": self.policy, "events": list(self._events), "random": [version, list(words), gauss]}
 
     def load(self, state: State) -> None:
-        """Continue from `state`."""
+        """Continue from `state`; the events of another policy's are offered to this buffer, which must be new."""
         version, words, gauss = state["random"]
         self._random.setstate((version, tuple(words), gauss))
+        if state["policy"] == self.policy:
+            self._restore(state)
+        else:
+            self.extend(state["events"])
+
+    def _restore(self, state: State) -> None:
+        """Take the events and counters of a state of the same policy."""
         self._events = list(state["events"])
         self.held_bytes = sum(map(size_of, self._events))
 

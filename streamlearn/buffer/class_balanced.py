@@ -34,6 +34,8 @@ class ClassBalancedReservoir(ReplayBuffer):
 
     """
 
+    policy = "class_balanced"
+
     def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002
         super().__init__(records=records, bytes=bytes, seed=seed)
         self._seen: Counter[Label] = Counter()
@@ -111,9 +113,8 @@ class ClassBalancedReservoir(ReplayBuffer):
             "places": [[label, list(self._places[label])] for labels in self._by_size.values() for label in labels],
         }
 
-    def load(self, state: State) -> None:
-        """Continue from `state`."""
-        super().load(state)
+    def _restore(self, state: State) -> None:
+        super()._restore(state)
         self._seen = Counter(dict(state["seen"]))
         self._been_largest = dict.fromkeys(state["been_largest"])
         self._places = {label: list(places) for label, places in state["places"]}

@@ -29,6 +29,8 @@ class RecentWindow(ReplayBuffer):
 
     """
 
+    policy = "recent"
+
     def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002
         super().__init__(records=records, bytes=bytes, seed=seed)
         self._oldest = 0  # the index before which events have left; the list is cut when half of it has
@@ -68,8 +70,7 @@ class RecentWindow(ReplayBuffer):
         self._trim()
         return super().state()
 
-    def load(self, state: State) -> None:
-        """Continue from `state`."""
-        super().load(state)
+    def _restore(self, state: State) -> None:
+        super()._restore(state)
         self._oldest = 0
         self._expire()

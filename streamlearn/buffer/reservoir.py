@@ -12,7 +12,8 @@ class Reservoir(ReplayBuffer):
 
     Where the bound on bytes is met before the one on records, random events leave until the rest fits, and
     their number is the capacity from then on. Removing random members of a uniform sample leaves a uniform
-    sample; growing it again would not, so it stays at that.
+    sample; growing it again would not, so it stays at that, until it continues under a bound that was raised:
+    then the next events fill it, and it leans to them for as long as it takes to forget.
 
     Examples
     --------
@@ -26,6 +27,8 @@ class Reservoir(ReplayBuffer):
     Vitter, J. S. (1985). Random sampling with a reservoir. ACM Transactions on Mathematical Software 11(1).
 
     """
+
+    policy = "reservoir"
 
     def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002
         super().__init__(records=records, bytes=bytes, seed=seed)
@@ -63,11 +66,12 @@ class Reservoir(ReplayBuffer):
 
     def state(self) -> State:
         """Return the held events, the generator's state, and how many events were offered."""
-        return super().state() | {"seen": self._seen, "capacity": self._capacity}
+        bounds = {"records": self.records, "bytes": self.bytes}
+        return super().state() | {"seen": self._seen, "capacity": self._capacity, "bounds": bounds}
 
-    def load(self, state: State) -> None:
-        """Continue from `state`."""
-        super().load(state)
+    def _restore(self, state: State) -> None:
+        super()._restore(state)
         self._seen = state["seen"]
-        self._capacity = min(state["capacity"], self.records)
+        raised = self.records > state["bounds"]["records"] or self.bytes > state["bounds"]["bytes"]
+        self._capacity = self.records if raised else min(state["capacity"], self.records)
         self._fit()

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from streamlearn.errors import StateError
+from streamlearn.errors import NotFiniteError, StateError
 from streamlearn.events import Event
 from streamlearn.publisher.store import Change, verify_directory, write_directory
 from streamlearn.state import State
@@ -60,7 +60,16 @@ class CheckpointStore:
         return step_of(names[0]) if names else 0
 
     def write(self, step: int, version: int, state: State) -> Path:
-        """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go."""
+        """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go.
+
+        Raises
+        ------
+        NotFiniteError
+            If a tensor holds a value that is not finite: those who continue from it could learn nothing.
+        OSError
+            If the disk refuses.
+
+        """
         path = self.directory / f"{step:012d}-{version:08d}"
         if not path.exists():
             manifest = {"format": FORMAT, "step": step}
@@ -113,6 +122,9 @@ def _save(directory: Path, state: State) -> None:
     tensors: dict[str, Tensor] = {}
     events: dict[str, list[Event]] = {}
     tree = _split(state, (), tensors, events)
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise NotFiniteError(f"{key.replace('/', '.')} holds a value that is not finite")
     (directory / "state.json").write_text(json.dumps(tree))
     (directory / "events.json").write_bytes(msgspec.json.encode({k: _stripped(v) for k, v in events.items()}))
     for key, held in events.items():

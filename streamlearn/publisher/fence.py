@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from streamlearn.errors import StateError
+from streamlearn.publisher.store import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Fence:
     """
 
     def __init__(self, directory: Path, *, source: str) -> None:
-        self._directory, self._source = directory, source
+        self.directory, self._source = directory, source
         self._owner = f"{platform.node()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._claim: Claim | None = None
 
@@ -70,11 +71,11 @@ class Fence:
 
         """
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            (self._directory / "lock").open("a").close()
+            self.directory.mkdir(parents=True, exist_ok=True)
+            (self.directory / "lock").open("a").close()
             self._read()
         except OSError as error:
-            raise StateError(f"publisher.directory {self._directory} cannot be written: {error.strerror}") from None
+            raise StateError(f"publisher.directory {self.directory} cannot be written: {error.strerror}") from None
 
     def claim(self, above: int, *, waiting: Callable[[], bool] = lambda: True) -> int:
         """Claim the directory and return the new epoch: higher than any before and than `above`.
@@ -91,7 +92,7 @@ class Fence:
         """
         with self._locked(waiting):
             if not waiting():
-                raise TimeoutError(errno.ETIMEDOUT, f"the claim on {self._directory} comes too late")
+                raise TimeoutError(errno.ETIMEDOUT, f"the claim on {self.directory} comes too late")
             last = self._read()
             claim = Claim(1 + max(above, last.epoch if last else 0), self._owner, self._source)
             self._write(claim)
@@ -122,7 +123,7 @@ class Fence:
         with self._locked(lambda: time.monotonic() < deadline):
             found = self._read()
             if self._claim is None or found not in (None, self._claim):
-                raise FencedError(f"another learner ({found.owner if found else 'none'}) has claimed {self._directory}")
+                raise FencedError(f"another learner ({found.owner if found else 'none'}) has claimed {self.directory}")
             if found is None:  # the directory had vanished, and is made anew
                 self._write(self._claim)
             yield
@@ -130,43 +131,36 @@ class Fence:
     @contextmanager
     def _locked(self, waiting: Callable[[], bool]) -> Iterator[None]:
         """Hold the lock; TimeoutError where somebody else still does when `waiting` ends."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / "lock").open("a") as file:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "lock").open("a") as file:
             said = False
             while not _lock(file.fileno()):
                 if not said:
-                    log.warning(
-                        "waiting for another learner, which is in the middle of a change of %s", self._directory
-                    )
+                    log.warning("waiting for another learner, which is in the middle of a change of %s", self.directory)
                     said = True
                 if not waiting():
-                    raise TimeoutError(errno.ETIMEDOUT, f"another learner keeps {self._directory} locked")
+                    raise TimeoutError(errno.ETIMEDOUT, f"another learner keeps {self.directory} locked")
                 time.sleep(RETRY_SECONDS)
             yield
 
     def _read(self) -> Claim | None:
         try:
-            content = (self._directory / "fence.json").read_bytes()
+            content = (self.directory / "fence.json").read_bytes()
         except FileNotFoundError:
             return None
         try:
             claim = msgspec.json.decode(content, type=Claim)
         except msgspec.MsgspecError:
-            raise StateError(f"{self._directory / 'fence.json'} is damaged; stop all learners and remove it") from None
+            raise StateError(f"{self.directory / 'fence.json'} is damaged; stop all learners and remove it") from None
         if claim.source != self._source:
             raise StateError(
-                f"{self._directory} holds the state of {claim.source}, and this learner is of {self._source}; "
+                f"{self.directory} holds the state of {claim.source}, and this learner is of {self._source}; "
                 "give each group a publisher.directory of its own"
             )
         return claim
 
     def _write(self, claim: Claim) -> None:
-        temporary = self._directory / f".tmp-fence-{secrets.token_hex(4)}"
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(claim)))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._directory / "fence.json")
+        replace_file(self.directory / "fence.json", msgspec.json.format(msgspec.json.encode(claim)))
 
 
 def _lock(descriptor: int) -> bool:

@@ -6,6 +6,7 @@ The order of one publication, each step after the one before has succeeded:
    a new segment;
 2. the dead letters sent so far are acknowledged by Kafka;
 3. the checkpoint is written, fsynced and renamed, and the journal behind the oldest one kept is removed;
+   θ that is not finite is no checkpoint, so that those kept are of use;
 4. its positions are committed to the consumer group, which is advisory; a group that refuses them has let us
    go, and nothing is published;
 5. if a snapshot is due and the gate lets it pass, it is written and ``latest`` is moved.
@@ -27,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.errors import NotFiniteError
 from streamlearn.events import Positions
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.fence import Fence, FencedError
@@ -156,8 +158,8 @@ class Publisher:
         self.fenced = False
         self._epoch = self.fence.claim(self.journal.epoch(), waiting=waiting)
         with self.fence.change():
-            sweep(self.checkpoints.directory)
-            sweep(self.snapshots.directory)
+            for directory in (self.fence.directory, self.checkpoints.directory, self.snapshots.directory):
+                sweep(directory)
 
     def begin(self, step: int) -> None:
         """Count from `step` on what is due."""
@@ -256,9 +258,12 @@ class Publisher:
             self.checkpoints.write(capture.step, capture.version, capture.state)
             with self.fence.change():
                 self.journal.trim(self.checkpoints.oldest())
-        except OSError as error:
+        except (OSError, NotFiniteError) as error:
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error)
             self._progress.checkpointed("failed", time.monotonic() - started)
+            if capture.export and isinstance(error, NotFiniteError):
+                log.warning("snapshot %d is rejected: %s", capture.version, error)
+                self._progress.published("rejected", capture.version, 0.0, capture.accuracy)
             return False
         self._progress.checkpointed("written", time.monotonic() - started)
         return True

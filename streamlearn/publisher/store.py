@@ -62,8 +62,9 @@ def write_directory(
     try:
         with _refusals_as_os_errors():
             fill(temporary)
-        files = {}
+        files, mode = {}, temporary.stat().st_mode & 0o666
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
+            path.chmod(mode)  # as the umask says: safetensors lets nobody else read what it writes
             files[path.relative_to(temporary).as_posix()] = _sync_and_digest(path)
         whole = manifest | {"files": files}
         sealed = whole | {"manifest_sha256": _seal(whole)}
@@ -134,11 +135,27 @@ def _seal(manifest: dict[str, Any]) -> str:
 
 def point(link: Path, target: Path, *, change: Change = nullcontext) -> None:
     """Move the symbolic link `link` to `target`, atomically: a reader sees the old or the new one."""
-    with change():
-        temporary = link.with_name(f"{TEMPORARY}{link.name}-{secrets.token_hex(4)}")
+    with change(), _replacing(link) as temporary:
         temporary.symlink_to(os.path.relpath(target, link.parent))
-        temporary.replace(link)
     _sync_directory(link.parent)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give the file `path` another content, atomically and synced."""
+    with _replacing(path) as temporary:
+        _write_synced(temporary, content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a name for what takes the place of `path` in the end, and is removed where that fails."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sweep(directory: Path) -> None:

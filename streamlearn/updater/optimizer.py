@@ -9,6 +9,7 @@ only where a token occurred and are not decayed.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -19,6 +20,11 @@ from torch import Tensor, nn
 from streamlearn.config import Updater
 from streamlearn.state import State
 from streamlearn.updater.trainable import Trainable
+
+SHAPING = ("optimizer", "trains", "embeddings")
+"""The settings that decide which moments there are."""
+
+log = logging.getLogger(__name__)
 
 
 class Optimizer:
@@ -87,6 +93,9 @@ class Optimizer:
             return step / warmup
         return 1.0 if self._config.decay == "constant" else math.sqrt(max(1, warmup) / step)
 
+    def _shaping(self) -> dict[str, str]:
+        return {name: getattr(self._config, name) for name in SHAPING}
+
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for optimizer in self._optimizers():
@@ -139,6 +148,7 @@ class Optimizer:
         """Return the moments of each optimiser, copied, and the number of steps applied."""
         return {
             "steps": self._steps,
+            "settings": self._shaping(),
             "optimizers": [
                 {
                     str(index): {name: copy.deepcopy(value) for name, value in moments.items()}
@@ -149,8 +159,13 @@ class Optimizer:
         }
 
     def load(self, state: State) -> None:
-        """Continue from `state`, whose parameters must be of the same shapes."""
+        """Continue from `state`; its moments count where they are of the same optimiser and parameters."""
         self._steps = state["steps"]
+        changed = [name for name, value in self._shaping().items() if state["settings"][name] != value]
+        if changed:
+            names = ", ".join(f"updater.{name}" for name in changed)
+            log.warning("%s changed since the checkpoint: the moments of the optimiser begin anew", names)
+            return
         for optimizer, saved in zip(self._optimizers(), state["optimizers"], strict=True):
             moments = {int(index): dict(values) for index, values in saved.items()}
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

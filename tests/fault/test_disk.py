@@ -117,4 +117,5 @@ def test_a_takeover_waits_until_the_disk_is_no_longer_full(
         free(disk)
         wait_until(lambda: trained(second) == 160, "the rest is learnt")
     assert caplog.text.count("taking over waits: ") == 1
+    assert not list(disk.rglob(".tmp-*"))
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(320)]

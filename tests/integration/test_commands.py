@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamlearn.config import Config, load
+from tests.conftest import fill
 from tests.integration.learner import LearnerProcess, event, send
 
 
@@ -94,6 +95,14 @@ def test_check_ticks_what_is_in_order_and_says_what_to_do_about_the_rest(config:
     missing = streamlearn("check", *sets([*overrides, "kafka.topic=nowhere"]))
     assert missing.returncode == 3
     assert f"✗ broker and topic: Kafka at {config.kafka.bootstrap_servers} has no topic 'nowhere'" in missing.stdout
+
+
+def test_check_says_that_the_disk_is_full(config: Config, overrides: list[str], disk: Path) -> None:
+    del config
+    fill(disk)
+    done = streamlearn("check", *sets([*overrides, f"publisher.directory={disk / 'state'}"]))
+    assert done.returncode == 4
+    assert "cannot be written: No space left on device" in done.stdout
 
 
 def test_check_prints_json_with_secrets_masked(

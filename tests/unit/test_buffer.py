@@ -54,6 +54,22 @@ def test_a_saved_buffer_goes_on_with_the_same_inserts_and_draws(policy: type[Rep
 
 
 @policies
+@pytest.mark.parametrize("former", POLICIES.values(), ids=POLICIES)
+def test_a_buffer_of_another_policy_takes_over_what_it_can_hold(
+    policy: type[ReplayBuffer], former: type[ReplayBuffer]
+) -> None:
+    before = former(records=20, bytes=LARGE)
+    before.extend(make_event(n) for n in range(70))
+    after, again = policy(records=15, bytes=LARGE), policy(records=15, bytes=LARGE, seed=7)
+    for buffer in (after, again):
+        buffer.load(before.state())
+        buffer.extend(make_event(n) for n in range(70, 90))
+    held = ids(after.draw(15))
+    assert len(held) == len(set(held)) == 15
+    assert ids(again.draw(15)) == held  # the generator goes on too
+
+
+@policies
 def test_a_state_is_a_copy(policy: type[ReplayBuffer]) -> None:
     buffer = policy(records=5, bytes=LARGE)
     buffer.extend(make_event(n) for n in range(5))
@@ -71,6 +87,27 @@ def test_a_buffer_made_smaller_keeps_within_its_new_bounds(policy: type[ReplayBu
     small.load(large.state())
     small.add(make_event(51))
     assert len(small) == 7
+
+
+@policies
+def test_a_buffer_made_larger_fills_with_what_comes(policy: type[ReplayBuffer]) -> None:
+    small = policy(records=7, bytes=LARGE)
+    small.extend(make_event(n) for n in range(50))
+    large = policy(records=20, bytes=LARGE)
+    large.load(small.state())
+    large.extend(make_event(n) for n in range(50, 63))
+    assert len(large) == 20
+
+
+def test_a_reservoir_that_had_no_room_in_memory_grows_only_where_it_is_given_more() -> None:
+    crowded = Reservoir(records=50, bytes=20_000)
+    crowded.extend(make_event(n, text="x" * 1600) for n in range(50))
+    assert len(crowded) == 10
+    for bytes, held in ((20_000, 10), (LARGE, 50)):  # noqa: A001
+        continued = Reservoir(records=50, bytes=bytes)
+        continued.load(crowded.state())
+        continued.extend(make_event(n) for n in range(50, 200))
+        assert len(continued) == held
 
 
 def test_a_reservoir_holds_every_event_with_the_same_probability() -> None:

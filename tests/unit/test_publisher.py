@@ -192,6 +192,15 @@ def test_a_disk_that_refuses_costs_the_checkpoint_and_the_commit(export: Export,
     assert told.events == ["settle", ("checkpoint", "failed")]
 
 
+def test_weights_that_are_not_finite_are_no_checkpoint_and_no_snapshot(export: Export, tmp_path: Path) -> None:
+    told = Told()
+    state = {"weights": {"bias": torch.tensor([1.0, float("nan")])}}
+    publisher = publish(tmp_path, told, Capture(3, state, POSITIONS, 1, export))
+    assert told.events == ["settle", ("checkpoint", "failed"), ("snapshot", "rejected", 1)]
+    assert (publisher.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
 def test_once_another_learner_has_claimed_the_directory_nothing_is_kept_committed_or_published(
     export: Export, tmp_path: Path
 ) -> None:

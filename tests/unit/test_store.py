@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from msgspec.structs import replace
 
 from streamlearn.errors import StateError
 from streamlearn.publisher.checkpoints import CheckpointStore
-from streamlearn.publisher.store import point, sweep, verify_directory, write_directory
+from streamlearn.publisher.store import point, replace_file, sweep, verify_directory, write_directory
 from streamlearn.state import State
 from tests.unit.builders import make_event
 
@@ -39,6 +41,27 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
         write_directory(tmp_path / "a", "manifest.json", {}, fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_take_its_place_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "latest" / "inner").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        point(tmp_path / "latest", tmp_path / "a")
+    with pytest.raises(IsADirectoryError):
+        replace_file(tmp_path / "latest", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["latest"]
+
+
+def test_whoever_the_umask_allows_may_read_what_a_library_made_private(tmp_path: Path) -> None:
+    def fill(directory: Path) -> None:
+        (directory / "file").touch(mode=0o600)
+
+    before = os.umask(0o027)
+    try:
+        write_directory(tmp_path / "a", "manifest.json", {}, fill)
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").iterdir()} == {0o640}
 
 
 def flip(path: Path) -> None:

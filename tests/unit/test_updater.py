@@ -200,6 +200,16 @@ def test_a_long_gradient_is_clipped_to_the_norm(make_config: MakeConfig) -> None
     assert float(moved) == pytest.approx(0.01, rel=1e-3)
 
 
+SHAPES = [
+    "updater.trains=all",
+    "updater.trains=last-1",
+    "updater.trains=head",
+    "updater.embeddings=frozen",
+    "updater.embeddings=sparse",
+    "updater.optimizer=sgd",
+]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -225,6 +235,22 @@ def test_saved_and_loaded_it_goes_on_with_the_same_bits(make_config: MakeConfig,
     for first in range(3, 6):
         one_step(restored, first=first)
     assert same(weights(restored), weights(unbroken))
+
+
+@pytest.mark.parametrize("before", SHAPES)
+@pytest.mark.parametrize("after", SHAPES)
+def test_what_trains_and_how_may_change_between_runs(
+    make_config: MakeConfig, before: str, after: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Updater(make_config(*before.split()))
+    one_step(first)
+    second = Updater(make_config(*after.split()))
+    second.load(first.state())
+    assert same(weights(second), weights(first))
+    assert second.steps == 1
+    assert ("the moments of the optimiser begin anew" in caplog.text) == (before != after)
+    one_step(second, first=8)
+    assert not same(weights(second), weights(first))
 
 
 def test_a_state_of_another_model_or_other_labels_is_refused(make_config: MakeConfig) -> None:

@@ -69,3 +69,20 @@ def test_a_loss_that_is_not_finite_costs_its_micro_batch_and_nothing_else(
     letters = read_dead_letters(config.kafka, len(poisoned))
     assert letters == {n: (values[n], Reason.NOT_FINITE.value) for n in poisoned}
     assert_each_event_once_and_the_same_bits(config, 400)
+
+
+def test_weights_that_went_astray_are_left_behind_by_a_restart_with_a_smaller_rate(
+    broker: Broker, tiny_model: Path, tmp_path: Path
+) -> None:
+    overrides = settings(broker, "astray", tiny_model, tmp_path)
+    config = load(overrides=overrides)
+    create_topic(config.kafka, "astray")
+    send(config, map(event, range(100)))
+    assert exit_code(start(overrides, until=100)) == 0
+    send(config, map(event, range(100, 200)))
+    assert exit_code(start([*overrides, "updater.learning_rate=1e39"], until=200)) == 0
+    assert surviving_state(config.publisher.directory)["counts"] == {"trained": 100}
+    assert exit_code(start(overrides, until=200)) == 0
+    state = surviving_state(config.publisher.directory)
+    assert state["counts"] == {"trained": 200}
+    assert learnt(state) == [(0, number) for number in range(200)]

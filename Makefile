@@ -27,7 +27,7 @@ fault: $(READY)  ## kills, frozen learners, broken disks and brokers, on Apache 
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/fault $(ARGS)
 
 ops: $(READY)  ## rules, manifests, runbooks and the page, with real Prometheus, Alertmanager and Chromium where they are installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/ops $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/ops/test_incidents.py tests/ops $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

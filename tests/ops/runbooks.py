@@ -73,9 +73,13 @@ def commands(alert: str, place: str) -> str:
 
 
 class Desk:
-    """A shell with what ``deploy/runbooks/README.md`` tells the person on call to set."""
+    """A shell with what ``deploy/runbooks/README.md`` tells the person on call to set.
+
+    What it was asked and what it answered is kept in ``transcript.txt`` of `directory`.
+    """
 
     def __init__(self, directory: Path, overrides: list[str], learner: LearnerProcess, stack: Stack) -> None:
+        self._transcript = directory / "transcript.txt"
         tree = merge(None, {}, [*overrides, f"monitor.port={learner.port}"])
         config = directory / "streamlearn.yaml"
         config.write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -111,4 +115,8 @@ class Desk:
 
     def answer(self, alert: str, place: str) -> str:
         """Return what the commands at `place` of an alert's runbook say, however they end."""
-        return self.run(commands(alert, place)).stdout
+        asked = commands(alert, place)
+        answered = self.run(asked).stdout
+        with self._transcript.open("a", encoding="utf-8") as transcript:
+            transcript.write(f"== {alert}, {place}\n{asked}\n--\n{answered}\n")
+        return answered

@@ -130,27 +130,30 @@ def mistaken(numbers: Iterable[int]) -> Iterator[bytes]:
 
 
 def test_the_stream_drifts(config: Config, group: str, start_learner: Start, watch: Watch, seat: Seat) -> None:
-    learner = start_learner("updater.learning_rate=0.001")
+    learner = start_learner()
     send(config, map(themed, range(2 * TRAINED)))
     learner.wait_for("streamlearn_publishes_total", 2, outcome="published")
+    learner.terminate()
+    learner = start_learner("updater.learning_rate=1e-6", port=learner.port)  # it will hardly follow a drift
+    learner.wait_for("streamlearn_active", 1)
     stack = watch(learner, factor=FACTOR)
     desk = seat(learner, stack)
     alert = "StreamlearnDriftDetected"
     with flowing(config, map(themed, count(2 * TRAINED))):
         wait_until(lambda: bool(values(desk.answer(alert, "Mitigation"))), "the accuracy is recorded")
         (before,) = values(desk.answer(alert, "Mitigation"))
-    with flowing(config, map(drifted, count(3 * TRAINED)), each=30):
+    with flowing(config, map(drifted, count(10 * TRAINED)), each=30):
         stack.wait_for(alert, group)
 
         assert values(desk.answer(alert, "Diagnosis 2"), 'detector="loss"')[0] > 0
         assert f"drift: the mean of the loss has risen, detected at {group}/0/" in learner.stderr()  # step 3
         (now, *_) = values(desk.answer(alert, "Diagnosis 3"))
         assert now < before - 0.02  # step 4
-        assert min(values(desk.answer(alert, "Diagnosis 4"))) > now  # the stream has changed: step 5
-        assert '"label-0"' in desk.answer(alert, "Diagnosis 5")  # no new label, no new reason; the world has changed: B
+        assert min(values(desk.answer(alert, "Diagnosis 4"))) > now + 0.1  # the hold-out holds: step 5
+        assert "'label-0'" in desk.answer(alert, "Diagnosis 5")  # no new label, no new reason; the world has changed: B
 
         assert learner.terminate() == 0
-        learner = start_learner("updater.learning_rate=0.003", "updater.replay_ratio=0.5", port=learner.port)
+        start_learner("updater.learning_rate=0.003", port=learner.port)
         wait_until(lambda: max(values(desk.answer(alert, "Mitigation")), default=0) > before - 0.02, "adapted")
         stack.wait_until_over(alert, group)
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from streamlearn.config import Config
+from streamlearn.events import named
 from streamlearn.learner import Learner
 from streamlearn.publisher.publisher import Accuracy, Capture
 
@@ -35,7 +36,7 @@ def capture_snapshot(learner: Learner, config: Config, *, after: int) -> Capture
 def _provenance(learner: Learner, config: Config, accuracy: Accuracy) -> dict[str, Any]:
     prequential = learner.accuracy.value
     return {
-        "positions": {f"{topic}/{part}": offset for (topic, part), offset in sorted(learner.positions.items())},
+        "positions": named(learner.positions),
         "events": dict(learner.counts),
         "metrics": {
             "prequential_accuracy": None if math.isnan(prequential) else prequential,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import typer
 from streamlearn import __version__
 from streamlearn.config import Config, load
 from streamlearn.errors import ConfigurationError, StreamlearnError
-from streamlearn.sources import is_secret, variable
+from streamlearn.sources import is_secret, merge, secrets_in, variable
 
 app = typer.Typer(
     name="streamlearn",
@@ -42,11 +43,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 def _load(config: Path | None, overrides: list[str] | None) -> Config:
     for override in overrides or []:
-        key = override.partition("=")[0]
-        if is_secret(key):
+        for key in secrets_in(merge(None, {}, [override])):
+            file = f", or {variable(key)}_FILE to the path of a file that holds it" if is_secret(key) else ""
             raise ConfigurationError(
-                f"--set {key}: everybody on this machine can read a command line; set {variable(key)}, "
-                f"or {variable(key)}_FILE to the path of a file that holds it"
+                f"--set {key}: everybody on this machine can read a command line; set {variable(key)}{file}"
             )
     return load(config, environment=os.environ, overrides=overrides or [])
 
@@ -77,7 +77,13 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
 
     pipeline = Pipeline(settings, stopping=stopping)
     configure(settings.monitor, pipeline.place)
-    pipeline.run()
+    try:
+        pipeline.run()
+    except StreamlearnError as error:
+        if settings.monitor.log_format != "json":
+            raise
+        logging.getLogger("streamlearn").critical("streamlearn: %s", error)
+        raise typer.Exit(error.exit_code) from None
 
 
 @app.command()

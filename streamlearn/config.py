@@ -31,7 +31,7 @@ from pydantic import (
 
 from streamlearn.errors import ConfigurationError
 from streamlearn.events import Label
-from streamlearn.sources import is_secret, merge
+from streamlearn.sources import USER_INFO, is_secret, merge
 
 MASK = "***"
 
@@ -301,11 +301,23 @@ def _sentence(error: Any) -> str:
             section = next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
         return f"unknown key '{key}'{_nearest(location[-1], section.model_fields)}"
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if error["type"] == "value_error" or is_secret(key) else f" (it is {error['input']!r})"
-    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+    return f"{key}: {message[0].lower()}{message[1:]}{_shown(error, key)}"
+
+
+def _shown(error: Any, key: str) -> str:
+    """Return what was given instead, unless it may hold a secret or says nothing."""
+    given = error["input"]
+    private = is_secret(key) or key.startswith(("kafka.client", "monitor.basic_auth"))
+    if private or error["type"] == "value_error" or isinstance(given, dict | list):
+        return ""
+    return f" (it is {given!r})"
 
 
 def _mask(tree: Any) -> Any:
+    if isinstance(tree, str):
+        return USER_INFO.sub(MASK, tree)
+    if isinstance(tree, list):
+        return [_mask(value) for value in tree]
     if not isinstance(tree, dict):
         return tree
     return {key: MASK if is_secret(key) and value not in (None, "") else _mask(value) for key, value in tree.items()}

@@ -13,6 +13,11 @@ Partition = tuple[str, int]  # topic, partition number
 Positions = dict[Partition, int]  # the next offset to read, per partition
 
 
+def named(positions: Positions) -> dict[str, int]:
+    """Return `positions` as ``topic/partition`` by name, in order."""
+    return {f"{topic}/{partition}": offset for (topic, partition), offset in sorted(positions.items())}
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One labelled text from Kafka.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ Place = dict[str, Any]
 
 
 class Placed(logging.Filter):
-    """Puts the place in the stream on every line."""
+    """Puts the place in the stream on every line that does not name another one."""
 
     def __init__(self, place: Callable[[], Place]) -> None:
         super().__init__()
@@ -31,32 +32,38 @@ class Placed(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the place to `record` and let it pass."""
-        record.__dict__.update(self._place())
+        for name, value in self._place().items():
+            record.__dict__.setdefault(name, value)
         return True
 
 
 class Sparing(logging.Filter):
-    """Lets a few lines of a kind pass in a minute, and says on the next one how many it has held back.
+    """Lets a few warnings of a kind pass in a minute, and says on the next one how many it has held back.
 
-    Lines are of one kind when the same place in the code wrote them.
+    Lines are of one kind when the same place in the code wrote them. Our own lines below a warning all pass: each is
+    a change of state, and the last one must be true.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
+        self._lock = threading.Lock()
         self._kinds: dict[tuple[str, int], list[float]] = {}  # when its window began, lines passed, lines held back
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether `record` passes."""
+        if record.levelno < logging.WARNING and record.name.startswith("streamlearn"):
+            return True
         now = self._clock()
-        kind = self._kinds.setdefault((record.pathname, record.lineno), [now, 0, 0])
-        if now - kind[0] > WINDOW_SECONDS:
-            if kind[2]:
-                record.held_back = int(kind[2])
-            kind[:] = now, 0, 0
-        kind[1] += 1
-        kind[2] += kind[1] > REPEATS
-        return kind[1] <= REPEATS
+        with self._lock:
+            kind = self._kinds.setdefault((record.pathname, record.lineno), [now, 0, 0])
+            if now - kind[0] > WINDOW_SECONDS:
+                if kind[2]:
+                    record.held_back = int(kind[2])
+                kind[:] = now, 0, 0
+            kind[1] += 1
+            kind[2] += kind[1] > REPEATS
+            return kind[1] <= REPEATS
 
 
 class HumanFormatter(logging.Formatter):
@@ -81,3 +88,4 @@ def configure(config: Monitor, place: Callable[[], Place]) -> None:
         formatter = HumanFormatter("%(asctime)s %(levelname)-7s step %(step)d  %(message)s")
     handler.setFormatter(formatter)
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)

@@ -29,7 +29,7 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import StateError, UnavailableError
-from streamlearn.events import Positions
+from streamlearn.events import Positions, named
 from streamlearn.learner import Learner, StepReport
 from streamlearn.logs import Place
 from streamlearn.monitor.health import Health
@@ -307,8 +307,10 @@ class Pipeline:
 
     def _republish(self, learner: Learner) -> None:
         """Publish the version that the checkpoint counts but that was not written when the learner was killed."""
-        if learner.version > (self.publisher.snapshots.latest() or 0):
-            learner.version -= 1
+        snapshots = self.publisher.snapshots
+        if learner.version > (snapshots.latest() or 0):
+            if snapshots.step_of(learner.version) in (None, learner.step):  # else it is there, and never changes
+                learner.version -= 1
             self.publisher.submit(self._capture(learner, snapshot=True))
 
     def _membership(self, joined: bool) -> None:
@@ -320,7 +322,7 @@ class Pipeline:
     def place(self) -> Place:
         """Return where in the stream the learner is, for the log."""
         step, version, positions = self._place
-        return {"step": step, "version": version, "positions": {f"{t}/{p}": o for (t, p), o in positions.items()}}
+        return {"step": step, "version": version, "positions": named(positions)}
 
     def _kafka_answers(self, answers: bool) -> None:
         self.metrics.kafka_up.set(answers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from streamlearn.errors import ConfigurationError
 ENVIRONMENT_PREFIX = "STREAMLEARN_"
 FILE_SUFFIX = "_file"
 SECRET_WORDS = ("password", "secret", "credential", "private_key", "api_key", "access_token")
+USER_INFO = re.compile(r"(?<=//)[^/@\s]*:[^/@\s]*(?=@)")
+"""The name and password in a URL."""
 
 
 def merge(path: Path | None, environment: Mapping[str, str], overrides: Sequence[str]) -> dict[str, Any]:
@@ -51,13 +54,28 @@ def is_secret(key: str) -> bool:
     return any(word in key.lower() for word in SECRET_WORDS)
 
 
+def secrets_in(tree: Any, key: str = "") -> Iterator[str]:
+    """Yield the key of every secret in `tree`."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            yield from secrets_in(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from secrets_in(value, key)
+    elif (is_secret(key) and tree not in (None, "")) or (isinstance(tree, str) and USER_INFO.search(tree)):
+        yield key
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except yaml.MarkedYAMLError as error:  # without the line itself, which may hold a secret
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigurationError(f"{path} is not valid YAML{where}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigurationError(f"{path} is not valid YAML: it is not UTF-8 text without control characters") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):

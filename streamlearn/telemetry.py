@@ -32,11 +32,13 @@ class Telemetry:
     def resumed(self, learner: Learner, snapshot: dict[str, Any] | None) -> None:
         """Show `learner` as a checkpoint has left it, and the manifest of the newest `snapshot`."""
         self._show(learner)
+        self._live.counted(learner.step, learner.counts)
+        shown = {"version": snapshot["version"], "at": snapshot["created"]} if snapshot else None
+        self._live.resumed(learner.counts["trained"], shown)
         if snapshot:
             self._metrics.snapshot_version.set(snapshot["version"])
             self._metrics.last_publish.set(snapshot["created"])
             self._metrics.evaluated("champion", snapshot["metrics"]["holdout_accuracy"])
-            self._live.resumed(snapshot["version"], snapshot["created"])
 
     def step(self, learner: Learner, report: StepReport, seconds: float) -> None:
         """Show `report`, of a micro-batch that took `seconds`."""

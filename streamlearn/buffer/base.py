@@ -17,7 +17,15 @@ OVERHEAD = 400  # bytes of an event beside its text and tokens: its objects, its
 def size_of(event: Event) -> int:
     """Return about how many bytes `event` occupies in memory."""
     tokens = 0 if event.tokens is None else event.tokens.nbytes
-    return OVERHEAD + len(event.text) + tokens
+    return OVERHEAD + len(event.text) * _width(event.text) + tokens
+
+
+def _width(text: str) -> int:
+    """Return the bytes that each character takes: as many as the widest one needs (PEP 393)."""
+    if text.isascii():
+        return 1
+    widest = max(text)
+    return 1 if widest <= "\xff" else 2 if widest <= "\uffff" else 4
 
 
 class ReplayBuffer(ABC):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
@@ -32,10 +33,12 @@ class Course:
         self.accuracy: list[float] = []
         self._each = 1  # micro-batches in a point
         self._open: list[float] = []  # losses of the point that is not full yet
+        self._now = (0, 0.0)  # events and accuracy after the last of them
 
     def add(self, events: int, loss: float, accuracy: float) -> None:
         """Add a micro-batch with the mean `loss`, after which so many `events` have been learnt."""
         self._open.append(loss)
+        self._now = events, accuracy
         if len(self._open) < self._each:
             return
         self.events.append(events)
@@ -47,6 +50,22 @@ class Course:
             pairs = zip(self.loss[::2], self.loss[1::2], strict=True)
             self.loss = [(first + second) / 2 for first, second in pairs]
             self.events, self.accuracy = self.events[1::2], self.accuracy[1::2]
+
+    def cut(self, events: int) -> None:
+        """Forget what came after so many `events`."""
+        kept = bisect_right(self.events, events)
+        del self.events[kept:], self.loss[kept:], self.accuracy[kept:]
+        self._open = []
+
+    def view(self) -> dict[str, list[Any]]:
+        """Return the points as lists, the one that is not full yet at their end."""
+        last, accuracy = self._now
+        unfinished = [sum(self._open) / len(self._open)] if self._open else []
+        return {
+            "events": self.events + [last] * len(unfinished),
+            "loss": self.loss + unfinished,
+            "accuracy": self.accuracy + [accuracy] * len(unfinished),
+        }
 
 
 class Live:
@@ -70,6 +89,7 @@ class Live:
         self._refusals: deque[dict[str, Any]] = deque(maxlen=REFUSALS)
         self._counts: dict[str, int] = {}
         self._step = 0
+        self._latest: dict[str, float] | None = None
         self._snapshot: dict[str, Any] | None = None
         self._lag: dict[str, int] = {}
         self._buffer: dict[str, Any] = {"records": 0, "capacity": 0, "labels": []}
@@ -82,6 +102,7 @@ class Live:
     def learnt(self, events: int, *, loss: float, accuracy: float) -> None:
         """Add a micro-batch to the course."""
         with self._lock:
+            self._latest = {"loss": loss, "accuracy": accuracy}
             self._course.add(events, loss, accuracy)
 
     def drifted(self, events: int, detector: str) -> None:
@@ -100,10 +121,15 @@ class Live:
             self._snapshot = {"events": self._captured.get(version), "version": version, "at": time.time()}
             self._publishes.append(self._snapshot)
 
-    def resumed(self, version: int, at: float) -> None:
-        """Show the snapshot that was the newest, published `at` that time, when this learner took over."""
+    def resumed(self, events: int, snapshot: dict[str, Any] | None) -> None:
+        """Go on after so many `events`, with the version of the newest `snapshot` and when it was published."""
         with self._lock:
-            self._snapshot = {"version": version, "at": at}
+            self._course.cut(events)
+            for marks in (self._drifts, self._publishes):
+                kept = [mark for mark in marks if (mark["events"] or 0) <= events]
+                marks.clear()
+                marks.extend(kept)
+            self._snapshot = snapshot
 
     def refused(self, reason: str) -> None:
         """Count a dead letter; its text is nobody's business here."""
@@ -121,13 +147,13 @@ class Live:
     def view(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         with self._lock:
-            course = self._course
             return {
                 "topic": self._topic,
                 "group": self._group,
                 "step": self._step,
                 "counts": self._counts,
-                "course": {"events": course.events[:], "loss": course.loss[:], "accuracy": course.accuracy[:]},
+                "course": self._course.view(),
+                "latest": self._latest,
                 "drifts": list(self._drifts),
                 "publishes": list(self._publishes),
                 "snapshot": self._snapshot,

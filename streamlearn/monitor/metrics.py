@@ -75,7 +75,7 @@ class Metrics:
         self.last_publish = gauge("last_publish_timestamp_seconds", "When the last snapshot was published.")
         self.heartbeat = gauge("heartbeat_timestamp_seconds", "When the loop last came round.")
 
-        self.step_duration = histogram("step_duration_seconds", "One step, from token ids to new weights.")
+        self.step_duration = histogram("step_duration_seconds", "One micro-batch learnt, from texts to new weights.")
         self.poll_duration = histogram("poll_duration_seconds", "One poll of Kafka with decoding.")
         self.checkpoint_duration = histogram("checkpoint_duration_seconds", "Writing one checkpoint.")
         self.publish_duration = histogram("publish_duration_seconds", "Writing one snapshot.")

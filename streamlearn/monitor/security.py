@@ -34,7 +34,7 @@ class OneUser(AuthenticationBackend):
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
         """Return the user of `conn`; AuthenticationError where it is not the one."""
-        if conn.url.path in PROBES:
+        if conn.scope["path"] in PROBES:  # conn.url would follow the client's Host header
             return None
         scheme, _, encoded = conn.headers.get("authorization", "").partition(" ")
         try:

@@ -52,6 +52,7 @@ class Server:
         tls = config.tls
         server = uvicorn.Config(
             make_app(registry, health, live, user=config.basic_auth),
+            log_config=None,  # its lines go where ours go
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -65,7 +66,8 @@ class Server:
             raise ConfigurationError(f"monitor.tls: the certificate and its key cannot be used: {error}") from None
         self._socket = _listen(config.host, config.port)
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"{'https' if tls else 'http'}://{config.host}:{self.port}/"
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}/"
         self._server = uvicorn.Server(server)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.errors import NotFiniteError
-from streamlearn.events import Positions
+from streamlearn.events import Positions, named
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.fence import Fence, FencedError
 from streamlearn.publisher.gate import rejection
@@ -69,7 +69,16 @@ class Progress(Protocol):
 
 
 class Triggers:
-    """Says when something is due, by steps, by seconds, or by whichever comes first."""
+    """Says when something is due, by steps, by seconds, or by whichever comes first.
+
+    What has been tried is due again after as many steps or seconds, until it is done.
+
+    Attributes
+    ----------
+    since
+        The step at which it was last done.
+
+    """
 
     def __init__(
         self, every_steps: int | None, every_seconds: float | None, *, clock: Callable[[], float] = time.monotonic
@@ -81,14 +90,19 @@ class Triggers:
         self.reset(0)
 
     def reset(self, step: int) -> None:
-        """Start counting anew from `step` and now."""
-        self.since, self._time = step, self._clock()
+        """Start counting anew from `step`, at which it was done."""
+        self.since = step
+        self.tried(step)
+
+    def tried(self, step: int) -> None:
+        """Count from `step` and now to when it is due again."""
+        self._tried, self._time = step, self._clock()
 
     def due(self, step: int) -> bool:
         """Whether enough steps have been made, or enough seconds have passed with at least one step."""
         if step <= self.since:
             return False
-        if self._every_steps and step - self.since >= self._every_steps:
+        if self._every_steps and step - self._tried >= self._every_steps:
             return True
         return bool(self._every_seconds and self._clock() - self._time >= self._every_seconds)
 
@@ -176,7 +190,7 @@ class Publisher:
         return self._capture is not None
 
     def due(self, step: int) -> tuple[bool, bool]:
-        """Return whether a checkpoint and a snapshot are due; never both False for a snapshot alone.
+        """Return whether a checkpoint and a snapshot are due; a snapshot always comes with a checkpoint.
 
         While a capture is being written nothing is due: the trigger stays and fires when the thread is free.
         """
@@ -186,11 +200,11 @@ class Publisher:
         return snapshot or self._checkpoint_due.due(step), snapshot
 
     def unwritten(self, step: int) -> bool:
-        """Whether anything has been learnt at `step` that no submitted checkpoint contains."""
+        """Whether anything has been learnt at `step` that no checkpoint contains."""
         return step > self._checkpoint_due.since
 
     def unpublished(self, step: int) -> bool:
-        """Whether anything has been learnt at `step` that no submitted snapshot contains."""
+        """Whether anything has been learnt at `step` that no candidate for a snapshot contained."""
         return step > self._snapshot_due.since
 
     def submit(self, capture: Capture) -> None:
@@ -209,9 +223,9 @@ class Publisher:
             self._capture = capture
             self._changed.notify_all()
         self.journal.rotate(capture.step)
-        self._checkpoint_due.reset(capture.step)
+        self._checkpoint_due.tried(capture.step)
         if capture.export:
-            self._snapshot_due.reset(capture.step)
+            self._snapshot_due.tried(capture.step)
 
     def drain(self) -> None:
         """Wait until everything submitted has been written or has failed; raise as :meth:`submit` does."""
@@ -241,7 +255,7 @@ class Publisher:
                     self._write_snapshot(capture, allowed=self._commit(capture.positions))
             except FencedError as error:
                 self.fenced = True
-                log.warning("nothing of step %d is kept or published: %s", capture.step, error)
+                log.warning("nothing of step %d is kept or published: %s", capture.step, error, extra=_place(capture))
             except Exception as error:  # noqa: BLE001 - handed to the learning thread, which raises it
                 self._failure = error
             with self._changed:
@@ -259,12 +273,16 @@ class Publisher:
             with self.fence.change():
                 self.journal.trim(self.checkpoints.oldest())
         except (OSError, NotFiniteError) as error:
-            log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error)
+            place = _place(capture)
+            log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error, extra=place)
             self._progress.checkpointed("failed", time.monotonic() - started)
-            if capture.export and isinstance(error, NotFiniteError):
-                log.warning("snapshot %d is rejected: %s", capture.version, error)
-                self._progress.published("rejected", capture.version, 0.0, capture.accuracy)
+            if capture.export:
+                outcome = "rejected" if isinstance(error, NotFiniteError) else "failed"
+                said = "is rejected" if outcome == "rejected" else "failed"
+                log.warning("snapshot %d %s: %s", capture.version, said, error, extra=place)
+                self._progress.published(outcome, capture.version, 0.0, capture.accuracy)
             return False
+        self._checkpoint_due.since = capture.step
         self._progress.checkpointed("written", time.monotonic() - started)
         return True
 
@@ -276,19 +294,26 @@ class Publisher:
             outcome = self._publish(capture, capture.export)
         else:
             outcome = "failed"
-            log.warning("snapshot %d is not published: the group has let us go", version)
+            log.warning("snapshot %d is not published: the group has let us go", version, extra=_place(capture))
+        if outcome != "failed":
+            self._snapshot_due.since = capture.step
         self._progress.published(outcome, version, time.monotonic() - started, capture.accuracy)
 
     def _publish(self, capture: Capture, export: Export) -> str:
         version, accuracy = capture.version, capture.accuracy.get("validation")
         reason = rejection(export.weights, accuracy, min_validation_accuracy=self._min_accuracy)
         if reason:
-            log.warning("snapshot %d is rejected: %s", version, reason)
+            log.warning("snapshot %d is rejected: %s", version, reason, extra=_place(capture))
             return "rejected"
         try:
             path = self.snapshots.write(version, capture.step, export, capture.provenance)
         except OSError as error:
-            log.error("snapshot %d failed: %s", version, error)
+            log.error("snapshot %d failed: %s", version, error, extra=_place(capture))
             return "failed"
-        log.info("published snapshot %d of step %d at %s", version, capture.step, path)
+        log.info("published snapshot %d of step %d at %s", version, capture.step, path, extra=_place(capture))
         return "published"
+
+
+def _place(capture: Capture) -> dict[str, Any]:
+    """Return where `capture` was made, for the log: learning has gone on since."""
+    return {"step": capture.step, "version": capture.version, "positions": named(capture.positions)}

@@ -111,7 +111,7 @@ class SnapshotStore:
             export.tokenizer.save_pretrained(directory)
             save_file(export.weights, directory / "model.safetensors", metadata={"format": "pt"})
 
-        if not self._is_of_step(version, step):
+        if self.step_of(version) != step:
             with self._change():
                 shutil.rmtree(path, ignore_errors=True)
             write_directory(path, MANIFEST, manifest, fill, change=self._change)
@@ -119,11 +119,12 @@ class SnapshotStore:
         self.retire()
         return path
 
-    def _is_of_step(self, version: int, step: int) -> bool:
+    def step_of(self, version: int) -> int | None:
+        """Return the step of `version`, or None where it is missing or damaged."""
         try:
-            return bool(self.verify(version)["step"] == step)
+            return int(self.verify(version)["step"])
         except StateError:
-            return False
+            return None
 
     def retire(self) -> None:
         """Remove all but the newest ones."""

@@ -144,6 +144,7 @@ def replace_file(path: Path, content: bytes) -> None:
     """Give the file `path` another content, atomically and synced."""
     with _replacing(path) as temporary:
         _write_synced(temporary, content)
+    _sync_directory(path.parent)
 
 
 @contextmanager

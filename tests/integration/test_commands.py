@@ -97,6 +97,20 @@ def test_check_ticks_what_is_in_order_and_says_what_to_do_about_the_rest(config:
     assert f"✗ broker and topic: Kafka at {config.kafka.bootstrap_servers} has no topic 'nowhere'" in missing.stdout
 
 
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("kafka.client.sasl_plain_password=hunter2", "STREAMLEARN_KAFKA__CLIENT__SASL_PLAIN_PASSWORD_FILE"),
+        ("monitor.basic_auth={username: a, password: hunter2}", "STREAMLEARN_MONITOR__BASIC_AUTH__PASSWORD_FILE"),
+        ("kafka.client.proxy_url=socks5://user:hunter2@h:1", "STREAMLEARN_KAFKA__CLIENT__PROXY_URL"),
+    ],
+)
+def test_a_secret_on_the_command_line_is_refused(override: str, names: str) -> None:
+    done = streamlearn("check", *sets([override]))
+    assert_one_sentence(done, 2, "everybody on this machine can read a command line", names)
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_check_says_that_the_disk_is_full(config: Config, overrides: list[str], disk: Path) -> None:
     del config
     fill(disk)

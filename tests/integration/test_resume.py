@@ -86,6 +86,25 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(config:
     assert_each_event_once(config)
 
 
+def test_a_version_that_latest_no_longer_points_to_is_not_written_again(config: Config, start_learner: Start) -> None:
+    settings = "publisher.snapshots.every_steps=1000", "publisher.checkpoints.every_steps=2"
+    send(config, [event(n) for n in range(100)])
+    first = start_learner(*settings)
+    first.wait_for("streamlearn_steps_total", 5)
+    assert first.terminate() == 0
+    snapshots = SnapshotStore(config.publisher.directory / "snapshots")
+    assert snapshots.versions() == [1]
+    published = snapshots.manifest(1)
+    send(config, [event(n) for n in range(100, 200)])
+    second = start_learner(*settings)
+    second.wait_for("streamlearn_checkpoints_total", 2, outcome="written")
+    second.kill()
+    (snapshots.directory / "latest").unlink()
+    start_learner(*settings).wait_for("streamlearn_publishes_total", 1, outcome="published")
+    assert snapshots.manifest(1) == published
+    assert snapshots.latest() == 2
+
+
 def surviving_state_before(config: Config, name: str) -> dict[str, int]:
     """Return the counts in the newest checkpoint older than the one called `name`."""
     store = CheckpointStore(config.publisher.directory / "checkpoints", keep=3)

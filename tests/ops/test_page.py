@@ -96,6 +96,7 @@ def test_the_page_says_that_nobody_answers_and_since_when(browser: Browser, lear
     expect(page.locator("#silence")).to_be_hidden()
     learner.kill()
     expect(page.locator("#silence")).to_contain_text("No answer since")
+    expect(page.locator("#state")).to_have_text("no answer")
     page.close()
 
 

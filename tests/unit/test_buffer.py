@@ -41,6 +41,12 @@ def test_neither_bound_is_ever_exceeded(
     assert len(held) == len(buffer) == len(set(ids(held)))
 
 
+@pytest.mark.parametrize(("text", "width"), [("a", 1), ("\xe9", 1), ("\u044f", 2), ("\U0001f600", 4)])
+def test_a_text_counts_as_wide_as_its_widest_character(text: str, width: int) -> None:
+    plain, wide = make_event(0, text="a" * 1000), make_event(0, text="a" * 999 + text)
+    assert size_of(wide) - size_of(plain) == (width - 1) * 1000
+
+
 @policies
 def test_a_saved_buffer_goes_on_with_the_same_inserts_and_draws(policy: type[ReplayBuffer]) -> None:
     unbroken = policy(records=20, bytes=LARGE, seed=3)

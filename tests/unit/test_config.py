@@ -64,6 +64,37 @@ def test_secrets_are_masked_and_kept_as_text() -> None:
     assert "0123" not in str(config.masked())
 
 
+def test_what_a_url_says_of_its_user_is_masked_wherever_it_stands() -> None:
+    in_a_list = "updater.model_overrides={more: [{password: hunter2}]}"
+    config = load(overrides=["kafka.client.proxy_url=socks5://user:hunter2@h:1", in_a_list])
+    assert "hunter2" not in str(config.masked())
+    assert config.masked()["kafka"]["client"]["proxy_url"] == "socks5://***@h:1"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"STREAMLEARN_MONITOR__BASIC_AUTH": "{password: hunter2}"},
+        {"STREAMLEARN_MONITOR__BASIC_AUTH": "a:hunter2"},
+        {"STREAMLEARN_KAFKA__CLIENT": "{password: hunter2"},
+        {"STREAMLEARN_KAFKA": "[hunter2]"},
+    ],
+)
+def test_a_mistake_is_named_without_the_secret_beside_it(given: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(environment=given)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["@hunter2", "hun: hunter2", "[hunter2", "\x00hunter2"])
+def test_a_file_that_is_no_yaml_is_named_without_the_secret_in_it(tmp_path: Path, secret: str) -> None:
+    path = tmp_path / "streamlearn.yaml"
+    path.write_text(f"kafka:\n  client:\n    sasl_plain_password: {secret}\n")
+    with pytest.raises(ConfigurationError, match="is not valid YAML") as caught:
+        load(path)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("01 23\n")
     config = load(

@@ -37,6 +37,29 @@ def test_a_publication_is_marked_at_what_had_been_learnt_when_it_was_captured() 
     assert view["snapshot"]["version"] == 3
 
 
+def test_the_course_ends_now_though_its_last_point_is_not_full_yet() -> None:
+    shown = live()
+    for number in range(4 * POINTS + 3):
+        shown.learnt(number, loss=number, accuracy=0.5)
+    view = shown.view()
+    assert view["course"]["events"][-1] == 4 * POINTS + 2
+    assert view["course"]["loss"][-1] == pytest.approx(4 * POINTS + 1)
+    assert view["latest"] == {"loss": 4 * POINTS + 2, "accuracy": 0.5}
+
+
+def test_who_takes_over_goes_on_where_the_checkpoint_is() -> None:
+    shown = live()
+    for number in range(100, 1100, 100):
+        shown.learnt(number, loss=1.0, accuracy=0.5)
+        shown.drifted(number, "loss")
+    shown.resumed(500, {"version": 3, "at": 7.0})
+    shown.learnt(550, loss=1.0, accuracy=0.5)
+    view = shown.view()
+    assert view["course"]["events"] == [100, 200, 300, 400, 500, 550]
+    assert [mark["events"] for mark in view["drifts"]] == [100, 200, 300, 400, 500]
+    assert view["snapshot"] == {"version": 3, "at": 7.0}
+
+
 def test_the_view_is_a_copy_that_json_can_carry_and_stays_small() -> None:
     shown = live()
     before = shown.view()

@@ -42,6 +42,20 @@ def test_lines_for_a_person_name_the_step(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err.endswith("INFO    step 7  active\n")
 
 
+def test_a_line_about_an_earlier_place_keeps_it(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Monitor(log_format="json"), lambda: PLACE)
+    log.info("published", extra={"step": 3})
+    record = json.loads(capsys.readouterr().err)
+    assert (record["step"], record["version"]) == (3, 2)
+
+
+def test_changes_of_state_are_not_held_back(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Monitor(), lambda: PLACE)
+    for number in range(3 * REPEATS):
+        log.info("published snapshot %d", number)
+    assert len(capsys.readouterr().err.splitlines()) == 3 * REPEATS
+
+
 def test_an_error_of_a_library_has_its_trace_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     configure(Monitor(log_format="json"), lambda: PLACE)
     try:

@@ -106,6 +106,17 @@ def test_triggers_fire_by_steps_or_by_seconds_but_never_without_a_step() -> None
     assert [triggers.due(step) for step in (10, 11)] == [False, True]
 
 
+def test_what_was_tried_and_not_done_is_due_again_though_no_step_was_made() -> None:
+    now = 0.0
+    triggers = Triggers(10, 60.0, clock=lambda: now)
+    triggers.tried(10)
+    assert [triggers.due(step) for step in (10, 19, 20)] == [False, False, True]
+    now = 61.0
+    assert triggers.due(10)
+    triggers.since = 10
+    assert not triggers.due(10)
+
+
 class Told:
     """What a publisher told, in its order."""
 
@@ -159,6 +170,8 @@ def test_dead_letters_settle_then_the_checkpoint_then_the_commit_then_the_snapsh
     expected = ["settle", ("checkpoint", "written"), ("commit", POSITIONS), ("snapshot", "published", 1)]
     assert told.events == expected
     assert publisher.snapshots.latest() == 1
+    assert not publisher.unwritten(3)
+    assert not publisher.unpublished(3)
 
 
 def test_a_tokenizer_that_the_disk_refuses_costs_the_snapshot_alone(
@@ -181,15 +194,17 @@ def test_without_settled_dead_letters_nothing_is_written_or_committed(export: Ex
 
     told = Unsettled()
     publisher = publish(tmp_path, told, capture(export))
-    assert told.events == [("checkpoint", "failed")]
+    assert told.events == [("checkpoint", "failed"), ("snapshot", "failed", 1)]
     assert (publisher.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
 
 
 def test_a_disk_that_refuses_costs_the_checkpoint_and_the_commit(export: Export, tmp_path: Path) -> None:
     told = Told()
     (tmp_path / "checkpoints").touch()
-    publish(tmp_path, told, capture(export))
-    assert told.events == ["settle", ("checkpoint", "failed")]
+    publisher = publish(tmp_path, told, capture(export))
+    assert told.events == ["settle", ("checkpoint", "failed"), ("snapshot", "failed", 1)]
+    assert publisher.unwritten(3)
+    assert publisher.unpublished(3)
 
 
 def test_weights_that_are_not_finite_are_no_checkpoint_and_no_snapshot(export: Export, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -134,6 +135,14 @@ def test_with_basic_auth_only_the_probes_are_for_everybody(start: Start) -> None
         assert status(server, path, f"Basic {right}") == 200
     assert status(server, "healthz") == 200
     assert status(server, "readyz") == 503
+
+
+def test_a_host_header_that_names_a_probe_opens_nothing_else(start: Start) -> None:
+    server = start(basic_auth=USER)
+    for host in ("x/healthz?", "x/readyz#", "healthz"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(f"GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert b"200" not in connection.recv(100).partition(b"\r\n")[0]
 
 
 def test_with_tls_it_speaks_nothing_else(start: Start, certificates: Certificates) -> None:

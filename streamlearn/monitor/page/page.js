@@ -2,10 +2,13 @@
 "use strict";
 
 const EVERY_MS = 1000;
+const PATIENCE_MS = 5000;
 const SHOWN = 8; // happenings and refusals
+const APART = 6; // pixels between the marks of two publications
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 let marks = { drifts: [], publishes: [] };
 let charts = [];
@@ -24,7 +27,7 @@ function percent(ratio) {
 }
 
 function when(seconds) {
-  return clock.format(new Date(1000 * seconds));
+  return (Date.now() / 1000 - seconds < 43200 ? clock : day).format(new Date(1000 * seconds));
 }
 
 function ago(seconds) {
@@ -33,18 +36,21 @@ function ago(seconds) {
   return seconds < 129600 ? `${Math.round(seconds / 3600)} h ago` : `${Math.round(seconds / 86400)} days ago`;
 }
 
-// Vertical lines where a drift was detected or a snapshot published.
+// Vertical lines where a drift was detected or a snapshot published; where publications are crowded, not all of them.
 function drawMarks(chart) {
   const { ctx, bbox } = chart;
-  const kinds = [[marks.publishes, "publish", []], [marks.drifts, "drift", [6, 4]]];
+  const kinds = [[marks.publishes, "publish", [], APART * devicePixelRatio], [marks.drifts, "drift", [6, 4], 0]];
   ctx.save();
-  for (const [places, name, dash] of kinds) {
+  for (const [places, name, dash, apart] of kinds) {
+    let before = -Infinity;
     ctx.strokeStyle = colour(name);
     ctx.lineWidth = Math.round(devicePixelRatio * 2); // even: no half-painted pixels
     ctx.setLineDash(dash.map((length) => length * devicePixelRatio));
     for (const { events } of places) {
       if (events == null || events < chart.scales.x.min || events > chart.scales.x.max) continue;
       const x = Math.round(chart.valToPos(events, "x", true));
+      if (x - before < apart) continue;
+      before = x;
       ctx.beginPath();
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
@@ -68,7 +74,7 @@ function makeChart(id, label, name, value, range) {
       { ...axis, size: 56, values: (_, ticks) => ticks.map(value) },
     ],
     series: [{}, { label, stroke: colour(name), width: 2, points: { show: false } }],
-    hooks: { draw: [drawMarks] },
+    hooks: { drawAxes: [drawMarks] }, // behind the curve
   }, [[], []], place);
   return { chart, place, name };
 }
@@ -100,15 +106,19 @@ function rows(id, entries, most) {
   }));
 }
 
+function showState(state) {
+  say("state", state);
+  byId("state").dataset.state = state;
+  document.title = `${state} · streamlearn`;
+}
+
 function show(view) {
-  const { course, counts, lag, buffer, snapshot } = view;
+  const { course, latest, counts, lag, buffer, snapshot } = view;
   const lags = Object.entries(lag);
   say("source", `topic ${view.topic}, group ${view.group}`);
-  say("state", view.state);
-  byId("state").dataset.state = view.state;
-  document.title = `${view.state} · streamlearn`;
-  say("accuracy", course.accuracy.length ? percent(course.accuracy.at(-1)) : "–");
-  say("loss", course.loss.length ? course.loss.at(-1).toFixed(3) : "–");
+  showState(view.state);
+  say("accuracy", latest ? percent(latest.accuracy) : "–");
+  say("loss", latest ? latest.loss.toFixed(3) : "–");
   say("lag", lags.length ? number.format(lags.reduce((sum, [, records]) => sum + records, 0)) : "–");
   const behind = lags.filter(([, records]) => records > 0).sort(([, one], [, other]) => other - one).slice(0, 4);
   const shown = behind.map(([partition, records]) => `${partition}: ${number.format(records)}`).join(", ");
@@ -136,7 +146,7 @@ function show(view) {
 
 async function look() {
   try {
-    const answer = await fetch("live.json");
+    const answer = await fetch("live.json", { signal: AbortSignal.timeout(PATIENCE_MS) });
     if (!answer.ok) throw new Error(`the learner answers ${answer.status}`);
     show(await answer.json());
     byId("silence").hidden = true;
@@ -144,6 +154,7 @@ async function look() {
     const silence = byId("silence");
     if (silence.hidden) silence.textContent = `No answer since ${clock.format(new Date())}: ${error.message}`;
     silence.hidden = false;
+    showState("no answer");
   }
 }
 

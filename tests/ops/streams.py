@@ -17,15 +17,20 @@ EVERY_SECONDS = 0.5
 TRAINED = 640  # events after which the tiny model knows the themes
 
 
-def themed(number: int, *, novel: bool = False) -> bytes:
-    """Return the record `number`: five words of one half of a theme, under the theme's label."""
+def themed(number: int, *, novel: bool = False, turn: int = 0) -> bytes:
+    """Return the record `number`: five words of one half of a theme, under the label of the theme `turn` further."""
     theme, half = number % THEMES, len(WORDS) // THEMES // 2
     first = (2 * theme + novel) * half
     words = random.Random(number).choices(WORDS[first : first + half], k=5)
-    return event(number, text=" ".join(words), label=f"label-{theme}")
+    return event(number, text=" ".join(words), label=f"label-{(theme + turn) % THEMES}")
 
 
 def drifted(number: int) -> bytes:
+    """Return the record `number` under another label than before, which nobody can miss."""
+    return themed(number, turn=1)
+
+
+def renewed(number: int) -> bytes:
     """Return the record `number` in words that none was of before, under the label that its theme always had."""
     return themed(number, novel=True)
 

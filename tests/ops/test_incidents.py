@@ -20,7 +20,7 @@ from tests.conftest import OVERFLOWING, fill
 from tests.integration.learner import LearnerProcess, event, send, wait_until
 from tests.ops.runbooks import Desk
 from tests.ops.stack import Stack
-from tests.ops.streams import TRAINED, drifted, flowing, themed
+from tests.ops.streams import TRAINED, flowing, renewed, themed
 
 Start = Callable[..., LearnerProcess]
 Watch = Callable[..., Stack]
@@ -142,7 +142,7 @@ def test_the_stream_drifts(config: Config, group: str, start_learner: Start, wat
     with flowing(config, map(themed, count(2 * TRAINED))):
         wait_until(lambda: bool(values(desk.answer(alert, "Mitigation"))), "the accuracy is recorded")
         (before,) = values(desk.answer(alert, "Mitigation"))
-    with flowing(config, map(drifted, count(10 * TRAINED)), each=30):
+    with flowing(config, map(renewed, count(10 * TRAINED)), each=30):
         stack.wait_for(alert, group)
 
         assert values(desk.answer(alert, "Diagnosis 2"), 'detector="loss"')[0] > 0

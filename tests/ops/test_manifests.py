@@ -223,6 +223,18 @@ def test_the_learner_of_compose_can_write_its_volumes_and_nothing_else() -> None
     assert writable == {variables["STREAMLEARN_PUBLISHER__DIRECTORY"], variables["HF_HOME"]}
 
 
+def test_the_feed_of_compose_keeps_the_texts_on_a_volume_and_stops_when_it_is_told_to() -> None:
+    feed = services()["feed"]
+    writable = {target: source for source, target, *mode in mounts(feed) if mode != ["ro"]}
+    assert writable == {feed["environment"]["XDG_CACHE_HOME"]: "hub"}
+    assert feed["init"] is True
+
+
+def test_the_project_of_compose_is_called_streamlearn() -> None:
+    lines = [line for line in (DEPLOY / ".env").read_text().splitlines() if not line.startswith("#")]
+    assert lines == ["COMPOSE_PROJECT_NAME=streamlearn"]
+
+
 def test_prometheus_finds_the_learner_of_compose_and_its_group() -> None:
     (static,) = read(DEPLOY / "prometheus" / "prometheus.yaml")["scrape_configs"][0]["static_configs"]
     config = compose_configuration()
@@ -348,16 +360,37 @@ def test_a_patch_meets_a_resource() -> None:
             assert resource(tree["kind"])["metadata"]["name"] == tree["metadata"]["name"]
 
 
-def test_kustomize_builds_the_example() -> None:
+def built(folder: Path) -> list[Tree]:
+    """Return what kustomize makes of a folder."""
     tools = {"kustomize": "build", "kubectl": "kustomize"}
     command = next(([path, verb] for name, verb in tools.items() if (path := shutil.which(name))), None)
     if not command:
         pytest.skip("there is no kustomize and no kubectl on the PATH")
-    done = run(*command, OVERLAY)
+    done = run(*command, folder)
     assert done.returncode == 0, done.stderr
-    made = list(yaml.safe_load_all(done.stdout))
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_kustomize_builds_the_rules() -> None:
+    (rule,) = built(KUBERNETES / "rules")
+    assert rule["kind"] == "PrometheusRule"
+
+
+def test_what_is_commented_out_adds_the_label_of_the_release(tmp_path: Path) -> None:
+    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    for folder, kind in (("overlays/example", "ServiceMonitor"), ("rules", "PrometheusRule")):
+        path = tmp_path / "kubernetes" / folder / "kustomization.yaml"
+        head, mark, tail = path.read_text().rpartition("the name of its release.\n")
+        path.write_text(head + mark + re.sub(r"^( *)# ", r"\1", tail, flags=re.MULTILINE))
+        labelled = [tree for tree in built(path.parent) if "release" in tree["metadata"].get("labels", {})]
+        assert [tree["kind"] for tree in labelled] == [kind]
+
+
+def test_kustomize_builds_the_example() -> None:
+    made = built(OVERLAY)
     assert {tree["metadata"].get("namespace", tree["metadata"]["name"]) for tree in made} == {"streamlearn-tickets"}
     by_kind = {tree["kind"]: tree for tree in made}
+    assert OF_THE_OPERATOR & by_kind.keys() == {"ServiceMonitor"}
     spec = by_kind["StatefulSet"]["spec"]["template"]["spec"]
     assert spec["volumes"][0]["configMap"]["name"] == by_kind["ConfigMap"]["metadata"]["name"]
     assert spec["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"]["name"] == by_kind["Secret"]["metadata"]["name"]
@@ -396,15 +429,15 @@ def test_active_and_standby_share_one_state_directory() -> None:
 
 
 def test_the_pod_mounts_a_volume_wherever_the_image_reads_its_configuration_or_writes() -> None:
-    at = {mount["mountPath"]: mount["name"] for mount in container()["volumeMounts"]}
+    at = {mount["mountPath"]: (mount["name"], mount.get("subPath")) for mount in container()["volumeMounts"]}
     variables = environment_of_image()
     assert at == {
-        str(Path(json.loads(of_image("CMD"))[-1]).parent): "configuration",
-        variables["STREAMLEARN_PUBLISHER__DIRECTORY"]: "state",
-        variables["HF_HOME"]: "hub",
-        "/tmp": "tmp",  # noqa: S108 - in a container
+        str(Path(json.loads(of_image("CMD"))[-1]).parent): ("configuration", None),
+        variables["STREAMLEARN_PUBLISHER__DIRECTORY"]: ("state", None),
+        variables["HF_HOME"]: ("state", "hub"),  # so that a new pod needs no hub
+        "/tmp": ("tmp", None),  # noqa: S108 - in a container
     }
-    assert set(at.values()) == {volume["name"] for volume in pod()["volumes"]}
+    assert {name for name, _ in at.values()} == {volume["name"] for volume in pod()["volumes"]}
 
 
 def test_a_learner_that_is_told_to_stop_is_given_the_time_that_it_may_wait() -> None:
@@ -452,8 +485,16 @@ def test_the_group_that_prometheus_shows_is_the_group_of_the_learner() -> None:
     assert pairs["pairs"] == {"consumer_group": tickets().kafka.group}
     (endpoint,) = resource("ServiceMonitor")["spec"]["endpoints"]
     assert endpoint["relabelings"] == [
-        {"sourceLabels": ["__meta_kubernetes_pod_label_consumer_group"], "targetLabel": "group"}
+        {
+            "sourceLabels": ["__meta_kubernetes_namespace", "__meta_kubernetes_service_name"],
+            "separator": "/",
+            "targetLabel": "job",
+        },
+        {"sourceLabels": ["__meta_kubernetes_pod_label_consumer_group"], "targetLabel": "group"},
     ]
+    jobs = re.findall(r'job=~"([^"]*)"', (DEPLOY / "prometheus" / "alerts.yaml").read_text())
+    assert jobs
+    assert all(re.fullmatch(job, f"tickets/{resource('Service')['metadata']['name']}") for job in jobs)
     assert endpoint["port"] in {port["name"] for port in resource("Service")["spec"]["ports"]}
 
 
@@ -483,14 +524,50 @@ def test_the_network_policy_lets_out_to_kafka_and_in_to_the_metrics() -> None:
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
 
 
+def test_the_network_policy_lets_out_to_the_dns_of_the_cluster_and_of_the_node() -> None:
+    (names,) = [rule for rule in resource("NetworkPolicy")["spec"]["egress"] if {53} == ports_of(rule)]
+    assert {port["protocol"] for port in names["ports"]} == {"UDP", "TCP"}
+    assert [next(iter(peer)) for peer in names["to"]] == ["namespaceSelector", "ipBlock"]
+    assert names["to"][1]["ipBlock"] == {"cidr": "169.254.20.10/32"}
+
+
+def ports_of(rule: Tree) -> set[int]:
+    return {port["port"] for port in rule["ports"]}
+
+
+def test_pods_that_are_not_ready_keep_no_node_from_being_drained() -> None:
+    spec = resource("PodDisruptionBudget")["spec"]
+    assert spec["maxUnavailable"] == 1
+    assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def groups_of_rules() -> list[Tree]:
+    files = (DEPLOY / "prometheus" / f"{name}.yaml" for name in ("recording", "alerts"))
+    return [group for path in files for group in read(path)["groups"]]
+
+
 def test_the_prometheusrule_says_what_the_rule_files_say() -> None:
     maker = script(KUBERNETES / "make_prometheusrule.py")
-    written = (KUBERNETES / "monitoring" / "prometheusrule.yaml").read_text()
-    groups = [
-        group for name in ("recording", "alerts") for group in read(DEPLOY / "prometheus" / f"{name}.yaml")["groups"]
-    ]
-    assert yaml.safe_load(written)["spec"]["groups"] == groups
+    written = maker.TARGET.read_text()
+    assert yaml.safe_load(written)["spec"]["groups"] == groups_of_rules()
     assert written == maker.text(maker.rule()), "run: python deploy/kubernetes/make_prometheusrule.py"
+
+
+def test_the_prometheusrule_takes_where_the_runbooks_are_and_changes_nothing_else() -> None:
+    maker = script(KUBERNETES / "make_prometheusrule.py")
+    made = maker.text(maker.rule(runbooks="https://example.com/runbooks/"))
+    assert "externalLabels" not in made
+    groups = yaml.safe_load(made)["spec"]["groups"]
+    for alert in (rule for group in groups for rule in group["rules"] if "alert" in rule):
+        assert alert["annotations"]["runbook_url"] == f"https://example.com/runbooks/{alert['alert']}.md"
+        alert["annotations"]["runbook_url"] = f"{{{{ $externalLabels.runbooks }}}}/{alert['alert']}.md"
+    assert groups == groups_of_rules()
+
+
+def test_the_rules_are_there_once_and_not_with_each_learner() -> None:
+    (home,) = [path for path in kustomizations() if "prometheusrule.yaml" in read(path)["resources"]]
+    assert home.parent == KUBERNETES / "rules"
+    assert not [path for path in kustomizations() if path != home and home.parent in referenced(path)]
 
 
 # The health check

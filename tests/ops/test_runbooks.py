@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,3 +64,8 @@ def test_every_command_is_shell(block: Block) -> None:
 def test_every_block_says_what_it_is_and_belongs_to_a_step_or_a_fix() -> None:
     assert {block.kind for block in BLOCKS} == {"bash", "sh", "text"}
     assert {str(block) for block in BLOCKS if not block.place} == set()
+
+
+def test_the_page_has_the_outcome_of_every_incident_that_is_walked() -> None:
+    walked = re.findall(r"^def (test_\w+)\(", (Path(__file__).parent / "test_incidents.py").read_text(), re.MULTILINE)
+    assert re.findall(r"\(`(test_\w+)`\) \|", (RUNBOOKS / "README.md").read_text()) == walked

@@ -60,6 +60,15 @@ def test_a_missing_topic_is_exit_code_3(overrides: list[str], topic: str) -> Non
     assert_one_sentence(streamlearn("run", *sets(overrides)), 3, f"has no topic '{topic}'", "create it")
 
 
+def test_where_the_log_is_json_so_is_its_last_line(overrides: list[str]) -> None:
+    nowhere = ["kafka.bootstrap_servers=127.0.0.1:1", "kafka.connect_timeout_seconds=1", "monitor.log_format=json"]
+    done = streamlearn("run", *sets([*overrides, *nowhere]))
+    assert done.returncode == 3
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert last["level"] == "CRITICAL"
+    assert last["message"].startswith("streamlearn: no Kafka broker answers at 127.0.0.1:1")
+
+
 @pytest.mark.parametrize("model", ["/no/such/model", "no-such-organisation/no-such-model"])
 def test_a_missing_model_is_exit_code_2(config: Config, overrides: list[str], model: str) -> None:
     del config

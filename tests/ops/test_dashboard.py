@@ -18,8 +18,6 @@ from streamlearn.monitor.metrics import Metrics
 from tests.ops.promql import dashboard_queries, exposed_names, metric_names, selectors
 from tests.ops.stack import DEPLOY, needs
 
-pytestmark = pytest.mark.ops
-
 TEXT = (DEPLOY / "grafana" / "dashboard.json").read_text(encoding="utf-8")
 DASHBOARD: dict[str, Any] = json.loads(TEXT)
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

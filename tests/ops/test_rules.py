@@ -15,8 +15,6 @@ from streamlearn.monitor.metrics import Metrics
 from tests.ops.promql import exposed_names, names_in, with_histograms
 from tests.ops.stack import DEPLOY, needs
 
-pytestmark = pytest.mark.ops
-
 PROMETHEUS = DEPLOY / "prometheus"
 RULES = [PROMETHEUS / "recording.yaml", PROMETHEUS / "alerts.yaml"]
 GROUPS = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]

@@ -18,8 +18,6 @@ from tests.integration.learner import LearnerProcess, event, send
 from tests.ops.runbooks import RUNBOOKS, Block, Desk, blocks
 from tests.ops.stack import Stack, Target, needs
 
-pytestmark = pytest.mark.ops
-
 BLOCKS = [block for path in sorted(RUNBOOKS.glob("*.md")) for block in blocks(path)]
 LOOKS = [block for block in BLOCKS if block.kind == "bash"]
 SHELL = [block for block in BLOCKS if block.kind in {"bash", "sh"}]

@@ -1,293 +1,33 @@
-"""The image, the compose file and the Kubernetes manifests, held against each other, the code and the real tools."""
+"""The Kubernetes manifests, held against the image, the code and the real tools."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
 
-from streamlearn.config import Config, Monitor, load
+from streamlearn.config import Config, load
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS, WAIT_SECONDS
 from streamlearn.consumer.dead_letters import CLOSE_SECONDS
-from streamlearn.monitor.health import Health
-from streamlearn.monitor.live import Live
-from streamlearn.monitor.metrics import Metrics
-from streamlearn.monitor.server import Server
 from streamlearn.pipeline import SETTLE_SECONDS
-from tests.certificates import make_certificates
-
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
-KUBERNETES = DEPLOY / "kubernetes"
-OVERLAY = KUBERNETES / "overlays" / "example"
-DOCKERFILE = DEPLOY / "container" / "Dockerfile"
-HEALTHCHECK = DEPLOY / "container" / "healthcheck.py"
-INSTALLED = "/usr/local/lib/streamlearn/healthcheck.py"
-COMPOSE = DEPLOY / "compose.yaml"
-OF_THE_OPERATOR = {"ServiceMonitor", "PrometheusRule"}
-Tree = dict[str, Any]
-
-
-def tool(name: str) -> str:
-    """Return the path of a tool of the dev extra, which stands beside the interpreter."""
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    assert found, f"{name} is missing; it belongs to the extra dev"
-    return found
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=120)
-
-
-def read(path: Path) -> Tree:
-    tree: Tree = yaml.safe_load(path.read_text())
-    return tree
-
-
-def instructions(path: Path = DOCKERFILE) -> list[tuple[str, str]]:
-    """Return the instructions of a Dockerfile with their arguments, comments left out and lines joined."""
-    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
-    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in joined.splitlines() if line)]
-
-
-def last_stage() -> list[tuple[str, str]]:
-    found = instructions()
-    begin = max(place for place, (name, _) in enumerate(found) if name == "FROM")
-    return found[begin:]
-
-
-def of_image(name: str) -> str:
-    """Return the argument of the last instruction called `name` in the image that is built."""
-    return [rest for instruction, rest in last_stage() if instruction == name][-1]
-
-
-def environment_of_image() -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in of_image("ENV").split())
-
-
-# The image
-
-
-def test_hadolint_has_nothing_to_say_about_the_dockerfile() -> None:
-    assert "hadolint ignore" not in DOCKERFILE.read_text()
-    done = run(tool("hadolint"), "--no-color", "--failure-threshold", "style", DOCKERFILE)
-    assert done.returncode == 0, done.stdout
-
-
-def test_the_image_is_the_last_stage_and_starts_from_the_bare_base() -> None:
-    stages = [rest for name, rest in instructions() if name == "FROM"]
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm AS base", stages[0])
-    assert stages[1:] == ["base AS builder", "base AS runtime"]
-    assert not [rest for name, rest in last_stage() if name == "RUN" and re.search(r"\b(pip|apt|apt-get|gcc)\b", rest)]
-
-
-def test_the_image_installs_the_torch_that_was_tested_for_the_processor_unless_told_otherwise() -> None:
-    assert ("ARG", "TORCH_INDEX=https://download.pytorch.org/whl/cpu") in instructions()
-    (install,) = [rest for name, rest in instructions() if name == "RUN" and "TORCH_INDEX" in rest]
-    assert install.split()[-1] in (ROOT / "constraints.txt").read_text().splitlines()
-
-
-def test_every_install_into_the_image_is_bound_to_what_was_tested_and_leaves_no_cache() -> None:
-    for name, rest in instructions():
-        if name == "RUN":
-            for install in re.findall(r"pip --python \S+ install[^&]*", rest):
-                assert "--constraint constraints.txt" in install
-                assert "--no-cache-dir" in install
-
-
-def test_the_image_runs_as_a_user_without_rights_and_with_a_number() -> None:
-    assert of_image("USER") == "10001:10001"
-    assert [name for name, _ in last_stage()].index("RUN") < [name for name, _ in last_stage()].index("USER")
-
-
-def test_the_image_stops_on_sigterm_with_no_shell_in_between() -> None:
-    assert of_image("STOPSIGNAL") == "SIGTERM"
-    assert json.loads(of_image("ENTRYPOINT")) == ["streamlearn"]
-    assert json.loads(of_image("CMD")) == ["run", "--config", "/etc/streamlearn/streamlearn.yaml"]
-
-
-def test_the_settings_of_the_image_are_settings() -> None:
-    config = load(environment=environment_of_image())
-    assert config.monitor.host == "0.0.0.0"  # noqa: S104 - in a container
-    assert str(config.monitor.port) == of_image("EXPOSE")
-    assert config.publisher.directory == Path("/var/lib/streamlearn")
-
-
-def test_what_the_image_writes_belongs_to_its_user() -> None:
-    (prepare,) = [rest for name, rest in last_stage() if name == "RUN"]
-    owned = re.search(r"install -d -o 10001 -g 10001 -m \d+ (.*)", prepare)
-    variables = environment_of_image()
-    assert owned
-    assert set(owned[1].split()) == {variables["STREAMLEARN_PUBLISHER__DIRECTORY"], variables["HF_HOME"]}
-
-
-@pytest.mark.parametrize("path", [".git", ".venv", "tests", "benchmarks", "deploy/GUARANTEES.md", "secret.env", "new"])
-def test_the_build_context_leaves_out(path: str) -> None:
-    assert ignored(path)
-
-
-def test_the_build_context_has_all_that_the_dockerfile_copies() -> None:
-    copied = [rest for name, rest in instructions() if name == "COPY" and "--from" not in rest]
-    for source in (source for rest in copied for source in rest.split()[:-1]):
-        assert (ROOT / source).exists()
-        assert not ignored(source)
-
-
-def ignored(path: str) -> bool:
-    """Whether .dockerignore, in which the last line that fits decides, leaves `path` out of the build context."""
-    verdict = False
-    for line in (ROOT / ".dockerignore").read_text().splitlines():
-        pattern = line.removeprefix("!")
-        if line and not line.startswith("#") and (fnmatch(path, pattern) or path.startswith(f"{pattern}/")):
-            verdict = not line.startswith("!")
-    return verdict
-
-
-# Compose
-
-
-def services() -> Tree:
-    found: Tree = read(COMPOSE)["services"]
-    return found
-
-
-def mounts(service: Tree) -> list[list[str]]:
-    return [volume.split(":") for volume in service.get("volumes", [])]
-
-
-def test_docker_compose_accepts_the_file() -> None:
-    commands = [[path] for path in [shutil.which("docker-compose")] if path]
-    if (docker := shutil.which("docker")) and run(docker, "compose", "version").returncode == 0:
-        commands.append([docker, "compose"])
-    if not commands:
-        pytest.skip("there is no docker-compose and no docker compose on the PATH")
-    for command in commands:
-        done = run(*command, "-f", COMPOSE, "config")
-        assert done.returncode == 0, done.stderr
-        assert set(read_text(done.stdout)["services"]) == set(services())
-
-
-def read_text(text: str) -> Tree:
-    tree: Tree = yaml.safe_load(text)
-    return tree
-
-
-@pytest.mark.parametrize("name", sorted(services()))
-def test_what_a_service_mounts_is_there(name: str) -> None:
-    for source, *_ in mounts(services()[name]):
-        if source.startswith("."):
-            assert (DEPLOY / source).exists(), source
-        else:
-            assert source in read(COMPOSE)["volumes"]
-
-
-@pytest.mark.parametrize("name", sorted(services()))
-def test_a_service_waits_until_what_it_needs_is_healthy_or_done(name: str) -> None:
-    for other, condition in services()[name].get("depends_on", {}).items():
-        needed = services()[other]
-        if condition["condition"] == "service_healthy":
-            assert needed["healthcheck"]["test"][0] == "CMD"
-        else:
-            assert condition["condition"] == "service_completed_successfully"
-            assert needed["restart"] == "no"
-
-
-@pytest.mark.parametrize("name", sorted(services()))
-def test_a_service_has_a_fixed_version_few_rights_and_no_port_to_the_outside(name: str) -> None:
-    service = services()[name]
-    assert re.fullmatch(r"[\w/]+:(v?\d+\.\d+\.\d+|compose)", service["image"])
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
-
-
-def test_the_learner_of_compose_can_write_its_volumes_and_nothing_else() -> None:
-    learner, variables = services()["streamlearn"], environment_of_image()
-    assert learner["read_only"] is True
-    assert learner["tmpfs"] == ["/tmp"]  # noqa: S108 - in a container
-    writable = {target for _, target, *mode in mounts(learner) if mode != ["ro"]}
-    assert writable == {variables["STREAMLEARN_PUBLISHER__DIRECTORY"], variables["HF_HOME"]}
-
-
-def test_the_feed_of_compose_keeps_the_texts_on_a_volume_and_stops_when_it_is_told_to() -> None:
-    feed = services()["feed"]
-    writable = {target: source for source, target, *mode in mounts(feed) if mode != ["ro"]}
-    assert writable == {feed["environment"]["XDG_CACHE_HOME"]: "hub"}
-    assert feed["init"] is True
-
-
-def test_the_project_of_compose_is_called_streamlearn() -> None:
-    lines = [line for line in (DEPLOY / ".env").read_text().splitlines() if not line.startswith("#")]
-    assert lines == ["COMPOSE_PROJECT_NAME=streamlearn"]
-
-
-def test_prometheus_finds_the_learner_of_compose_and_its_group() -> None:
-    (static,) = read(DEPLOY / "prometheus" / "prometheus.yaml")["scrape_configs"][0]["static_configs"]
-    config = compose_configuration()
-    assert static["targets"] == [f"streamlearn:{config.monitor.port}"]
-    assert static["labels"] == {"group": config.kafka.group}
-    targets = {target for _, target, *_ in mounts(services()["prometheus"])}
-    assert {
-        f"/etc/prometheus/{name}" for name in read(DEPLOY / "prometheus" / "prometheus.yaml")["rule_files"]
-    } < targets
-
-
-def test_grafana_asks_the_prometheus_of_compose_and_shows_the_dashboard_that_is_mounted() -> None:
-    provisioning = DEPLOY / "grafana" / "provisioning"
-    (source,) = read(provisioning / "datasources" / "prometheus.yaml")["datasources"]
-    assert source["url"] == "http://prometheus:9090"
-    (provider,) = read(provisioning / "dashboards" / "streamlearn.yaml")["providers"]
-    home = services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert Path(home).parent == Path(provider["options"]["path"])
-    assert home in {target for _, target, *_ in mounts(services()["grafana"])}
-
-
-def compose_configuration() -> Config:
-    return load(DEPLOY / "compose" / "streamlearn.yaml", environment=environment_of_image())
-
-
-def test_the_learner_of_compose_reads_the_topic_that_is_created_and_shows_something_within_minutes() -> None:
-    config = compose_configuration()
-    create = services()["topic"]["command"]
-    assert create[create.index("--topic") + 1] == config.kafka.topic
-    assert config.kafka.bootstrap_servers in services()["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
-    assert config.events.labels == "discover"
-    assert config.publisher.snapshots.every_seconds
-    assert config.publisher.snapshots.every_seconds <= 60
-
-
-def test_the_feed_of_compose_sends_every_record_of_the_demo_but_tombstones() -> None:
-    lines = list(script(DEPLOY / "compose" / "feed.py").lines((900, 1, 1)))
-    repeated, malformed, tombstones = 1, 6, 1
-    assert len(lines) == 902 + repeated + malformed - tombstones
-    assert not [line for line in lines if b"\n" in line or not line.strip()]
-
-
-def script(path: Path) -> Any:
-    """Return a script of deploy/ as a module."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-# Kubernetes
+from tests.ops.manifests import (
+    DEPLOY,
+    KUBERNETES,
+    OF_THE_OPERATOR,
+    OVERLAY,
+    Tree,
+    environment_of_image,
+    of_image,
+    read,
+    run,
+    script,
+    services,
+    tool,
+)
 
 
 def kustomizations() -> list[Path]:
@@ -568,63 +308,3 @@ def test_the_rules_are_there_once_and_not_with_each_learner() -> None:
     (home,) = [path for path in kustomizations() if "prometheusrule.yaml" in read(path)["resources"]]
     assert home.parent == KUBERNETES / "rules"
     assert not [path for path in kustomizations() if path != home and home.parent in referenced(path)]
-
-
-# The health check
-
-
-@pytest.fixture
-def health() -> Health:
-    return Health(60.0)
-
-
-def probe(server: Server, *arguments: str) -> int:
-    command = [sys.executable, "-I", str(HEALTHCHECK), *arguments]
-    variables = {"STREAMLEARN_MONITOR__PORT": str(server.port), "http_proxy": "http://127.0.0.1:9"}
-    return subprocess.run(command, env=variables, check=False, capture_output=True, timeout=60).returncode
-
-
-@contextmanager
-def listening(health: Health, **settings: Any) -> Iterator[Server]:
-    server = Server(
-        Monitor(port=0, **settings),
-        registry=Metrics(CollectorRegistry()).registry,
-        health=health,
-        live=Live(topic="t", group="g"),
-    )
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def test_the_health_check_says_whether_the_loop_is_alive() -> None:
-    now = [0.0]
-    health = Health(60.0, clock=lambda: now[0])
-    with listening(health) as server:
-        assert probe(server) == 0
-        now[0] = 61.0
-        assert probe(server) == 1
-    assert probe(server) == 1
-
-
-def test_the_health_check_of_compose_asks_whether_the_learner_is_ready(health: Health) -> None:
-    *_, path = services()["streamlearn"]["healthcheck"]["test"]
-    with listening(health) as server:
-        assert probe(server, path) == 1
-        health.model_loaded = health.joined = True
-        assert probe(server, path) == 0
-
-
-def test_the_health_check_needs_neither_a_certificate_that_fits_nor_a_password(tmp_path: Path, health: Health) -> None:
-    made = make_certificates(tmp_path)
-    user = {"username": "prometheus", "password": "a secret"}
-    with listening(health, tls={"certificate": made.server, "key": made.server_key}, basic_auth=user) as server:
-        assert probe(server) == 0
-
-
-def test_image_and_compose_run_the_health_check_that_is_copied() -> None:
-    assert f"COPY {HEALTHCHECK.relative_to(ROOT)} {INSTALLED}" in {" ".join(pair) for pair in last_stage()}
-    assert json.loads(of_image("HEALTHCHECK").partition("CMD ")[2]) == ["python", "-I", INSTALLED]
-    assert services()["streamlearn"]["healthcheck"]["test"][:4] == ["CMD", "python", "-I", INSTALLED]

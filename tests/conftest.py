@@ -87,6 +87,12 @@ def broker(request: pytest.FixtureRequest, brokers_by_kind: dict[str, Broker]) -
     return started(request.param, brokers_by_kind)
 
 
+@pytest.fixture(scope="session")
+def one_broker(brokers_by_kind: dict[str, Broker]) -> Broker:
+    """Apache Kafka where there is one, the development broker otherwise: for what does not depend on the kind."""
+    return started(brokers()[0], brokers_by_kind)
+
+
 @pytest.fixture
 def apache_kafka(brokers_by_kind: dict[str, Broker]) -> Broker:
     """A running Apache Kafka, for what the development broker does not have."""

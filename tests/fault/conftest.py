@@ -9,7 +9,6 @@ import pytest
 from streamlearn.config import load
 from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import Broker
-from tests.conftest import brokers, started
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import exit_code, start
 from tests.integration.learner import send
@@ -22,9 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def broker(brokers_by_kind: dict[str, Broker]) -> Broker:
+def broker(one_broker: Broker) -> Broker:
     """Apache Kafka where there is one, the development broker otherwise."""
-    return started(brokers()[0], brokers_by_kind)
+    return one_broker
 
 
 @pytest.fixture(scope="session")

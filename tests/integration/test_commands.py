@@ -12,8 +12,15 @@ from pathlib import Path
 import pytest
 
 from streamlearn.config import Config, load
+from streamlearn.local.broker import Broker
 from tests.conftest import fill
 from tests.integration.learner import LearnerProcess, event, send
+
+
+@pytest.fixture
+def broker(one_broker: Broker) -> Broker:
+    """A running broker; a command says the same on either kind."""
+    return one_broker
 
 
 def streamlearn(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from streamlearn.config import Config, load
+from streamlearn.local.broker import Broker
 from streamlearn.local.data import minilm, newsgroups
 from streamlearn.local.feed import Feed, make_feed
 from streamlearn.local.feed import send as send_feed
@@ -10,6 +13,12 @@ from streamlearn.local.record import Record
 from streamlearn.pipeline import Pipeline
 from tests.integration.learner import wait_until
 from tests.integration.test_trouble import running
+
+
+@pytest.fixture
+def broker(one_broker: Broker) -> Broker:
+    """A running broker; the model learns the same on either kind."""
+    return one_broker
 
 
 def test_minilm_follows_a_real_stream_well_above_chance(config: Config, overrides: list[str]) -> None:

@@ -11,7 +11,6 @@ import pytest
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import Broker
-from tests.conftest import brokers, started
 from tests.integration.conftest import settings
 from tests.integration.learner import LearnerProcess
 from tests.ops.stack import Stack, Target, needs
@@ -26,9 +25,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def broker(brokers_by_kind: dict[str, Broker]) -> Broker:
+def broker(one_broker: Broker) -> Broker:
     """Apache Kafka where there is one, the development broker otherwise."""
-    return started(brokers()[0], brokers_by_kind)
+    return one_broker
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from kafka import KafkaConsumer, TopicPartition
 
 from streamlearn.config import Config
+from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.snapshots import SnapshotStore
 from tests.integration.learner import LearnerProcess, event, held_out, learnt, send, surviving_state, wait_until
+from tests.integration.test_trouble import running, trained
 
 Start = Callable[..., LearnerProcess]
 SENT = 400
@@ -86,23 +88,21 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(config:
     assert_each_event_once(config)
 
 
-def test_a_version_that_latest_no_longer_points_to_is_not_written_again(config: Config, start_learner: Start) -> None:
-    settings = "publisher.snapshots.every_steps=1000", "publisher.checkpoints.every_steps=2"
+def test_a_version_that_latest_no_longer_points_to_is_not_written_again(config: Config) -> None:
     send(config, [event(n) for n in range(100)])
-    first = start_learner(*settings)
-    first.wait_for("streamlearn_steps_total", 5)
-    assert first.terminate() == 0
+    first, second = Pipeline(config), Pipeline(config)
+    with running(first):
+        wait_until(lambda: trained(first) > 50, "something is learnt")
     snapshots = SnapshotStore(config.publisher.directory / "snapshots")
-    assert snapshots.versions() == [1]
-    published = snapshots.manifest(1)
-    send(config, [event(n) for n in range(100, 200)])
-    second = start_learner(*settings)
-    second.wait_for("streamlearn_checkpoints_total", 2, outcome="written")
-    second.kill()
+    newest = max(snapshots.versions())
+    published = snapshots.manifest(newest)
+    state = surviving_state(config.publisher.directory)
+    checkpoints = CheckpointStore(config.publisher.directory / "checkpoints", keep=3)
+    checkpoints.write(state["step"] + 1, newest, state | {"step": state["step"] + 1})  # as one without a snapshot
     (snapshots.directory / "latest").unlink()
-    start_learner(*settings).wait_for("streamlearn_publishes_total", 1, outcome="published")
-    assert snapshots.manifest(1) == published
-    assert snapshots.latest() == 2
+    with running(second):
+        wait_until(lambda: snapshots.latest() == newest + 1, "the next version is published")
+    assert snapshots.manifest(newest) == published
 
 
 def surviving_state_before(config: Config, name: str) -> dict[str, int]:

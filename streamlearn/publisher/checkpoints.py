@@ -23,6 +23,7 @@ from torch import Tensor
 
 from streamlearn.errors import NotFiniteError, StateError
 from streamlearn.events import Event
+from streamlearn.publisher.gate import first_not_finite
 from streamlearn.publisher.store import Change, verify_directory, write_directory
 from streamlearn.state import State
 
@@ -122,9 +123,9 @@ def _save(directory: Path, state: State) -> None:
     tensors: dict[str, Tensor] = {}
     events: dict[str, list[Event]] = {}
     tree = _split(state, (), tensors, events)
-    for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise NotFiniteError(f"{key.replace('/', '.')} holds a value that is not finite")
+    bad = first_not_finite(tensors)
+    if bad is not None:
+        raise NotFiniteError(f"{bad.replace('/', '.')} holds a value that is not finite")
     (directory / "state.json").write_text(json.dumps(tree))
     (directory / "events.json").write_bytes(msgspec.json.encode({k: _stripped(v) for k, v in events.items()}))
     for key, held in events.items():

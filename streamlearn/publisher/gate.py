@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first of `tensors` with a value that is not finite, or None."""
+    floating = ((name, value) for name, value in tensors.items() if value.is_floating_point())
+    return next((name for name, value in floating if not bool(torch.isfinite(value).all())), None)
+
+
 def rejection(
     weights: Mapping[str, Tensor], validation_accuracy: float | None, *, min_validation_accuracy: float
 ) -> str | None:
@@ -23,9 +29,9 @@ def rejection(
         The accuracy below which a candidate is rejected.
 
     """
-    for name, value in weights.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            return f"{name} holds a value that is not finite"
+    name = first_not_finite(weights)
+    if name is not None:
+        return f"{name} holds a value that is not finite"
     if validation_accuracy is not None and validation_accuracy < min_validation_accuracy:
         return f"validation accuracy {validation_accuracy:.3f} is below {min_validation_accuracy:.3f}"
     return None

@@ -28,7 +28,6 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
-from streamlearn.errors import StateError, UnavailableError
 from streamlearn.events import Positions, named
 from streamlearn.learner import Learner, StepReport
 from streamlearn.logs import Place
@@ -36,11 +35,10 @@ from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.server import Server
-from streamlearn.publisher.fence import FencedError
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.seat import Seat
-from streamlearn.recovery import reread
+from streamlearn.takeover import Takeover
 from streamlearn.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -82,10 +80,9 @@ class Pipeline:
         self.dead_letters = DeadLetters(
             partial(make_producer, config.kafka), config.kafka.dead_letter_topic, refused=self.telemetry.refused
         )
-        self._decoder = Decoder(config.events)
         self.consumer = Consumer(
             config.kafka,
-            decoder=self._decoder,
+            decoder=Decoder(config.events),
             dead_letters=self.dead_letters,
             watch=Watch(
                 polled=self.metrics.poll_duration.observe,
@@ -102,6 +99,16 @@ class Pipeline:
             settle=lambda: self.dead_letters.settle(SETTLE_SECONDS),
             commit=self.consumer.commit,
             progress=self.telemetry,
+        )
+        self._takeover = Takeover(
+            config,
+            publisher=self.publisher,
+            dead_letters=self.dead_letters,
+            stopping=self._stopping,
+            restored=self._restored,
+            step=self._step,
+            skipped=self.metrics.events.labels("skipped").inc,
+            capture=partial(self._capture, snapshot=True),
         )
         self._place: tuple[int, int, Positions] = (0, 0, {})
         self.server: Server | None = None
@@ -164,51 +171,17 @@ class Pipeline:
                 continue
             last = term  # who was replaced within it must not take over again before the group says so
             self._activate(True)
-            current = current or self._take_over(learner, term)
+            current = current or self._takeover.run(learner, partial(self._lasts, learner, term))
             if current:
                 self._learn(learner, term)
             self._activate(False)
         if current:
             self._finish(learner)
 
-    def _take_over(self, learner: Learner, term: int) -> bool:
-        """Bring `learner` to where the last active one was; return False where the term was over before that.
-
-        Whatever is found stays as it is until then: the next one to take over finds the same.
-        """
-
-        def waiting() -> bool:
-            self._beat(learner)
-            return not self._over(term)
-
-        def restore() -> bool:
-            self.publisher.claim(waiting=waiting)
-            self._restore(learner)
-            return True
-
-        def patiently(attempt: Callable[[], bool]) -> bool:
-            """Attempt it again while the disk refuses or Kafka does not answer; False where the term ends first."""
-            said = False
-            while True:
-                try:
-                    return attempt()
-                except (OSError, UnavailableError) as error:
-                    if not said:
-                        log.warning("taking over waits: %s", error)
-                    said = True
-                self._stopping.wait(BEAT_SECONDS)
-                if not waiting():
-                    return False
-
-        try:
-            if not patiently(restore):
-                return False
-            self.publisher.begin(learner.step)
-            self._republish(learner)
-            return patiently(lambda: self._recover(learner, term))
-        except FencedError as error:
-            log.warning("the state is not taken over: %s", error)
-            return False
+    def _lasts(self, learner: Learner, term: int) -> bool:
+        """Show that the loop is alive, and return whether the term still lasts."""
+        self._beat(learner)
+        return not self._over(term)
 
     def _over(self, term: int) -> bool:
         return self._stopping.is_set() or self.publisher.fenced or self.consumer.term != term
@@ -217,8 +190,7 @@ class Pipeline:
         """Consumer → buffer → updater → publisher, until the term is over."""
         begun = bool(learner.positions)
         while (positions := self.consumer.read_from(learner.positions, BEAT_SECONDS)) is None:
-            self._beat(learner)
-            if self._over(term):
+            if not self._lasts(learner, term):
                 return
         learner.positions = positions
         if not begun and self._config.kafka.start == "latest":
@@ -228,12 +200,11 @@ class Pipeline:
         intake = Intake(
             self.consumer.queue, learner.admission, size=updater.micro_batch, max_wait=updater.max_wait_seconds
         )
-        while not self._over(term):
+        while self._lasts(learner, term):
             batch = intake.next(stopping=lambda: self._over(term))
             if batch:
                 self.publisher.journal.append(Entry(learner.step + 1, batch.ranges))
                 self._step(learner, batch)
-            self._beat(learner)
             checkpoint, snapshot = self.publisher.due(learner.step)
             if checkpoint:
                 self.publisher.submit(self._capture(learner, snapshot=snapshot))
@@ -266,52 +237,10 @@ class Pipeline:
             self.publisher.drain()
         log.info("stopped at step %d", learner.step)
 
-    def _restore(self, learner: Learner) -> None:
-        """Load the newest checkpoint that is whole, naming each one that is not."""
-        damaged = []
-        for name, state in self.publisher.checkpoints.newest():
-            if isinstance(state, StateError):
-                log.error("checkpoint %s is refused: %s", name, state)
-                damaged.append(name)
-                continue
-            learner.load(state)
-            self._place = learner.step, learner.version, dict(learner.positions)
-            for refused in damaged:
-                self.publisher.checkpoints.set_aside(refused)
-            log.info("continuing at step %d with version %d", learner.step, learner.version)
-            self.telemetry.resumed(learner, self.publisher.snapshots.newest())
-            return
-        if damaged:
-            raise StateError(
-                f"none of the checkpoints in {self.publisher.checkpoints.directory} can be used "
-                f"({', '.join(damaged)}); restore one, or move them away to learn from the beginning"
-            )
-        log.info("starting with %s", self._config.updater.model)
-
-    def _recover(self, learner: Learner, term: int) -> bool:
-        """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them."""
-        entries = self.publisher.journal.entries(learner.step)
-        if entries:
-            log.info("taking the steps %d to %d again, as recorded", entries[0].step, entries[-1].step)
-        deleted = self._config.publisher.journal.deleted
-        for step in reread(entries, self._config.kafka, self._decoder, deleted=deleted):
-            for record, reason in step.refused:
-                self.dead_letters.put(record, reason)
-            self.metrics.events.labels("skipped").inc(step.missing)
-            self._step(learner, step.batch(learner.admission))
-            self._beat(learner)
-            if self._over(term) and learner.step < entries[-1].step:
-                return False
-        self.publisher.record(learner.step)
-        return True
-
-    def _republish(self, learner: Learner) -> None:
-        """Publish the version that the checkpoint counts but that was not written when the learner was killed."""
-        snapshots = self.publisher.snapshots
-        if learner.version > (snapshots.latest() or 0):
-            if snapshots.step_of(learner.version) in (None, learner.step):  # else it is there, and never changes
-                learner.version -= 1
-            self.publisher.submit(self._capture(learner, snapshot=True))
+    def _restored(self, learner: Learner) -> None:
+        """Show `learner` as a checkpoint has left it."""
+        self._place = learner.step, learner.version, dict(learner.positions)
+        self.telemetry.resumed(learner, self.publisher.snapshots.newest())
 
     def _membership(self, joined: bool) -> None:
         if joined and self._seat:

@@ -113,9 +113,9 @@ def test_a_takeover_waits_until_the_disk_is_no_longer_full(
     send(config, [event(n) for n in range(160, 320)])
     fill(disk)
     with running(second):
-        wait_until(lambda: "taking over waits: " in caplog.text, "the takeover waits")
+        wait_until(lambda: "takeover blocked, retrying: " in caplog.text, "the takeover waits")
         free(disk)
         wait_until(lambda: trained(second) == 160, "the rest is learnt")
-    assert caplog.text.count("taking over waits: ") == 1
+    assert caplog.text.count("takeover blocked, retrying: ") == 1
     assert not list(disk.rglob(".tmp-*"))
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(320)]

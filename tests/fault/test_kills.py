@@ -113,7 +113,7 @@ def test_where_kafka_stops_answering_during_recovery_it_goes_on_with_the_step_th
     with running(Pipeline(load(overrides=overrides), on_step=lambda report: steps.append(report.step))):
         wait_until(lambda: steps[-1:] == [TRAINED // 4], "all is learnt")
     assert steps == list(range(1, TRAINED // 4 + 1))
-    assert caplog.text.count("taking over waits: Kafka does not answer") == 1
+    assert caplog.text.count("takeover blocked, retrying: Kafka does not answer") == 1
     state = surviving_state(tmp_path / "state")
     state["version"] = unbroken["version"]
     assert_same_bits(state, unbroken)

@@ -1,0 +1,163 @@
+"""How a term begins: the state directory is claimed, and the learner brought to where the last active one was.
+
+1. The directory is claimed, so that nobody else changes it any more.
+2. The newest checkpoint that is whole is loaded.
+3. The version that it counts is published, if that is not there.
+4. The steps that the journal records behind it are taken again, and recording goes on behind them.
+
+Whatever is found stays as it is until then: where the term ends before, the next one to take over finds the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from streamlearn.config import Config
+from streamlearn.consumer.dead_letters import DeadLetters
+from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.intake import MicroBatch
+from streamlearn.errors import StateError, UnavailableError
+from streamlearn.learner import Learner
+from streamlearn.publisher.fence import FencedError
+from streamlearn.publisher.publisher import Capture, Publisher
+from streamlearn.recovery import reread
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+
+
+class Takeover:
+    """Takes over from the last active learner.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    publisher, dead_letters
+        Where the state is, and where goes what recorded steps refuse.
+    stopping
+        Ends a wait between two attempts.
+    restored
+        Told of the learner once a checkpoint has been loaded.
+    step
+        Learns a recorded micro-batch.
+    skipped
+        Told how many records of a recorded step Kafka no longer has.
+    capture
+        Copies the learner to publish it.
+
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        publisher: Publisher,
+        dead_letters: DeadLetters,
+        stopping: threading.Event,
+        restored: Callable[[Learner], None],
+        step: Callable[[Learner, MicroBatch], None],
+        skipped: Callable[[int], None],
+        capture: Callable[[Learner], Capture],
+    ) -> None:
+        self._config, self._publisher, self._dead_letters = config, publisher, dead_letters
+        self._stopping, self._restored, self._step = stopping, restored, step
+        self._skipped, self._capture = skipped, capture
+        self._decoder = Decoder(config.events)
+
+    def run(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
+        """Bring `learner` to where the last active one was; return False where the term was over before that.
+
+        Parameters
+        ----------
+        learner
+            A new one.
+        lasts
+            Asked again and again: whether the term still lasts.
+
+        Raises
+        ------
+        StateError
+            If no checkpoint can be read although there are some, or the directory is of another group or topic.
+        BrokerError
+            If Kafka refuses, or no longer has the records of a recorded step.
+
+        """
+
+        def restore() -> bool:
+            self._publisher.claim(waiting=lasts)
+            self._restore(learner)
+            return True
+
+        try:
+            if not self._patiently(restore, lasts):
+                return False
+            self._publisher.begin(learner.step)
+            self._republish(learner)
+            return self._patiently(lambda: self._recover(learner, lasts), lasts)
+        except FencedError as error:
+            log.warning("the state is not taken over: %s", error)
+            return False
+
+    def _patiently(self, attempt: Callable[[], bool], lasts: Callable[[], bool]) -> bool:
+        """Attempt it again while the disk refuses or Kafka does not answer; False where the term ends first."""
+        said = False
+        while True:
+            try:
+                return attempt()
+            except (OSError, UnavailableError) as error:
+                if not said:
+                    log.warning("takeover blocked, retrying: %s", error)
+                said = True
+            self._stopping.wait(RETRY_SECONDS)
+            if not lasts():
+                return False
+
+    def _restore(self, learner: Learner) -> None:
+        """Load the newest checkpoint that is whole, naming each one that is not."""
+        checkpoints = self._publisher.checkpoints
+        damaged = []
+        for name, state in checkpoints.newest():
+            if isinstance(state, StateError):
+                log.error("checkpoint %s is refused: %s", name, state)
+                damaged.append(name)
+                continue
+            learner.load(state)
+            for refused in damaged:
+                checkpoints.set_aside(refused)
+            self._restored(learner)
+            log.info("continuing at step %d with version %d", learner.step, learner.version)
+            return
+        if damaged:
+            raise StateError(
+                f"none of the checkpoints in {checkpoints.directory} can be used "
+                f"({', '.join(damaged)}); restore one, or move them away to learn from the beginning"
+            )
+        log.info("starting with %s", self._config.updater.model)
+
+    def _republish(self, learner: Learner) -> None:
+        """Publish the version that the checkpoint counts but that was not written when the learner was killed."""
+        snapshots = self._publisher.snapshots
+        if learner.version > (snapshots.latest() or 0):
+            if snapshots.step_of(learner.version) in (None, learner.step):  # else it is there, and never changes
+                learner.version -= 1
+            self._publisher.submit(self._capture(learner))
+
+    def _recover(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
+        """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them."""
+        entries = self._publisher.journal.entries(learner.step)
+        if entries:
+            log.info("re-running journal steps %d–%d", entries[0].step, entries[-1].step)
+        deleted = self._config.publisher.journal.deleted
+        for step in reread(entries, self._config.kafka, self._decoder, deleted=deleted):
+            for record, reason in step.refused:
+                self._dead_letters.put(record, reason)
+            self._skipped(step.missing)
+            self._step(learner, step.batch(learner.admission))
+            if not lasts() and learner.step < entries[-1].step:
+                return False
+        self._publisher.record(learner.step)
+        return True

@@ -21,9 +21,10 @@ def named(positions: Positions) -> dict[str, int]:
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One labelled text from Kafka.
 
-    ``timestamp`` is the event time in Unix seconds. ``tokens`` are the token ids, of shape (tokens,) and
-    type int32, once the updater has encoded the text; they travel with the event so that a replayed event
-    is never tokenised twice.
+    ``timestamp`` is the event time in Unix seconds, 0 where neither the event nor Kafka tells it. ``tokens`` are the
+    token ids, of shape (tokens,) and type int32, once the updater has encoded the text; they travel with the event
+    so that a replayed event is never tokenised twice. ``identified`` is whether its producer gave it ``id``: one that
+    was made from the offset names the event, but says nothing about whether it is a duplicate.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
     tokens: NDArray[np.int32] | None = None
+    identified: bool = True
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):

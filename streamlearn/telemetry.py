@@ -62,7 +62,8 @@ class Telemetry:
         metrics.learning_rate.set(result.learning_rate)
         metrics.gradient_norm.set(result.gradient_norm)
         for event in report.batch.fresh:
-            metrics.event_age.observe(max(0.0, now - event.timestamp))
+            if event.timestamp:  # 0 is unknown
+                metrics.event_age.observe(max(0.0, now - event.timestamp))
         self._show(learner)
         trained = learner.counts["trained"]
         self._live.learnt(trained, loss=float(result.losses.mean()), accuracy=learner.accuracy.value)

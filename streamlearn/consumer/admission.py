@@ -33,6 +33,8 @@ class Admission:
     The hold-out is chosen by a stable hash (CRC-32) of the text, not of the id: a text that is sent twice
     under two ids cannot be trained on and tested with.
 
+    An event without an id of its own is never a duplicate: a topic that is made anew has the same offsets again.
+
     Parameters
     ----------
     config
@@ -63,7 +65,7 @@ class Admission:
             reason = self._discovered(event.label)
             if reason:
                 return reason
-        if self._window:
+        if self._window and event.identified:
             if event.id in self._known:
                 return Outcome.DUPLICATE
             self._known.add(event.id)

@@ -6,6 +6,7 @@ accepted or refused as it was before. Nothing in a payload is ever evaluated.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
@@ -15,7 +16,12 @@ from streamlearn.config import Events
 from streamlearn.events import Event, Label, Reason
 
 NAME_LIMIT = 512  # characters of a label or an id: they are remembered, and must not crowd out what matters
+LABELS_FROM, LABELS_TO = -(2**63), 2**63 - 1  # integers that every reader of a published model can hold
 MILLISECONDS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
+SECONDS_TO = 4_102_444_800.0  # the year 2100. Not the clock: a record must be decoded alike at any time. Microseconds
+# and nanoseconds lie far beyond it: they are refused, because guessing a unit would hide what the producer does.
+MOST_NESTED = 500  # the JSON decoder's own limit depends on its caller's stack, and so on who decodes
+BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 class Decoder:
@@ -55,6 +61,7 @@ class Decoder:
                 gc=False,
             )
         )
+        self._document = msgspec.json.Decoder(msgspec.Raw)
         self._timestamp_path = f"$.{fields.timestamp}"
         self._limit = config.max_text_characters
         self._closed = None if config.labels == "discover" else frozenset(config.labels)
@@ -68,45 +75,88 @@ class Decoder:
         try:
             if not value.isascii():
                 value.decode()  # the JSON decoder leaves unknown fields unread
+            if len(value) > 2 * MOST_NESTED:
+                _check_nesting(value)
             wire = self._wire.decode(value)
-        except UnicodeDecodeError:
-            return Reason.NOT_UTF8
-        except msgspec.ValidationError as error:
-            return self._invalid(str(error))
-        except (msgspec.DecodeError, RecursionError):
-            return Reason.NOT_JSON
+        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
+            return self._refusal(value, error)
         text, label, topic, partition, offset = wire.text, wire.label, record.topic, record.partition, record.offset
-        identity = str(wire.id) if wire.id is not None else f"{topic}/{partition}/{offset}"
-        timestamp = _seconds(wire.timestamp) if wire.timestamp is not None else record.timestamp / 1000.0
+        timestamp = _seconds(wire.timestamp) if wire.timestamp is not None else _kafkas_seconds(record.timestamp)
         if timestamp is None:
             return Reason.BAD_TIMESTAMP
+        identity = "" if wire.id is None else str(wire.id)
         reason = self._objection(text, label, identity)
-        return reason or Event(text, label, identity, timestamp, topic, partition, offset)
+        if reason:
+            return reason
+        if not identity or identity.isspace():
+            return Event(text, label, f"{topic}/{partition}/{offset}", timestamp, topic, partition, offset, None, False)
+        return Event(text, label, identity, timestamp, topic, partition, offset)
 
-    def _objection(self, text: str, label: Label, identity: str) -> Reason | None:
+    def _objection(self, text: str, label: Label, identity: str) -> Reason | None:  # noqa: PLR0911 - one for each reason
         if len(text) > self._limit:
             return Reason.TEXT_TOO_LONG
         if not text or text.isspace():
             return Reason.EMPTY_TEXT
-        if len(identity) > NAME_LIMIT or len(str(label)) > NAME_LIMIT:
+        if len(identity) > NAME_LIMIT:
             return Reason.FIELD_TOO_LONG
-        if label == "":
-            return Reason.EMPTY_LABEL
+        if isinstance(label, str):
+            if len(label) > NAME_LIMIT:
+                return Reason.FIELD_TOO_LONG
+            if not label or label.isspace():
+                return Reason.EMPTY_LABEL
+        elif not LABELS_FROM <= label <= LABELS_TO:
+            return Reason.FIELD_TOO_LONG
         if self._closed is not None and label not in self._closed:
             return Reason.UNKNOWN_LABEL if type(label) is self._label_type else Reason.LABEL_TYPE
         return None
 
-    def _invalid(self, message: str) -> Reason:
-        if "missing required field" in message:
+    def _refusal(self, value: bytes, error: Exception) -> Reason:
+        """Return why `value` has no fields; the decoder stops at the first misfit, and what follows may be no JSON."""
+        if isinstance(error, UnicodeDecodeError):
+            return Reason.NOT_UTF8
+        try:
+            self._document.decode(value)
+            is_json = isinstance(error, msgspec.ValidationError)
+        except (msgspec.DecodeError, RecursionError):
+            is_json = False
+        if not is_json:
+            return Reason.NOT_JSON
+        message = str(error)
+        if message.startswith("Object missing required field"):
             return Reason.MISSING_FIELD
-        return Reason.BAD_TIMESTAMP if message.endswith(f"`{self._timestamp_path}`") else Reason.WRONG_TYPE
+        if message.endswith(f"`{self._timestamp_path}`"):
+            return Reason.BAD_TIMESTAMP
+        return Reason.FIELD_TOO_LONG if message.startswith("Integer value out of range") else Reason.WRONG_TYPE
+
+
+def _check_nesting(value: bytes) -> None:
+    """Raise RecursionError where lists and objects of `value` are nested too deeply, whatever stands in its strings."""
+    if value.count(b"[") + value.count(b"{") <= MOST_NESTED:
+        return
+    depth = 0
+    for token in BRACKETS.finditer(value):
+        first = value[token.start()]
+        depth += (first in b"[{") - (first in b"]}")
+        if depth > MOST_NESTED:
+            raise RecursionError
 
 
 def _seconds(timestamp: float | datetime) -> float | None:
-    """Return Unix seconds, None where they cannot be told; a time without a zone is UTC."""
+    """Return Unix seconds, None where they cannot be told or lie before 1970 or after 2099.
+
+    A time without a zone is UTC.
+    """
     if isinstance(timestamp, datetime):
         try:
-            return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)).timestamp()
+            seconds = (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)).timestamp()
         except (OverflowError, ValueError):
             return None
-    return timestamp / 1000.0 if timestamp >= MILLISECONDS_FROM else timestamp
+    else:
+        seconds = timestamp / 1000.0 if timestamp >= MILLISECONDS_FROM else timestamp
+    return seconds if 0.0 <= seconds < SECONDS_TO else None
+
+
+def _kafkas_seconds(milliseconds: int | None) -> float:
+    """Return Kafka's own time in Unix seconds, 0 where it has none: what a broker writes is no fault of the event."""
+    seconds = (milliseconds or 0) / 1000.0
+    return seconds if 0.0 <= seconds < SECONDS_TO else 0.0

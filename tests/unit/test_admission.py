@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import msgspec
+
 from streamlearn.config import Events
 from streamlearn.consumer.admission import Admission, Outcome
-from streamlearn.events import Reason
-from tests.unit.builders import make_event
+from streamlearn.consumer.decode import Decoder
+from streamlearn.events import Event, Reason
+from tests.unit.builders import make_event, make_record
 
 ALL_TRAINED = Events(holdout_ratio=0.0)
 
@@ -14,6 +17,28 @@ def test_a_repeated_id_is_a_duplicate_within_the_window_and_fresh_after_it() -> 
     trained, duplicate = Outcome.TRAINED, Outcome.DUPLICATE
     expected = [trained, duplicate, trained, duplicate, trained, trained]
     assert [admission.admit(make_event(number)) for number in numbers] == expected
+
+
+def test_an_id_made_from_an_offset_is_no_identity() -> None:
+    admission = Admission(ALL_TRAINED)
+    unnamed = msgspec.structs.replace(make_event(0), id="t/0/7", identified=False)
+    named = msgspec.structs.replace(unnamed, identified=True)
+    assert [admission.admit(unnamed), admission.admit(unnamed)] == [Outcome.TRAINED] * 2
+    assert admission.state()["ids"] == []
+    outcomes = [admission.admit(named), admission.admit(unnamed), admission.admit(named)]
+    assert outcomes == [Outcome.TRAINED, Outcome.TRAINED, Outcome.DUPLICATE]
+
+
+def test_two_hundred_events_with_an_empty_id_are_two_hundred_events() -> None:
+    admission, decoder = Admission(ALL_TRAINED), Decoder(ALL_TRAINED)
+    value = b'{"text": "hello", "label": "ham", "id": ""}'
+    events = [decoder.decode(make_record(value, offset=n)) for n in range(200)]
+    assert {admission.admit(event) for event in events if isinstance(event, Event)} == {Outcome.TRAINED}
+
+
+def test_an_event_of_an_older_checkpoint_has_an_id_of_its_own() -> None:
+    event = b'{"text":"a","label":"b","id":"t/0/7","timestamp":0.0,"topic":"t","partition":0,"offset":7}'
+    assert msgspec.json.decode(event, type=Event).identified
 
 
 def test_the_hold_out_is_the_texts_own_and_about_the_configured_share() -> None:

@@ -9,32 +9,62 @@ from dataclasses import dataclass
 
 from streamlearn.config import Config
 from streamlearn.consumer.client import partition_count
-from streamlearn.errors import BrokerError, StateError, StreamlearnError
+from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
 from streamlearn.updater import Updater
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what it is, what was found, and the error if it is not in order."""
+    """One thing looked at: what it is, what was found, and the error if it is not in order.
+
+    ``looked`` is False where it could not be looked at, because of an error that an earlier finding has.
+    """
 
     subject: str
     found: str
     error: StreamlearnError | None = None
+    looked: bool = True
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether it is in order; None where that is not known."""
+        return self.error is None if self.looked else None
+
+
+@dataclass(frozen=True)
+class Look:
+    """A function that says in one sentence what it found, or raises the error that says what to do.
+
+    Looks that ask Kafka are ``kafka``: where no broker answers the first of them, the others do not wait for it again.
+    """
+
+    subject: str
+    at: Callable[[Config], str]
+    kafka: bool = False
+
+
+def looks() -> list[Look]:
+    """Return what is looked at, in order; a new look is one line."""
+    return [
+        Look("broker and topic", _topic, kafka=True),
+        Look("dead-letter topic", _dead_letter_topic, kafka=True),
+        Look("model", _model),
+        Look("directory", _directory),
+    ]
 
 
 def check(config: Config) -> Iterator[Finding]:
-    """Yield a finding for the broker, the topics, the model and the directory, as each is looked at."""
-    looks: list[tuple[str, Callable[[Config], str]]] = [
-        ("broker and topic", _topic),
-        ("dead-letter topic", _dead_letter_topic),
-        ("model", _model),
-        ("directory", _directory),
-    ]
-    for subject, look in looks:
+    """Yield a finding for each of :func:`looks`, as it is looked at."""
+    answers = True
+    for look in looks():
+        if look.kafka and not answers:
+            yield Finding(look.subject, "not looked at, because Kafka does not answer", looked=False)
+            continue
         try:
-            yield Finding(subject, look(config))
+            yield Finding(look.subject, look.at(config))
         except StreamlearnError as error:
-            yield Finding(subject, str(error), error)
+            answers = answers and not isinstance(error, UnavailableError)
+            yield Finding(look.subject, str(error), error)
 
 
 def _topic(config: Config) -> str:

@@ -38,6 +38,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", help="Overrides one value; may be repeated.", metavar="KEY=VALUE"),
 ]
+MARKS = {True: "✓", False: "✗", None: "–"}
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -155,12 +156,12 @@ def check(config: ConfigOption = None, overrides: SetOption = None, json_output:
     for finding in look(settings):
         findings.append(finding)
         if not json_output:
-            typer.echo(f"{'✗' if finding.error else '✓'} {finding.subject}: {finding.found}")
+            typer.echo(f"{MARKS[finding.ok]} {finding.subject}: {finding.found}")
     if json_output:
         _print_json(
             {
                 "configuration": settings.masked(),
-                "findings": [{"subject": f.subject, "ok": f.error is None, "found": f.found} for f in findings],
+                "findings": [{"subject": f.subject, "ok": f.ok, "found": f.found} for f in findings],
             }
         )
     failed = [finding.error for finding in findings if finding.error]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,6 +112,24 @@ def test_check_ticks_what_is_in_order_and_says_what_to_do_about_the_rest(config:
     missing = streamlearn("check", *sets([*overrides, "kafka.topic=nowhere"]))
     assert missing.returncode == 3
     assert f"✗ broker and topic: Kafka at {config.kafka.bootstrap_servers} has no topic 'nowhere'" in missing.stdout
+
+
+def test_check_waits_once_for_a_broker_that_does_not_answer(tiny_model: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
+        broker = f"127.0.0.1:{silent.getsockname()[1]}"
+        settings = [f"kafka.bootstrap_servers={broker}", "kafka.connect_timeout_seconds=2"]
+        settings += [f"updater.model={tiny_model}", f"publisher.directory={tmp_path}"]
+        done = streamlearn("check", "--json", *sets(settings))
+    assert done.returncode == 3
+    findings = {finding["subject"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert findings["broker and topic"]["found"] == f"no Kafka broker answers at {broker} within 2 s"
+    assert findings["dead-letter topic"]["found"] == "not looked at, because Kafka does not answer"
+    assert [findings[subject]["ok"] for subject in ("broker and topic", "dead-letter topic", "model", "directory")] == [
+        False,
+        None,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from streamlearn.capture import capture_checkpoint, capture_snapshot
 from streamlearn.config import Config
-from streamlearn.consumer.client import expel, make_producer, require_topics
+from streamlearn.consumer.client import expel, make_dead_letter_producer, require_topics
 from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
@@ -78,7 +78,9 @@ class Pipeline:
         self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
         self.telemetry = Telemetry(self.metrics, self.live)
         self.dead_letters = DeadLetters(
-            partial(make_producer, config.kafka), config.kafka.dead_letter_topic, refused=self.telemetry.refused
+            partial(make_dead_letter_producer, config.kafka),
+            config.kafka.dead_letter_topic,
+            refused=self.telemetry.refused,
         )
         self.consumer = Consumer(
             config.kafka,

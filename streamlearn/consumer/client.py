@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.admin import MemberToRemove, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, NewTopic
 from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError, TopicAlreadyExistsError
 
 from streamlearn.config import Kafka
@@ -19,7 +19,10 @@ from streamlearn.errors import BrokerError, UnavailableError
 log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0005
-LARGEST_DEAD_LETTER = 64 * 2**20  # bytes; the broker's own limit is the one that counts
+LARGEST_REQUEST = 64 * 2**20  # bytes; the broker's own limit is the one that counts
+UNLIMITED = 2**31 - 1
+DEAD_LETTER_OVERHEAD = 2**16  # bytes that a dead letter may have beyond its record: our headers, with the topic's name
+MESSAGE_LIMIT = "max.message.bytes"
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
 
@@ -52,10 +55,10 @@ def make_consumer(config: Kafka, *, assignor: SingleActiveAssignor | None = None
     )
 
 
-def make_producer(config: Kafka) -> Any:
-    """Return an idempotent ``KafkaProducer`` that waits for all in-sync replicas."""
+def make_producer(config: Kafka, **needed: Any) -> Any:
+    """Return an idempotent ``KafkaProducer`` that waits for all in-sync replicas, with the options `needed`."""
     defaults = {
-        "max_request_size": LARGEST_DEAD_LETTER,
+        "max_request_size": LARGEST_REQUEST,
         "delivery_timeout_ms": 30_000,
         "request_timeout_ms": 10_000,
         "max_block_ms": 10_000,
@@ -63,10 +66,20 @@ def make_producer(config: Kafka) -> Any:
         "reconnect_backoff_max_ms": 2000,
     }
     return KafkaProducer(
-        **{**_shared(config), **defaults, **_options(config, KafkaProducer)},
+        **{**_shared(config), **defaults, **_options(config, KafkaProducer), **needed},
         acks="all",
         allow_auto_create_topics=False,
     )
+
+
+def make_dead_letter_producer(config: Kafka, **needed: Any) -> Any:
+    """Return a producer, with the options `needed`, that leaves it to Kafka to say what is too large.
+
+    A record may have come compressed, so its letter is compressed too; kafka-python's own limit is for what it would be
+    without compression, and has no say.
+    """
+    codec = config.client.get("compression_type") or "gzip"  # which needs no further package
+    return make_producer(config, **needed, compression_type=codec, max_request_size=UNLIMITED)
 
 
 def make_admin(config: Kafka) -> Any:
@@ -125,10 +138,42 @@ def partition_count(config: Kafka, topic: str) -> int | None:
     return len(topics[topic]["partitions"]) if topic in topics else None
 
 
-def create_topic(config: Kafka, topic: str, *, partitions: int = 1) -> None:
-    """Create `topic` with the broker's default replication, unless somebody else just did."""
+def create_topic(config: Kafka, topic: str, *, partitions: int = 1, settings: dict[str, str] | None = None) -> None:
+    """Create `topic` with the broker's default replication and `settings`, unless somebody else just did."""
+    new = NewTopic(name=topic, num_partitions=partitions, replication_factor=-1, topic_configs=settings)
     with as_sentence(config), closing(make_admin(config)) as admin, suppress(TopicAlreadyExistsError):
-        admin.create_topics([NewTopic(name=topic, num_partitions=partitions, replication_factor=-1)])
+        admin.create_topics([new])
+
+
+def message_limit(config: Kafka, topic: str) -> int | None:
+    """Return the largest batch of records that `topic` takes, in bytes; None where Kafka does not tell."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={MESSAGE_LIMIT: None})
+    try:
+        with closing(make_admin(config)) as admin:
+            found = admin.describe_configs([resource], config_filter="all")
+        return int(found["topic"][topic][MESSAGE_LIMIT]["value"])
+    except (KafkaError, KeyError, TypeError, ValueError) as error:  # not allowed to ask, or a broker that has none
+        log.debug("the limit of %s is not known: %s", topic, describe(error))
+        return None
+
+
+def create_dead_letter_topic(config: Kafka) -> None:
+    """Create the dead-letter topic so that it takes whatever the topic of events took.
+
+    A letter has our headers beside its record, and may be compressed less well: so the limit is twice the topic's own.
+    Where the broker has rules about topics that forbid it, or cannot be asked, the topic has the broker's defaults.
+    """
+    limit = message_limit(config, config.topic)
+    if limit:
+        largest = min(2 * limit + DEAD_LETTER_OVERHEAD, UNLIMITED)
+        with suppress(BrokerError):
+            create_topic(
+                config,
+                config.dead_letter_topic,
+                settings={MESSAGE_LIMIT: str(largest), "compression.type": "producer"},
+            )
+            return
+    create_topic(config, config.dead_letter_topic)
 
 
 def expel(config: Kafka, member: str) -> None:
@@ -153,7 +198,7 @@ def require_topics(config: Kafka) -> int:
     if not partitions:
         raise BrokerError(f"Kafka at {config.bootstrap_servers} has no topic '{config.topic}'; create it first")
     if not partition_count(config, config.dead_letter_topic):
-        create_topic(config, config.dead_letter_topic)
+        create_dead_letter_topic(config)
     return partitions
 
 

@@ -1,9 +1,12 @@
 """Dead letters: refused records, kept byte for byte in a topic of their own, with the reason and the source.
 
-They are sent by a thread of their own, so that neither polling nor learning ever waits for the producer. A
-record that Kafka does not take is tried again for ever; meanwhile :attr:`DeadLetters.blocked` stops the
-consumer, and :meth:`DeadLetters.settle` keeps a checkpoint from covering its offset. After a crash a dead
-letter may be there twice, never not at all.
+They are sent by a thread of their own, so that neither polling nor learning ever waits for the producer. What passes
+by itself (Kafka is away, the topic is missing or may not be written) is waited for: meanwhile
+:attr:`DeadLetters.blocked` stops the consumer, and :meth:`DeadLetters.settle` keeps a checkpoint from covering the
+record's offset. A record that Kafka refuses for what it is (its size, as a rule) is not tried for ever: a stub goes in
+its place. After a crash a dead letter may appear twice, but is never lost.
+
+What else is raised here was not foreseen, and ends the learner: see :attr:`DeadLetters.failed`.
 """
 
 from __future__ import annotations
@@ -13,19 +16,60 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from kafka.errors import KafkaError
+from kafka.errors import (
+    AuthorizationError,
+    CorruptRecordError,
+    InvalidRecordError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    RetriableError,
+    UnknownTopicOrPartitionError,
+    UnsupportedForMessageFormatError,
+)
 
+from streamlearn.consumer.client import describe
+from streamlearn.consumer.letter import Form, size, write
 from streamlearn.events import Reason
 
 log = logging.getLogger(__name__)
 
-HEADER = "streamlearn."
 MOST_PENDING = 1000  # unacknowledged dead letters at which consumption stops,
-MOST_PENDING_BYTES = 64 * 2**20  # or their bytes
+MOST_PENDING_BYTES = 64 * 2**20  # or their bytes: keys, values and headers
+MOST_SENT_BYTES = 16 * 2**20  # of the letters sent at once, which the producer holds a second time
 RETRY_SECONDS = 1.0
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
+LOOK_SECONDS = 0.2  # between two looks whether to end, while Kafka is waited for
+PATIENCE = 3  # refusals that may pass, after which they count as the record's own
+
+ONE_BY_ONE = {"enable_idempotence": False, "batch_size": 1}
+"""Options of a producer that tells which letter is refused: an idempotent one fails all it holds with it."""
+
+OF_THE_RECORD = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidRecordError,
+    CorruptRecordError,  # what brokers before 2.4 say of an invalid one
+    UnsupportedForMessageFormatError,
+)
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A refused record until its letter is acknowledged."""
+
+    record: Any
+    reason: Reason
+    bytes: int
+    number: int
+    form: Form = Form.WHOLE
+    refusal: str = ""
+    alone: bool = False  # whether its letter goes by itself, to see whose refusal it was
+    refusals: int = 0
 
 
 class DeadLetters:
@@ -34,23 +78,28 @@ class DeadLetters:
     Parameters
     ----------
     make_producer
-        Makes the ``KafkaProducer``, on the sending thread and only once a record is refused.
+        Makes a ``KafkaProducer`` with the options it is given, on the sending thread and once a record is refused.
     topic
         The dead-letter topic.
     refused
         Told the reason of every refused record, as it is refused.
 
+    Attributes
+    ----------
+    failed
+        What has ended the sending thread, None while nothing has.
+
     """
 
-    def __init__(self, make_producer: Callable[[], Any], topic: str, *, refused: Callable[[Reason], None]) -> None:
+    def __init__(self, make_producer: Callable[..., Any], topic: str, *, refused: Callable[[Reason], None]) -> None:
         self._make_producer, self._topic, self._refused = make_producer, topic, refused
-        self._pending: deque[tuple[Any, Reason]] = deque()  # leaves only when acknowledged
+        self._pending: deque[_Pending] = deque()  # leaves only when acknowledged
         self._changed = threading.Condition()
         self._stopping = False
         self._pending_bytes = 0
         self._accepted = 0
-        self._acknowledged = 0
         self._failing = False
+        self.failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="dead-letters", daemon=True)
 
     def start(self) -> None:
@@ -61,9 +110,9 @@ class DeadLetters:
         """Take over `record`, kafka-python's ``ConsumerRecord``, without waiting."""
         self._refused(reason)
         with self._changed:
-            self._pending.append((record, reason))
-            self._pending_bytes += len(record.value or b"")
             self._accepted += 1
+            self._pending.append(_Pending(record, reason, size(record), self._accepted))
+            self._pending_bytes += self._pending[-1].bytes
             self._changed.notify_all()
 
     @property
@@ -76,7 +125,8 @@ class DeadLetters:
         """Wait up to `timeout` seconds until all that were put so far are acknowledged; return whether they are."""
         with self._changed:
             wanted = self._accepted
-            return self._changed.wait_for(lambda: self._acknowledged >= wanted, timeout)
+            settled = self._changed.wait_for(lambda: self.failed or self._oldest() > wanted, timeout)
+            return bool(settled) and not self.failed
 
     def stop(self) -> None:
         """End the thread; what is not acknowledged is read again after the next start."""
@@ -86,28 +136,38 @@ class DeadLetters:
         if self._thread.is_alive():
             self._thread.join()
 
+    def _oldest(self) -> int:
+        """Return the number of the oldest letter that is not acknowledged, or the one that comes next."""
+        return self._pending[0].number if self._pending else self._accepted + 1
+
     def _run(self) -> None:
         producer: Any = None
-        while self._wait():
-            batch = list(self._pending)
-            try:
-                producer = producer or self._make_producer()
-                done = self._send(producer, batch)
-            except KafkaError as error:
-                done = 0
-                self._report(error)
+        alone = False
+        try:
+            while self._wait():
+                batch = self._next()
+                if batch[0].alone is not alone:
+                    _close(producer)
+                    producer, alone = None, batch[0].alone
+                try:
+                    producer = producer or self._make_producer(**(ONE_BY_ONE if alone else {}))
+                    errors = self._send(producer, batch)
+                except (KafkaError, OSError) as error:  # OSError: a connection or a certificate
+                    errors = dict.fromkeys(batch, error)
+                self._acknowledge([pending for pending in batch if pending not in errors])
+                if errors:
+                    _close(producer)  # an idempotent producer does not survive every error
+                    producer = None
+                    self._judge(errors)
+                elif self._failing:
+                    self._failing = False
+                    log.info("can write to %s again; consumption goes on", self._topic)
+        except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
             with self._changed:
-                for _ in range(done):
-                    record, _ = self._pending.popleft()
-                    self._pending_bytes -= len(record.value or b"")
-                self._acknowledged += done
+                self.failed = error
                 self._changed.notify_all()
-            if done < len(batch):
-                _close(producer)  # an idempotent producer does not survive every error
-                producer = None
-                with self._changed:
-                    self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS)
-        _close(producer)
+        finally:
+            _close(producer)
 
     def _wait(self) -> bool:
         """Return True when there is something to send, False when it is time to end."""
@@ -115,36 +175,93 @@ class DeadLetters:
             self._changed.wait_for(lambda: self._pending or self._stopping)
             return not self._stopping
 
-    def _send(self, producer: Any, batch: list[tuple[Any, Reason]]) -> int:
-        """Send `batch` and return how many of its first records were acknowledged."""
-        futures = [self._submit(producer, record, reason) for record, reason in batch]
-        for done, future in enumerate(futures):
+    def _next(self) -> list[_Pending]:
+        """Return the oldest letters, as many as may be sent at once and in the same way."""
+        batch: list[_Pending] = []
+        room = MOST_SENT_BYTES
+        for pending in list(self._pending):
+            room -= pending.bytes
+            if batch and (room < 0 or pending.alone is not batch[0].alone):
+                break
+            batch.append(pending)
+        return batch
+
+    def _send(self, producer: Any, batch: list[_Pending]) -> dict[_Pending, Exception]:
+        """Send `batch`, and return the letters that Kafka did not acknowledge, each with its error."""
+        partitions = sorted(producer.partitions_for(self._topic) or [0])
+        errors: dict[_Pending, Exception] = {}
+        futures = {}
+        for pending in batch:
+            letter = write(pending.record, pending.reason, pending.form, refusal=pending.refusal)
+            # by the source's partition: kafka-python would hash the key in Python, a second for two megabytes
+            partition = partitions[pending.record.partition % len(partitions)]
             try:
-                future.get()
+                futures[pending] = producer.send(self._topic, **letter._asdict(), partition=partition)
             except KafkaError as error:
-                self._report(error)
-                return done
-        if self._failing:
-            log.info("dead letters are taken by topic %s again", self._topic)
-            self._failing = False
-        return len(batch)
+                errors[pending] = error
+            except ValueError:  # the topic has just lost its partitions, or this is a mistake of ours
+                if partition in (producer.partitions_for(self._topic) or ()):
+                    raise
+                errors[pending] = UnknownTopicOrPartitionError(f"partition {partition} has gone")
+        patience = producer.config["delivery_timeout_ms"] / 1000 + RETRY_SECONDS  # should its own thread not keep it
+        deadline = time.monotonic() + patience
+        for pending, future in futures.items():
+            try:
+                self._get(future, deadline)
+            except KafkaError as error:
+                errors[pending] = error
+        return errors
 
-    def _submit(self, producer: Any, record: Any, reason: Reason) -> Any:
-        headers = [
-            *(record.headers or ()),
-            (f"{HEADER}reason", reason.value.encode()),
-            (f"{HEADER}topic", record.topic.encode()),
-            (f"{HEADER}partition", str(record.partition).encode()),
-            (f"{HEADER}offset", str(record.offset).encode()),
-            (f"{HEADER}timestamp", str(record.timestamp).encode()),
-            (f"{HEADER}refused_at", str(int(time.time() * 1000)).encode()),
-        ]
-        return producer.send(self._topic, key=record.key, value=record.value, headers=headers)
+    def _get(self, future: Any, deadline: float) -> None:
+        """Wait for an acknowledgement, raising Kafka's refusal, or that it was not given in time."""
+        while not future.is_done:
+            try:
+                future.get(timeout=LOOK_SECONDS)
+            except KafkaTimeoutError:
+                if not future.is_done and (self._stopping or time.monotonic() > deadline):
+                    raise
+        future.get(timeout=0)
 
-    def _report(self, error: Exception) -> None:
-        if not self._failing:
-            log.error("dead letters are not taken by topic %s, consumption waits: %s", self._topic, error)
-        self._failing = True
+    def _acknowledge(self, taken: list[_Pending]) -> None:
+        with self._changed:
+            for pending in taken:
+                self._pending.remove(pending)
+                self._pending_bytes -= pending.bytes
+            self._changed.notify_all()
+        for pending in taken:
+            if pending.form is not Form.WHOLE:
+                of, where = pending.record, self._topic
+                place = f"{of.topic}/{of.partition} at offset {of.offset}"
+                log.warning("%s takes only a stub of the dead letter of %s: %s", where, place, pending.refusal)
+
+    def _judge(self, errors: dict[_Pending, Exception]) -> None:
+        """Wait a little, unless trying anew is of use at once: as less than it was, or to see whose refusal it is."""
+        passing = [error for pending, error in errors.items() if not self._of_the_record(pending, error)]
+        if passing and not self._stopping:
+            if not self._failing:
+                log.error("cannot write to %s; consumption paused: %s", self._topic, describe(passing[0]))
+            self._failing = True
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS)
+
+    def _of_the_record(self, pending: _Pending, error: Exception) -> bool:
+        """Whether a refusal is for what the letter is, which then goes as less; and not one that passes by itself."""
+        if isinstance(error, RetriableError | AuthorizationError | OSError):
+            return False
+        if not pending.alone:
+            pending.alone = True
+            return True
+        pending.refusals += 1
+        if pending.refusals < PATIENCE and not isinstance(error, OF_THE_RECORD):
+            return False
+        pending.refusals = 0
+        if pending.form is Form.BARE:  # not even that: it is the topic, which somebody can change
+            pending.form = Form.WHOLE
+            return False
+        if pending.form is Form.WHOLE:
+            pending.refusal = type(error).__name__
+        pending.form = Form(pending.form + 1)
+        return True
 
 
 def _close(producer: Any) -> None:

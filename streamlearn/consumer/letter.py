@@ -1,0 +1,125 @@
+"""What a refused record looks like as a dead letter: as it came, with the reason and the source in further headers.
+
+Ours are those from the last ``streamlearn.reason`` on; what stands before it are the record's own.
+
+``reason``
+    Why it was refused.
+``topic``, ``partition``, ``offset``, ``timestamp``
+    Where it stands, and its timestamp in milliseconds.
+``refused_at``
+    When this letter was written, in milliseconds.
+
+kafka-python writes no null as the value of a header, and no record of which both key and value are null. Such a null
+becomes an empty value, and is marked:
+
+``null_headers``
+    Which of the record's headers had none, counted from 0: ``{"0": "name"}``.
+``null_value``
+    ``true``: the value was null, as the key is.
+
+Where Kafka refuses the record for what it is, a *stub* stands for it: no value, none of its headers, its key if that
+fits.
+
+``stub``
+    The name of Kafka's error.
+``value_length``, ``value_sha256``
+    Bytes of the value, -1 where it was null, and their digest in hexadecimal.
+``key_length``, ``key_sha256``
+    The same of the key, where the letter has its place in the topic as its key instead.
+``headers_left_out``
+    How many headers the record had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from streamlearn.events import Reason
+
+PREFIX = "streamlearn."
+
+Headers = list[tuple[str, bytes]]
+
+
+class Form(IntEnum):
+    """How much of the record a letter holds, the most first."""
+
+    WHOLE = 0
+    STUB = 1
+    """Its key, and digests of the rest."""
+    BARE = 2
+    """Digests alone; its key is the record's place, since a compacted topic takes none without."""
+
+
+class Letter(NamedTuple):
+    """What is sent."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def size(record: Any) -> int:
+    """Return the bytes of the key, the value and the headers of `record`, kafka-python's ``ConsumerRecord``."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers or ())
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def write(record: Any, reason: Reason, form: Form = Form.WHOLE, *, refusal: str = "") -> Letter:
+    """Return the letter of `record` in `form`.
+
+    Parameters
+    ----------
+    record
+        kafka-python's ``ConsumerRecord``.
+    reason
+        Why it was refused.
+    form
+        How much of it the letter holds.
+    refusal
+        Kafka's error because of which it is not the whole.
+
+    """
+    ours = {
+        "reason": reason.value,
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "timestamp": str(record.timestamp),
+        "refused_at": str(int(time.time() * 1000)),
+    }
+    if form is Form.WHOLE:
+        return _whole(record, ours)
+    ours |= {"stub": refusal, **_digest("value", record.value)}
+    key, value = record.key, None if record.key is not None else b""
+    if form is Form.BARE:
+        ours |= _digest("key", record.key)
+        key, value = f"{record.topic}/{record.partition}/{record.offset}".encode(), None
+    if record.headers:
+        ours["headers_left_out"] = str(len(record.headers))
+    return Letter(key, value, _headers(ours))
+
+
+def _whole(record: Any, ours: dict[str, str]) -> Letter:
+    own = list(record.headers or ())
+    nulls = {number: name for number, (name, value) in enumerate(own) if value is None}
+    if nulls:
+        ours["null_headers"] = json.dumps(nulls)
+    value = record.value
+    if value is None and record.key is None:
+        ours["null_value"], value = "true", b""
+    return Letter(record.key, value, [*((name, held or b"") for name, held in own), *_headers(ours)])
+
+
+def _headers(ours: dict[str, str]) -> Headers:
+    return [(f"{PREFIX}{name}", value.encode()) for name, value in ours.items()]
+
+
+def _digest(name: str, content: bytes | None) -> dict[str, str]:
+    if content is None:
+        return {f"{name}_length": "-1"}
+    return {f"{name}_length": str(len(content)), f"{name}_sha256": hashlib.sha256(content).hexdigest()}

@@ -7,8 +7,10 @@ ids among the tensors, everything else to ``state.json``. Nothing is pickled.
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
-import shutil
+import secrets
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,13 +25,18 @@ from torch import Tensor
 
 from streamlearn.errors import NotFiniteError, StateError
 from streamlearn.events import Event
+from streamlearn.publisher.files import is_shortage, names_in, refuse_other_than_directory
 from streamlearn.publisher.gate import first_not_finite
-from streamlearn.publisher.store import Change, verify_directory, write_directory
+from streamlearn.publisher.store import TEMPORARY, Change, discard, verify_directory, write_directory
 from streamlearn.state import State
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-NAME = re.compile(r"\d{12}-\d{8}")
+NAME = re.compile(r"[0-9]{12}-[0-9]{8}")
+DAMAGED = ".damaged"
+STATE, EVENTS, TENSORS = "state.json", "events.json", "tensors.safetensors"
 
 
 class CheckpointStore:
@@ -52,8 +59,17 @@ class CheckpointStore:
         self._change = change
 
     def names(self) -> list[str]:
-        """Return the names of the checkpoints, oldest first."""
-        return sorted(path.name for path in self.directory.glob("*") if NAME.fullmatch(path.name))
+        """Return the names of the checkpoints, oldest first.
+
+        Raises
+        ------
+        StateError
+            If their directory is none.
+        OSError
+            If it cannot be listed.
+
+        """
+        return [name for name in names_in(self.directory) if NAME.fullmatch(name)]
 
     def oldest(self) -> int:
         """Return the step of the oldest checkpoint, 0 where there is none."""
@@ -69,16 +85,36 @@ class CheckpointStore:
             If a tensor holds a value that is not finite: those who continue from it could learn nothing.
         OSError
             If the disk refuses.
+        StateError
+            If something else lies in the way, or the name cannot hold the numbers.
 
         """
         path = self.directory / f"{step:012d}-{version:08d}"
-        if not path.exists():
+        if not NAME.fullmatch(path.name):
+            raise StateError(f"the name of a checkpoint cannot hold step {step} and version {version}")
+        if not self._is_whole(path):
             manifest = {"format": FORMAT, "step": step}
-            write_directory(path, MANIFEST, manifest, lambda into: _save(into, state), change=self._change)
+            write_directory(
+                path, MANIFEST, manifest, lambda into: _save(into, state), private=True, change=self._change
+            )
         with self._change():
-            for old in self.names()[: -self._keep]:
-                shutil.rmtree(self.directory / old, ignore_errors=True)
+            refuse_other_than_directory(self.directory)
+            earlier = [name for name in self.names() if name <= path.name]  # what claims to come later does not count
+            for old in earlier[: -self._keep]:
+                discard(self.directory / old)
         return path
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether the checkpoint at `path` is there; one that is damaged is set aside."""
+        if not os.path.lexists(path):
+            return False
+        try:
+            self._verify(path)
+        except StateError as error:
+            log.error("checkpoint %s is written anew: %s", path.name, error)
+            self.set_aside(path.name)
+            return False
+        return True
 
     def read(self, name: str) -> State:
         """Return the state in the checkpoint called `name`.
@@ -87,16 +123,28 @@ class CheckpointStore:
         ------
         StateError
             If it is damaged, naming the file, or of another format.
+        OSError
+            If this process is short of what reading takes.
 
         """
         path = self.directory / name
+        self._verify(path)
+        try:
+            return _load(path)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, OSError) and is_shortage(error):
+                raise
+            raise StateError(f"{path} cannot be read: {error}") from None
+
+    def _verify(self, path: Path) -> None:
         manifest = verify_directory(path, MANIFEST)
         if manifest.get("format") != FORMAT:
             raise StateError(f"{path} has format {manifest.get('format')}, and this streamlearn reads {FORMAT}")
-        try:
-            return _load(path)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError, msgspec.MsgspecError) as error:
-            raise StateError(f"{path} cannot be read: {error}") from None
+        if manifest.get("step") != step_of(path.name):
+            raise StateError(f"{path} is not what was written: it is of step {manifest.get('step')}")
+        missing = {STATE, EVENTS, TENSORS} - manifest["files"].keys()
+        if missing:
+            raise StateError(f"{path / MANIFEST} does not list {min(missing)}")
 
     def newest(self) -> Iterator[tuple[str, State | StateError]]:
         """Yield each checkpoint's name and state, newest first; a damaged one as the error that names it."""
@@ -106,12 +154,28 @@ class CheckpointStore:
             except StateError as error:
                 yield name, error
 
+    def strangers(self) -> list[str]:
+        """Return the names of what lies among the checkpoints and is none, however it came there."""
+        return [
+            name
+            for name in names_in(self.directory)
+            if not NAME.fullmatch(name) and not name.startswith((".", TEMPORARY)) and DAMAGED not in name
+        ]
+
     def set_aside(self, name: str) -> None:
-        """Take the damaged checkpoint called `name` out of the way; it stays for a look as ``….damaged``."""
-        aside = self.directory / f"{name}.damaged"
+        """Take the damaged checkpoint called `name` out of the way; it stays for a look as ``….damaged``.
+
+        Where it cannot be moved it is refused again at the next start, which is said.
+        """
+        aside = self.directory / f"{name}{DAMAGED}"
         with self._change():
-            shutil.rmtree(aside, ignore_errors=True)
-            (self.directory / name).rename(aside)
+            discard(aside)
+            if os.path.lexists(aside):
+                aside = self.directory / f"{name}{DAMAGED}-{secrets.token_hex(4)}"
+            try:
+                (self.directory / name).rename(aside)
+            except OSError as error:
+                log.error("checkpoint %s cannot be set aside, and stays: %s", name, error.strerror)
 
 
 def step_of(name: str) -> int:
@@ -126,26 +190,28 @@ def _save(directory: Path, state: State) -> None:
     bad = first_not_finite(tensors)
     if bad is not None:
         raise NotFiniteError(f"{bad.replace('/', '.')} holds a value that is not finite")
-    (directory / "state.json").write_text(json.dumps(tree))
-    (directory / "events.json").write_bytes(msgspec.json.encode({k: _stripped(v) for k, v in events.items()}))
+    (directory / STATE).write_text(json.dumps(tree))
+    (directory / EVENTS).write_bytes(msgspec.json.encode({k: _stripped(v) for k, v in events.items()}))
     for key, held in events.items():
         encoded = [event.tokens for event in held if event.tokens is not None]
         lengths = [-1 if event.tokens is None else len(event.tokens) for event in held]
         tensors[f"{key}/lengths"] = torch.tensor(lengths, dtype=torch.int32)
         tensors[f"{key}/tokens"] = torch.from_numpy(np.concatenate([np.empty(0, np.int32), *encoded]))
-    save_file(tensors, directory / "tensors.safetensors")
+    save_file(tensors, directory / TENSORS)
 
 
 def _load(directory: Path) -> State:
-    mapped = load_file(directory / "tensors.safetensors")
+    mapped = load_file(directory / TENSORS)
     tensors = {name: tensor.clone() for name, tensor in mapped.items()}  # or a removed file would still fill the disk
-    stripped = msgspec.json.decode((directory / "events.json").read_bytes(), type=dict[str, list[Event]])
+    stripped = msgspec.json.decode((directory / EVENTS).read_bytes(), type=dict[str, list[Event]])
     events = {}
     for key, held in stripped.items():
         lengths = tensors.pop(f"{key}/lengths").tolist()
         tokens = tensors.pop(f"{key}/tokens").numpy()
         events[key] = list(_with_tokens(held, lengths, tokens))
-    tree: State = _join(json.loads((directory / "state.json").read_text()), tensors, events)
+    tree = _join(json.loads((directory / STATE).read_text()), tensors, events)
+    if not isinstance(tree, dict):
+        raise TypeError(f"{STATE} holds no state")
     return tree
 
 

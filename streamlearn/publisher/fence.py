@@ -24,12 +24,15 @@ from pathlib import Path
 import msgspec
 
 from streamlearn.errors import StateError
+from streamlearn.publisher.files import open_private, read_bytes
 from streamlearn.publisher.store import replace_file
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.05
 CHANGE_SECONDS = 10.0  # no change takes so long, except that of a process that was frozen in it
+CLAIM_BYTES = 2**16
+LAST_EPOCH = 99_999_999  # the highest that the name of a journal segment holds
 
 
 class FencedError(StateError):
@@ -62,7 +65,7 @@ class Fence:
         self._claim: Claim | None = None
 
     def check(self) -> None:
-        """Find out whether the directory can be used at all.
+        """Find out whether the directory can be used at all; one of another group or topic stays as it is.
 
         Raises
         ------
@@ -71,9 +74,9 @@ class Fence:
 
         """
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            (self.directory / "lock").open("a").close()
             self._read()
+            self.directory.mkdir(parents=True, exist_ok=True)
+            os.close(open_private(self.directory / "lock"))
         except OSError as error:
             raise StateError(f"publisher.directory {self.directory} cannot be written: {error.strerror}") from None
 
@@ -85,7 +88,7 @@ class Fence:
         Raises
         ------
         StateError
-            If its state is of another group or topic.
+            If its state is of another group or topic, or no epoch is left.
         OSError
             If the disk refuses, or `waiting` ended it.
 
@@ -95,6 +98,11 @@ class Fence:
                 raise TimeoutError(errno.ETIMEDOUT, f"the claim on {self.directory} comes too late")
             last = self._read()
             claim = Claim(1 + max(above, last.epoch if last else 0), self._owner, self._source)
+            if claim.epoch > LAST_EPOCH:
+                raise StateError(
+                    f"{self.directory} has no epoch after {LAST_EPOCH}; stop all learners and remove fence.json and "
+                    "the journal segments of that epoch"
+                )
             self._write(claim)
             self._claim = claim
         return claim.epoch
@@ -104,7 +112,7 @@ class Fence:
         """Whether the directory is claimed by us; True where it cannot be read, since nobody else can claim it."""
         try:
             return self._claim is not None and self._read() in (None, self._claim)
-        except OSError:
+        except (OSError, StateError):
             return self._claim is not None
 
     @contextmanager
@@ -132,7 +140,7 @@ class Fence:
     def _locked(self, waiting: Callable[[], bool]) -> Iterator[None]:
         """Hold the lock; TimeoutError where somebody else still does when `waiting` ends."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "lock").open("a") as file:
+        with os.fdopen(open_private(self.directory / "lock"), "rb") as file:
             said = False
             while not _lock(file.fileno()):
                 if not said:
@@ -144,14 +152,17 @@ class Fence:
             yield
 
     def _read(self) -> Claim | None:
+        path = self.directory / "fence.json"
         try:
-            content = (self.directory / "fence.json").read_bytes()
+            content = read_bytes(path, limit=CLAIM_BYTES)
         except FileNotFoundError:
             return None
         try:
             claim = msgspec.json.decode(content, type=Claim)
-        except msgspec.MsgspecError:
-            raise StateError(f"{self.directory / 'fence.json'} is damaged; stop all learners and remove it") from None
+            if not 0 <= claim.epoch <= LAST_EPOCH:
+                raise ValueError
+        except (ValueError, RecursionError, msgspec.MsgspecError):
+            raise StateError(f"{path} is damaged; stop all learners and remove it") from None
         if claim.source != self._source:
             raise StateError(
                 f"{self.directory} holds the state of {claim.source}, and this learner is of {self._source}; "

@@ -29,10 +29,13 @@ import msgspec
 
 from streamlearn.errors import StateError
 from streamlearn.events import Range
+from streamlearn.publisher.files import make_directory, names_in, open_regular, refuse_other_than_directory
+from streamlearn.publisher.store import discard
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"(\d{8})-(\d{12})\.jsonl")
+NAME = re.compile(r"([0-9]{8})-([0-9]{12})\.jsonl")
+LINE_BYTES = 16 * 2**20  # a step of a hundred thousand ranges; what has longer lines is no journal
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -75,15 +78,36 @@ class Journal:
         self._file: int | None = None
 
     def segments(self) -> list[Segment]:
-        """Return the segments in the order in which they were begun."""
-        matches = ((NAME.fullmatch(path.name), path) for path in self.directory.glob("*.jsonl"))
+        """Return the segments, by their names, in the order in which they were begun.
+
+        Raises
+        ------
+        OSError
+            If the directory cannot be listed.
+
+        """
+        matches = ((NAME.fullmatch(name), self.directory / name) for name in names_in(self.directory))
         return sorted(Segment(int(match[1]), int(match[2]), path) for match, path in matches if match)
+
+    def _whole(self) -> list[Segment]:
+        """Return the segments that begin as they were written; what else is there records nothing."""
+        return [segment for segment in self.segments() if self._begins_well(segment)]
+
+    def _begins_well(self, segment: Segment) -> bool:
+        try:
+            _header(next(_lines(segment.path), b""))
+        except (FileNotFoundError, ValueError, RecursionError, StateError):
+            return False
+        return True
 
     def entries(self, after: int) -> list[Entry]:
         """Return the recorded steps that follow step `after` without a gap."""
         recorded: dict[int, Entry] = {}
         epoch = 0
         for segment in self.segments():
+            if not self._begins_well(segment):
+                log.error("%s is no segment of the journal, and is passed over", segment.path)
+                continue
             if segment.epoch != epoch:
                 epoch = segment.epoch
                 recorded = {step: entry for step, entry in recorded.items() if step <= segment.step}
@@ -105,14 +129,14 @@ class Journal:
         for segment in reversed(self.segments()):
             if segment.step <= step:
                 try:
-                    return _header(segment.path.read_bytes().partition(b"\n")[0]).configuration
-                except (OSError, ValueError, msgspec.MsgspecError):
+                    return _header(next(_lines(segment.path), b"")).configuration
+                except (OSError, ValueError, RecursionError, StateError):
                     raise StateError(f"{segment.path} cannot be read: its first line is not what was written") from None
         raise StateError(f"the journal in {self.directory} does not reach back to step {step}")
 
     def epoch(self) -> int:
         """Return the newest epoch there is, 0 where nothing is recorded."""
-        return max((segment.epoch for segment in self.segments()), default=0)
+        return max((segment.epoch for segment in self._whole()), default=0)
 
     def begin(self, step: int, *, epoch: int) -> None:
         """Begin to record the steps after `step`, in an `epoch` of this writer's own."""
@@ -128,11 +152,14 @@ class Journal:
         if not self._epoch:
             return
         self.close()
+        path = self.directory / f"{self._epoch:08d}-{step:012d}.jsonl"
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            path = self.directory / f"{self._epoch:08d}-{step:012d}.jsonl"
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o644)
-        except OSError as error:
+            if not NAME.fullmatch(path.name):
+                raise StateError(f"the name of a segment cannot hold epoch {self._epoch} and step {step}")
+            make_directory(self.directory, private=True)
+            path.unlink(missing_ok=True)  # it holds nothing but its first line: the epoch is ours
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except (OSError, StateError) as error:
             self._failed(error)
             return
         self._write(Header(self._configuration))
@@ -142,12 +169,16 @@ class Journal:
         self._write(entry)
 
     def trim(self, step: int) -> None:
-        """Remove the segments of which every step is at or before `step`."""
-        segments = self.segments()
-        for segment, following in pairwise(segments):
+        """Remove the segments of which every step is at or before `step`, and what of their time is no segment."""
+        refuse_other_than_directory(self.directory)
+        whole = [segment for segment in self._whole() if segment.epoch <= self._epoch]
+        for segment, following in pairwise(whole):
             if following.step > step:
-                return
-            segment.path.unlink(missing_ok=True)
+                break
+            discard(segment.path)
+        for segment in self.segments():
+            if segment not in whole and segment.epoch < self._epoch and segment.step <= step:
+                discard(segment.path)
 
     def end(self) -> None:
         """Stop recording until the next epoch begins."""
@@ -156,9 +187,13 @@ class Journal:
 
     def close(self) -> None:
         """Stop recording until the next segment begins."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            os.close(file)
+        except OSError as error:  # a file system across a network says here what it could not write
+            log.error("the end of a segment in %s may be lost: %s", self.directory, error.strerror)
 
     def _write(self, content: Header | Entry) -> None:
         """Write one line with one call, so that it is there whole or torn at the end."""
@@ -172,27 +207,32 @@ class Journal:
         except OSError as error:
             self._failed(error)
 
-    def _failed(self, error: OSError) -> None:
-        log.error("steps are not recorded in %s until the next checkpoint: %s", self.directory, error.strerror)
+    def _failed(self, error: OSError | StateError) -> None:
+        reason = error.strerror if isinstance(error, OSError) else error
+        log.error("steps are not recorded in %s until the next checkpoint: %s", self.directory, reason)
         self.close()
 
     def _read(self, segment: Segment) -> Iterator[Entry]:
-        try:
-            *lines, torn = segment.path.read_bytes().split(b"\n")
-        except FileNotFoundError:  # trimmed since it was listed
-            return
         number = 0
         try:
-            for number, line in enumerate(lines, 1):
-                if number > 1:
+            for number, line in enumerate(_lines(segment.path), 1):
+                if len(line) < LINE_BYTES and not line.endswith(b"\n"):
+                    log.warning("%s ends in a torn line, which is cut", segment.path)
+                elif number > 1:
                     yield msgspec.json.decode(_checked(line), type=Entry)
                 elif _header(line).configuration != self._configuration:
                     log.warning("%s was recorded under another configuration than this one", segment.path)
-        except (ValueError, msgspec.MsgspecError):
-            log.error("%s is damaged at line %d; what it records from there on is learnt anew", segment.path, number)
+        except FileNotFoundError:  # trimmed since it was listed
             return
-        if torn:
-            log.warning("%s ends in a torn line, which is cut", segment.path)
+        except (ValueError, RecursionError):
+            log.error("%s is damaged at line %d; what it records from there on is learnt anew", segment.path, number)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of `path` with their ends, read one by one, and no more than ``LINE_BYTES`` of one."""
+    with open_regular(path) as file:
+        while line := file.readline(LINE_BYTES):
+            yield line
 
 
 def _header(line: bytes) -> Header:
@@ -201,7 +241,7 @@ def _header(line: bytes) -> Header:
 
 def _checked(line: bytes) -> bytes:
     """Return the content of `line`; ValueError where its checksum says that it is not what was written."""
-    checksum, _, content = line.partition(b" ")
+    checksum, _, content = line.removesuffix(b"\n").partition(b" ")
     if int(checksum, 16) != zlib.crc32(content):
         raise ValueError
     return content

@@ -10,13 +10,17 @@ from __future__ import annotations
 import fcntl
 import itertools
 import logging
+import os
 import platform
 from io import FileIO
 from pathlib import Path
 
 from streamlearn.errors import StateError
+from streamlearn.publisher.files import make_directory, open_private
 
 log = logging.getLogger(__name__)
+
+MEMBER_BYTES = 1024
 
 
 class Seat:
@@ -41,23 +45,20 @@ class Seat:
 
     def __init__(self, directory: Path) -> None:
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            for number in itertools.count():
-                self._file = FileIO(directory / f"{platform.node()}-{number}", "a+")
-                try:
-                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    self._file.close()
-                else:
-                    break
-            self._file.seek(0)
-            self.ghost = self._file.read().decode(errors="replace") or None
+            make_directory(directory, private=True)
+            self._file, path = _first_free(directory)
+            content = self._file.read(MEMBER_BYTES + 1)
         except OSError as error:
             raise StateError(f"{directory} cannot be written: {error.strerror}") from None
+        self.ghost = content.decode(errors="replace") or None
+        if self.ghost and (len(content) > MEMBER_BYTES or "\ufffd" in self.ghost or not self.ghost.isprintable()):
+            log.warning("%s holds no name of a group member, and is taken as empty", path)
+            self.ghost = None
 
     def remember(self, member: str) -> None:
         """Write down that this process is `member`; a disk that refuses costs the next start some seconds."""
         try:
+            self._file.seek(0)
             self._file.truncate(0)
             self._file.write(member.encode())
         except OSError as error:
@@ -67,3 +68,24 @@ class Seat:
         """Give the seat to whoever comes next, with no ghost left in it."""
         self.remember("")
         self._file.close()
+
+
+def _first_free(directory: Path) -> tuple[FileIO, Path]:
+    """Return the first seat of this host that nobody holds, locked; what is no seat is named and passed over."""
+    for number in itertools.count():
+        path = directory / f"{platform.node()}-{number}"
+        try:
+            file = FileIO(open_private(path), "r+")
+        except StateError as error:
+            log.warning("a seat is passed over: %s", error)
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        if os.fstat(file.fileno()).st_nlink == 1:  # else it has a name elsewhere, where writing would change it too
+            return file, path
+        file.close()
+        log.warning("a seat is passed over: %s has another hard link", path)
+    raise AssertionError  # numbers do not end

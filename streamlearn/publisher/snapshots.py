@@ -6,25 +6,48 @@ last. ``streamlearn.json`` in it says where the weights come from and lists the 
 
 from __future__ import annotations
 
+import os
 import platform
 import re
-import shutil
 from contextlib import nullcontext
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from safetensors.torch import save_file
 
 import streamlearn
 from streamlearn.errors import StateError
-from streamlearn.publisher.store import Change, point, read_manifest, verify_directory, write_directory
+from streamlearn.publisher.files import names_in, refuse_other_than_directory
+from streamlearn.publisher.store import Change, discard, point, read_manifest, verify_directory, write_directory
 from streamlearn.state import Export
 
 MANIFEST = "streamlearn.json"
 LATEST = "latest"
-NAME = re.compile(r"v(\d{8})")
-PACKAGES = ("kafka-python", "numpy", "river", "safetensors", "tokenizers", "torch", "transformers")
+NAME = re.compile(r"v([0-9]{8})")
+PACKAGES = {
+    name: installed(name)  # once: whoever asks opens files
+    for name in ("kafka-python", "numpy", "river", "safetensors", "tokenizers", "torch", "transformers")
+}
+
+
+class Evidence(msgspec.Struct):
+    """The figures of a snapshot, each None where nothing was measured."""
+
+    prequential_accuracy: float | None = None
+    holdout_accuracy: dict[str, float | None] = {}
+
+
+class Manifest(msgspec.Struct):
+    """The entries of a manifest that are relied on, with their types."""
+
+    version: int
+    step: int
+    created: float = 0.0
+    events: dict[str, int] = {}
+    metrics: Evidence = msgspec.field(default_factory=Evidence)
+    config_digest: str = ""
 
 
 class SnapshotStore:
@@ -47,8 +70,17 @@ class SnapshotStore:
         self._change = change
 
     def versions(self) -> list[int]:
-        """Return the published versions, oldest first."""
-        matches = (NAME.fullmatch(path.name) for path in self.directory.glob("v*"))
+        """Return the published versions, oldest first.
+
+        Raises
+        ------
+        StateError
+            If their directory is none.
+        OSError
+            If it cannot be listed.
+
+        """
+        matches = (NAME.fullmatch(name) for name in names_in(self.directory))
         return sorted(int(match[1]) for match in matches if match)
 
     def path(self, version: int) -> Path:
@@ -75,15 +107,22 @@ class SnapshotStore:
             if version is None:
                 raise StateError(f"{self.directory} has no snapshot yet")
             return version
-        match = re.fullmatch(r"v?(\d+)", name)
+        match = re.fullmatch(r"v?([0-9]{1,8})", name)
         if not match or int(match[1]) not in self.versions():
             known = ", ".join(str(v) for v in self.versions()) or "none"
             raise StateError(f"{self.directory} has no snapshot '{name}' (there: {known})")
         return int(match[1])
 
     def manifest(self, version: int) -> dict[str, Any]:
-        """Return the manifest of `version`."""
-        return read_manifest(self.path(version), MANIFEST)
+        """Return the manifest of `version`; StateError where there is none that can be used."""
+        manifest = read_manifest(self.path(version), MANIFEST)
+        try:
+            found = msgspec.convert(manifest, Manifest).version
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise StateError(f"{self.path(version) / MANIFEST} is damaged: {error}") from None
+        if found != version:
+            raise StateError(f"{self.path(version)} is not what was written: {MANIFEST} is of version {found}")
+        return manifest
 
     def newest(self) -> dict[str, Any] | None:
         """Return the manifest of ``latest``, or None where there is none that can be read."""
@@ -95,15 +134,28 @@ class SnapshotStore:
 
     def verify(self, version: int) -> dict[str, Any]:
         """Check every file of `version` against its manifest; StateError names the first that differs."""
-        return verify_directory(self.path(version), MANIFEST)
+        manifest = verify_directory(self.path(version), MANIFEST, alone=True)
+        if manifest.get("version") != version or not isinstance(manifest.get("step"), int):
+            raise StateError(f"{self.path(version)} is not what was written: it is another version")
+        return manifest
 
     def write(self, version: int, step: int, export: Export, provenance: dict[str, Any]) -> Path:
         """Write `version`, θ after `step`, move ``latest`` to it, then let the oldest ones go.
 
         Where a writer was killed before it moved ``latest``, what it had written is used if it is whole and of
         the same step, and replaced otherwise.
+
+        Raises
+        ------
+        OSError
+            If the disk refuses.
+        StateError
+            If something else lies in the way, or the name cannot hold the number.
+
         """
         path = self.path(version)
+        if not NAME.fullmatch(path.name):
+            raise StateError(f"the name of a snapshot cannot hold the version {version}")
         manifest = {"version": version, "parent": self.latest(), "step": step, **provenance, "packages": packages()}
 
         def fill(directory: Path) -> None:
@@ -112,11 +164,12 @@ class SnapshotStore:
             save_file(export.weights, directory / "model.safetensors", metadata={"format": "pt"})
 
         if self.step_of(version) != step:
-            with self._change():
-                shutil.rmtree(path, ignore_errors=True)
+            if os.path.lexists(path):
+                with self._change():
+                    discard(path)
             write_directory(path, MANIFEST, manifest, fill, change=self._change)
         point(self.directory / LATEST, path, change=self._change)
-        self.retire()
+        self._retire(version)
         return path
 
     def step_of(self, version: int) -> int | None:
@@ -126,16 +179,16 @@ class SnapshotStore:
         except StateError:
             return None
 
-    def retire(self) -> None:
-        """Remove all but the newest ones."""
+    def _retire(self, newest: int) -> None:
+        """Remove all but the last versions up to `newest`; what claims to come later does not count."""
         with self._change():
+            refuse_other_than_directory(self.directory)
             latest = self.latest()
-            for version in self.versions()[: -self._keep]:
+            for version in [v for v in self.versions() if v <= newest][: -self._keep]:
                 if version != latest:
-                    shutil.rmtree(self.path(version), ignore_errors=True)
+                    discard(self.path(version))
 
 
 def packages() -> dict[str, str]:
     """Return the versions of what made the weights."""
-    versions = {name: installed(name) for name in PACKAGES}
-    return {"streamlearn": streamlearn.__version__, "python": platform.python_version(), **versions}
+    return {"streamlearn": streamlearn.__version__, "python": platform.python_version(), **PACKAGES}

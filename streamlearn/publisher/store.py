@@ -9,19 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
+import msgspec
 from safetensors import SafetensorError
 
 from streamlearn.errors import StateError
+from streamlearn.publisher.files import (
+    is_shortage,
+    make_directory,
+    names_in,
+    open_regular,
+    read_bytes,
+    refuse_other_than_directory,
+)
+
+log = logging.getLogger(__name__)
 
 TEMPORARY = ".tmp-"
+MANIFEST_BYTES = 16 * 2**20  # it holds a position for each partition and a digest for each file
 Change = Callable[[], AbstractContextManager[None]]
 """Makes the context in which what others read may be changed, as :meth:`Fence.change` does."""
 
@@ -32,6 +45,7 @@ def write_directory(
     manifest: dict[str, Any],
     fill: Callable[[Path], None],
     *,
+    private: bool = False,
     change: Change = nullcontext,
 ) -> None:
     """Create `final` with what `fill` writes into it and the manifest that lists it.
@@ -41,10 +55,12 @@ def write_directory(
     final
         The directory, which must not exist yet: what is published is never changed.
     manifest_name, manifest
-        The manifest's file name and its entries. ``files`` is added to them, the SHA-256 of each file, and
-        ``manifest_sha256``, that of all the other entries as sorted JSON.
+        The manifest's file name and its entries. ``files`` is added to them, the SHA-256 of each file, ``sizes``,
+        its bytes, and ``manifest_sha256``, that of all the other entries as sorted JSON.
     fill
         Called with the empty temporary directory.
+    private
+        Whether it is for its owner only, as `final.parent` then is; otherwise whoever the umask allows may read it.
     change
         In its context the directory is renamed.
 
@@ -52,23 +68,26 @@ def write_directory(
     ------
     OSError
         If the disk refuses; nothing of the name `final` has changed then.
+    StateError
+        If `final.parent` is no directory, with the same effect.
     FencedError
         If `change` raises it, with the same effect.
 
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(final.parent, private=private)
     temporary = final.parent / f"{TEMPORARY}{final.name}-{secrets.token_hex(4)}"
-    temporary.mkdir()
+    temporary.mkdir(mode=0o700 if private else 0o777)
     try:
         with _refusals_as_os_errors():
             fill(temporary)
-        files, mode = {}, temporary.stat().st_mode & 0o666
+        files, sizes, mode = {}, {}, temporary.stat().st_mode & 0o666
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
             path.chmod(mode)  # as the umask says: safetensors lets nobody else read what it writes
-            files[path.relative_to(temporary).as_posix()] = _sync_and_digest(path)
-        whole = manifest | {"files": files}
+            name = path.relative_to(temporary).as_posix()
+            files[name], sizes[name] = _sync_and_digest(path)
+        whole = manifest | {"files": files, "sizes": sizes}
         sealed = whole | {"manifest_sha256": _seal(whole)}
-        _write_synced(temporary / manifest_name, json.dumps(sealed, indent=1).encode())
+        _write_synced(temporary / manifest_name, json.dumps(sealed, indent=1).encode(), mode=mode)
         _sync_directory(temporary)
         with change():
             temporary.rename(final)
@@ -78,23 +97,40 @@ def write_directory(
         raise
 
 
-def verify_directory(path: Path, manifest_name: str) -> dict[str, Any]:
+def verify_directory(path: Path, manifest_name: str, *, alone: bool = False) -> dict[str, Any]:
     """Check every file of `path` against its manifest and return the manifest.
+
+    Parameters
+    ----------
+    path, manifest_name
+        The directory, and the name of the manifest in it.
+    alone
+        Whether a file that the manifest does not list is an error too.
 
     Raises
     ------
     StateError
-        Naming the file that is missing, unreadable or not what was written.
+        Naming the file that is missing, unreadable, not what was written, or one too many.
+    OSError
+        If this process is short of what reading takes.
 
     """
     manifest = read_manifest(path, manifest_name)
+    sizes = manifest.get("sizes", {})  # earlier versions did not write them
     for name, digest in manifest["files"].items():
-        try:
-            found = _digest(path / name)
-        except OSError as error:
-            raise StateError(f"{path / name} cannot be read: {error.strerror}") from None
-        if found != digest:
-            raise StateError(f"{path / name} is not what was written: its SHA-256 differs from the manifest's")
+        with _unreadable_as_state_errors(path / name):
+            file = open_regular(path / name, below=path.parent)
+            with file:
+                size = os.fstat(file.fileno()).st_size
+                if size != sizes.get(name, size):
+                    raise StateError(f"{path / name} is not what was written: it has {size} bytes, not {sizes[name]}")
+                if _digest(file) != digest:
+                    raise StateError(f"{path / name} is not what was written: its SHA-256 differs from the manifest's")
+    if alone:
+        listed = {manifest_name, *manifest["files"]}
+        for found in sorted(p for p in path.rglob("*") if p.is_symlink() or not p.is_dir()):
+            if found.relative_to(path).as_posix() not in listed:
+                raise StateError(f"{found} is not what was written: the manifest does not list it")
     return manifest
 
 
@@ -105,17 +141,39 @@ def read_manifest(path: Path, manifest_name: str) -> dict[str, Any]:
     ------
     StateError
         If it is missing or unreadable.
+    OSError
+        If this process is short of what reading takes.
 
     """
+    file = path / manifest_name
+    with _unreadable_as_state_errors(file):
+        content = read_bytes(file, limit=MANIFEST_BYTES, below=path.parent)
     try:
-        manifest = json.loads((path / manifest_name).read_bytes())
-        if manifest.pop("manifest_sha256") != _seal(manifest):
+        manifest: dict[str, Any] = msgspec.convert(json.loads(content), dict[str, Any])
+        listed = msgspec.convert(manifest["files"], dict[str, str])
+        msgspec.convert(manifest.get("sizes", {}), dict[str, int])
+        if manifest.pop("manifest_sha256") != _seal(manifest) or not all(map(_is_inside, listed)):
             raise ValueError
+    except (ValueError, KeyError, RecursionError):  # msgspec's ValidationError is a ValueError
+        raise StateError(f"{file} is damaged: it is not the manifest that was written") from None
+    return manifest
+
+
+def _is_inside(name: str) -> bool:
+    """Whether `name` is that of a file below the directory, as a manifest lists them."""
+    path = PurePosixPath(name)
+    return name == path.as_posix() and name.isprintable() and not path.is_absolute() and not {".", ".."} & {*path.parts}
+
+
+@contextmanager
+def _unreadable_as_state_errors(path: Path) -> Iterator[None]:
+    """Make of an OSError that lies in the file `path` a StateError that names it."""
+    try:
+        yield
     except OSError as error:
-        raise StateError(f"{path / manifest_name} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise StateError(f"{path / manifest_name} is damaged: it is not the manifest that was written") from None
-    return manifest  # type: ignore[no-any-return]
+        if is_shortage(error):
+            raise
+        raise StateError(f"{path} cannot be read: {error.strerror}") from None
 
 
 @contextmanager
@@ -160,30 +218,49 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what writers that were killed left behind in `directory`, if it is there."""
-    for leftover in directory.glob(f"{TEMPORARY}*"):
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover, ignore_errors=True)
+    """Remove what writers that were killed left behind in `directory`, if it is one."""
+    try:
+        refuse_other_than_directory(directory)
+    except StateError:  # whoever writes there says so
+        return
+    for name in names_in(directory):
+        if name.startswith(TEMPORARY):
+            discard(directory / name)
+
+
+def discard(path: Path) -> None:
+    """Remove `path`, whatever lies there; what cannot be removed is said once, and stays."""
+    failures: list[OSError] = []
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, onerror=lambda _, __, raised: failures.append(raised[1]))  # type: ignore[arg-type]
         else:
-            leftover.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        failures.append(error)
+    if failures and path not in _staying:
+        _staying.add(path)
+        log.warning("%s cannot be removed, and stays: %s", path, failures[0].strerror)
 
 
-def _sync_and_digest(path: Path) -> str:
+_staying: set[Path] = set()
+
+
+def _sync_and_digest(path: Path) -> tuple[str, int]:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-    return _digest(path)
+        return _digest(file), file.tell()
 
 
-def _digest(path: Path) -> str:
+def _digest(file: BinaryIO) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
+    while chunk := file.read(2**20):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+def _write_synced(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from streamlearn.config import Config
 from streamlearn.consumer.client import partition_count
 from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
+from streamlearn.publisher.fence import source_of
+from streamlearn.publisher.inspection import inspect
 from streamlearn.updater import Updater
 
 
@@ -88,6 +90,7 @@ def _model(config: Config) -> str:
 
 def _directory(config: Config) -> str:
     directory = config.publisher.directory
+    state = inspect(directory, source=source_of(config.kafka.group, config.kafka.topic))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as file:
@@ -96,4 +99,4 @@ def _directory(config: Config) -> str:
             file.flush()
     except OSError as error:
         raise StateError(f"publisher.directory {directory} cannot be written: {error.strerror}") from None
-    return f"{directory} can be written, {free.f_bavail * free.f_frsize / 2**30:.1f} GiB free"
+    return f"{directory} can be written; {state}; {free.f_bavail * free.f_frsize / 2**30:.1f} GiB free"

@@ -35,6 +35,7 @@ from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.server import Server
+from streamlearn.publisher.fence import source_of
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.seat import Seat
@@ -97,7 +98,7 @@ class Pipeline:
         self.publisher = Publisher(
             config.publisher,
             configuration=config.decisive(),
-            source=f"group {config.kafka.group} of topic {config.kafka.topic}",
+            source=source_of(config.kafka.group, config.kafka.topic),
             settle=lambda: self.dead_letters.settle(SETTLE_SECONDS),
             commit=self.consumer.commit,
             progress=self.telemetry,
@@ -110,7 +111,7 @@ class Pipeline:
             restored=self._restored,
             step=self._step,
             skipped=self.metrics.events.labels("skipped").inc,
-            capture=partial(self._capture, snapshot=True),
+            publish=partial(self._keep, snapshot=True),
         )
         self._place: tuple[int, int, Positions] = (0, 0, {})
         self.server: Server | None = None
@@ -135,7 +136,7 @@ class Pipeline:
         """
         config = self._config
         with ExitStack() as stack:
-            self.publisher.fence.check()
+            self.publisher.check()
             self.server = Server(config.monitor, registry=self.metrics.registry, health=self.health, live=self.live)
             self.server.start()
             stack.callback(self.server.stop)
@@ -196,7 +197,7 @@ class Pipeline:
                 return
         learner.positions = positions
         if not begun and self._config.kafka.start == "latest":
-            self.publisher.submit(self._capture(learner, snapshot=False))  # or the next start begins later
+            self._keep(learner, snapshot=False)  # or the next start begins later
             self.publisher.drain()
         updater = self._config.updater
         intake = Intake(
@@ -209,7 +210,7 @@ class Pipeline:
                 self._step(learner, batch)
             checkpoint, snapshot = self.publisher.due(learner.step)
             if checkpoint:
-                self.publisher.submit(self._capture(learner, snapshot=snapshot))
+                self._keep(learner, snapshot=snapshot)
 
     def _step(self, learner: Learner, batch: MicroBatch) -> None:
         """Learn `batch`, show it, send what it refused to the dead letters, and tell whoever looks on."""
@@ -221,12 +222,23 @@ class Pipeline:
             self.dead_letters.put(record, reason)
         self._on_step(report)
 
+    def _keep(self, learner: Learner, *, snapshot: bool) -> None:
+        """Have the learner written as it is; where it cannot even be copied, that is a failed checkpoint."""
+        version = learner.version
+        try:
+            capture = self._capture(learner, snapshot=snapshot)
+        except (OSError, MemoryError, RuntimeError) as error:
+            learner.version = version
+            self.publisher.uncaptured(learner.step, version + 1, error, snapshot=snapshot)
+        else:
+            self.publisher.submit(capture)
+
     def _capture(self, learner: Learner, *, snapshot: bool) -> Capture:
         """Copy the learner; learning waits for this, and for the evaluation of a candidate."""
         with self.metrics.publish_stall.time():
             if not snapshot:
                 return capture_checkpoint(learner)
-            capture = capture_snapshot(learner, self._config, after=self.publisher.snapshots.latest() or 0)
+            capture = capture_snapshot(learner, self._config, after=self.publisher.version)
         self.telemetry.captured(learner, capture)
         return capture
 
@@ -235,7 +247,7 @@ class Pipeline:
         self.publisher.drain()
         snapshot = self.publisher.unpublished(learner.step)
         if snapshot or self.publisher.unwritten(learner.step):
-            self.publisher.submit(self._capture(learner, snapshot=snapshot))
+            self._keep(learner, snapshot=snapshot)
             self.publisher.drain()
         log.info("stopped at step %d", learner.step)
 

@@ -21,8 +21,9 @@ from streamlearn.consumer.intake import MicroBatch
 from streamlearn.errors import StateError, UnavailableError
 from streamlearn.learner import Learner
 from streamlearn.publisher.fence import FencedError
-from streamlearn.publisher.publisher import Capture, Publisher
+from streamlearn.publisher.publisher import Publisher
 from streamlearn.recovery import reread
+from streamlearn.state import State
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class Takeover:
         Learns a recorded micro-batch.
     skipped
         Told how many records of a recorded step Kafka no longer has.
-    capture
-        Copies the learner to publish it.
+    publish
+        Has the learner published as the version after the one that it counts.
 
     """
 
@@ -61,11 +62,11 @@ class Takeover:
         restored: Callable[[Learner], None],
         step: Callable[[Learner, MicroBatch], None],
         skipped: Callable[[int], None],
-        capture: Callable[[Learner], Capture],
+        publish: Callable[[Learner], None],
     ) -> None:
         self._config, self._publisher, self._dead_letters = config, publisher, dead_letters
         self._stopping, self._restored, self._step = stopping, restored, step
-        self._skipped, self._capture = skipped, capture
+        self._skipped, self._publish = skipped, publish
         self._decoder = Decoder(config.events)
 
     def run(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
@@ -120,12 +121,14 @@ class Takeover:
         """Load the newest checkpoint that is whole, naming each one that is not."""
         checkpoints = self._publisher.checkpoints
         damaged = []
+        for name in checkpoints.strangers():
+            log.warning("%s is no checkpoint, and is passed over", checkpoints.directory / name)
         for name, state in checkpoints.newest():
             if isinstance(state, StateError):
                 log.error("checkpoint %s is refused: %s", name, state)
                 damaged.append(name)
                 continue
-            learner.load(state)
+            _load(learner, name, state)
             for refused in damaged:
                 checkpoints.set_aside(refused)
             self._restored(learner)
@@ -140,11 +143,16 @@ class Takeover:
 
     def _republish(self, learner: Learner) -> None:
         """Publish the version that the checkpoint counts but that was not written when the learner was killed."""
-        snapshots = self._publisher.snapshots
-        if learner.version > (snapshots.latest() or 0):
-            if snapshots.step_of(learner.version) in (None, learner.step):  # else it is there, and never changes
-                learner.version -= 1
-            self._publisher.submit(self._capture(learner))
+        if learner.version <= self._publisher.version:
+            return
+        try:
+            step = self._publisher.snapshots.step_of(learner.version)
+        except OSError as error:
+            log.warning("version %d is not published again: %s", learner.version, error)
+            return
+        if step in (None, learner.step):  # else it is there, and never changes
+            learner.version -= 1
+        self._publish(learner)
 
     def _recover(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
         """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them."""
@@ -161,3 +169,14 @@ class Takeover:
                 return False
         self._publisher.record(learner.step)
         return True
+
+
+def _load(learner: Learner, name: str, state: State) -> None:
+    """Let `learner` continue from `state`; StateError where it is whole and still no state of a learner."""
+    try:
+        learner.load(state)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise StateError(
+            f"checkpoint {name} is whole, but holds no state that this version can load ({type(error).__name__}); "
+            "move it away to continue from the one before"
+        ) from error

@@ -19,6 +19,8 @@ from streamlearn.state import State
 
 log = logging.getLogger(__name__)
 
+RIVER = version("river")  # once: whoever asks opens files
+
 
 class RiseDetector:
     """Reports the events at which the mean of a signal has risen.
@@ -70,13 +72,13 @@ class RiseDetector:
     def state(self) -> State:
         """Return ADWIN's window in river's own encoding, with the version of river that made it."""
         encoded = base64.b64encode(self._adwin._helper.__getstate__()).decode()  # noqa: SLF001 - river has no public way
-        return {"river": version("river"), "adwin": encoded, "detected": bool(self._adwin.drift_detected)}
+        return {"river": RIVER, "adwin": encoded, "detected": bool(self._adwin.drift_detected)}
 
     def load(self, state: State) -> None:
         """Continue from `state`; with another river, whose encoding may differ, the window starts empty."""
         self._adwin = self._fresh()
-        if state["river"] != version("river"):
-            log.warning("drift detectors start anew: river is %s and was %s", version("river"), state["river"])
+        if state["river"] != RIVER:
+            log.warning("drift detectors start anew: river is %s and was %s", RIVER, state["river"])
             return
         self._adwin._helper.__setstate__(base64.b64decode(state["adwin"]))  # noqa: SLF001
         self._adwin._drift_detected = state["detected"]  # noqa: SLF001

@@ -71,9 +71,9 @@ class CheckpointStore:
         """
         return [name for name in names_in(self.directory) if NAME.fullmatch(name)]
 
-    def oldest(self) -> int:
-        """Return the step of the oldest checkpoint, 0 where there is none."""
-        names = self.names()
+    def oldest(self, newest: str | None = None) -> int:
+        """Return the step of the oldest of those that are kept up to the checkpoint `newest`, 0 where there is none."""
+        names = [name for name in self.names() if newest is None or name <= newest][-self._keep :]
         return step_of(names[0]) if names else 0
 
     def write(self, step: int, version: int, state: State) -> Path:
@@ -109,7 +109,7 @@ class CheckpointStore:
         if not os.path.lexists(path):
             return False
         try:
-            self._verify(path)
+            self.verify(path.name)
         except StateError as error:
             log.error("checkpoint %s is written anew: %s", path.name, error)
             self.set_aside(path.name)
@@ -127,8 +127,8 @@ class CheckpointStore:
             If this process is short of what reading takes.
 
         """
+        self.verify(name)
         path = self.directory / name
-        self._verify(path)
         try:
             return _load(path)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
@@ -136,11 +136,13 @@ class CheckpointStore:
                 raise
             raise StateError(f"{path} cannot be read: {error}") from None
 
-    def _verify(self, path: Path) -> None:
+    def verify(self, name: str) -> None:
+        """Check every file of the checkpoint called `name`; the errors are those of :meth:`read`."""
+        path = self.directory / name
         manifest = verify_directory(path, MANIFEST)
         if manifest.get("format") != FORMAT:
             raise StateError(f"{path} has format {manifest.get('format')}, and this streamlearn reads {FORMAT}")
-        if manifest.get("step") != step_of(path.name):
+        if manifest.get("step") != step_of(name):
             raise StateError(f"{path} is not what was written: it is of step {manifest.get('step')}")
         missing = {STATE, EVENTS, TENSORS} - manifest["files"].keys()
         if missing:

@@ -47,6 +47,11 @@ class Claim(msgspec.Struct, frozen=True):
     source: str
 
 
+def source_of(group: str, topic: str) -> str:
+    """Return what a state directory is learnt from, as its claim names it."""
+    return f"group {group} of topic {topic}"
+
+
 class Fence:
     """The claim of one learner on a state directory.
 
@@ -63,6 +68,19 @@ class Fence:
         self.directory, self._source = directory, source
         self._owner = f"{platform.node()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._claim: Claim | None = None
+
+    def look(self) -> None:
+        """Find out, without changing anything, whether the directory is of another group or topic.
+
+        Raises
+        ------
+        StateError
+            If it is, or its claim is damaged.
+        OSError
+            If it cannot be read.
+
+        """
+        self._read()
 
     def check(self) -> None:
         """Find out whether the directory can be used at all; one of another group or topic stays as it is.

@@ -28,14 +28,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from streamlearn.config import Publisher as PublisherConfig
-from streamlearn.errors import NotFiniteError
+from streamlearn.errors import NotFiniteError, StateError
 from streamlearn.events import Positions, named
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.fence import Fence, FencedError
 from streamlearn.publisher.gate import rejection
+from streamlearn.publisher.inspection import refuse_odd_rooms
 from streamlearn.publisher.journal import Journal
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.publisher.store import sweep
+from streamlearn.publisher.triggers import Triggers
 from streamlearn.state import Export, State
 
 Accuracy = dict[str, float | None]  # by hold-out split; None while the split is empty
@@ -68,45 +70,6 @@ class Progress(Protocol):
         ...
 
 
-class Triggers:
-    """Says when something is due, by steps, by seconds, or by whichever comes first.
-
-    What has been tried is due again after as many steps or seconds, until it is done.
-
-    Attributes
-    ----------
-    since
-        The step at which it was last done.
-
-    """
-
-    def __init__(
-        self, every_steps: int | None, every_seconds: float | None, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.since = 0
-        self._every_steps = every_steps
-        self._every_seconds = every_seconds
-        self._clock = clock
-        self.reset(0)
-
-    def reset(self, step: int) -> None:
-        """Start counting anew from `step`, at which it was done."""
-        self.since = step
-        self.tried(step)
-
-    def tried(self, step: int) -> None:
-        """Count from `step` and now to when it is due again."""
-        self._tried, self._time = step, self._clock()
-
-    def due(self, step: int) -> bool:
-        """Whether enough steps have been made, or enough seconds have passed with at least one step."""
-        if step <= self.since:
-            return False
-        if self._every_steps and step - self._tried >= self._every_steps:
-            return True
-        return bool(self._every_seconds and self._clock() - self._time >= self._every_seconds)
-
-
 class Publisher:
     """Writes captures on its own thread, one at a time.
 
@@ -129,6 +92,8 @@ class Publisher:
     ----------
     fenced
         Whether another learner has been found to have claimed the directory since ours did.
+    version
+        The newest version that is published, kept in memory so that a capture asks no disk.
 
     """
 
@@ -158,8 +123,15 @@ class Publisher:
         self._stopping = False
         self._epoch = 0
         self.fenced = False
+        self.version = 0
+        self._untrimmed = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def check(self) -> None:
+        """Find out whether the directory can be used; the errors are those of :meth:`Fence.check`."""
+        self.fence.check()
+        refuse_odd_rooms(self.fence.directory)
 
     def start(self) -> None:
         """Start the writing thread."""
@@ -174,6 +146,15 @@ class Publisher:
         with self.fence.change():
             for directory in (self.fence.directory, self.checkpoints.directory, self.snapshots.directory):
                 sweep(directory)
+        self.version = self._published()
+
+    def _published(self) -> int:
+        """Return the newest version that is published, 0 where there is none or it cannot be known."""
+        try:
+            return self.snapshots.latest() or 0
+        except OSError as error:
+            log.warning("what is published cannot be looked at: %s", error)
+            return 0
 
     def begin(self, step: int) -> None:
         """Count from `step` on what is due."""
@@ -227,6 +208,15 @@ class Publisher:
         if capture.export:
             self._snapshot_due.tried(capture.step)
 
+    def uncaptured(self, step: int, version: int, error: Exception, *, snapshot: bool) -> None:
+        """Count the checkpoint of `step`, and a `snapshot` where one was due, as failed: no copy could be made."""
+        log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", step, error)
+        self._checkpoint_due.tried(step)
+        self._progress.checkpointed("failed", 0.0)
+        if snapshot:
+            self._snapshot_due.tried(step)
+            self._progress.published("failed", version, 0.0, {})
+
     def drain(self) -> None:
         """Wait until everything submitted has been written or has failed; raise as :meth:`submit` does."""
         with self._changed:
@@ -269,10 +259,10 @@ class Publisher:
         try:
             if not self._settle():
                 raise TimeoutError("dead letters are not acknowledged yet")
-            self.checkpoints.write(capture.step, capture.version, capture.state)
-            with self.fence.change():
-                self.journal.trim(self.checkpoints.oldest())
-        except (OSError, NotFiniteError) as error:
+            path = self.checkpoints.write(capture.step, capture.version, capture.state)
+        except FencedError:
+            raise
+        except (OSError, StateError) as error:
             place = _place(capture)
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error, extra=place)
             self._progress.checkpointed("failed", time.monotonic() - started)
@@ -282,9 +272,23 @@ class Publisher:
                 log.warning("snapshot %d %s: %s", capture.version, said, error, extra=place)
                 self._progress.published(outcome, capture.version, 0.0, capture.accuracy)
             return False
+        self._trim(self.checkpoints.oldest(path.name))
         self._checkpoint_due.since = capture.step
         self._progress.checkpointed("written", time.monotonic() - started)
         return True
+
+    def _trim(self, step: int) -> None:
+        """Let the journal behind the checkpoint of `step` go; where that fails, it is longer than it need be."""
+        try:
+            with self.fence.change():
+                self.journal.trim(step)
+            self._untrimmed = False
+        except FencedError:
+            raise
+        except (OSError, StateError) as error:
+            if not self._untrimmed:
+                log.warning("the journal behind step %d stays: %s", step, error)
+            self._untrimmed = True
 
     def _write_snapshot(self, capture: Capture, *, allowed: bool) -> None:
         if capture.export is None:
@@ -307,9 +311,13 @@ class Publisher:
             return "rejected"
         try:
             path = self.snapshots.write(version, capture.step, export, capture.provenance)
-        except OSError as error:
+        except FencedError:
+            raise
+        except (OSError, StateError) as error:
             log.error("snapshot %d failed: %s", version, error, extra=_place(capture))
+            self.version = max(self.version, self._published())
             return "failed"
+        self.version = version
         log.info("published snapshot %d of step %d at %s", version, capture.step, path, extra=_place(capture))
         return "published"
 

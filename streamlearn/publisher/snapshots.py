@@ -6,6 +6,7 @@ last. ``streamlearn.json`` in it says where the weights come from and lists the 
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -126,10 +127,10 @@ class SnapshotStore:
 
     def newest(self) -> dict[str, Any] | None:
         """Return the manifest of ``latest``, or None where there is none that can be read."""
-        version = self.latest()
         try:
+            version = self.latest()
             return None if version is None else self.manifest(version)
-        except StateError:
+        except (OSError, StateError):
             return None
 
     def verify(self, version: int) -> dict[str, Any]:
@@ -165,11 +166,15 @@ class SnapshotStore:
 
         if self.step_of(version) != step:
             if os.path.lexists(path):
+                if version <= (self.latest() or 0):  # published: readers may have it, and it never changes
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
                 with self._change():
                     discard(path)
             write_directory(path, MANIFEST, manifest, fill, change=self._change)
-        point(self.directory / LATEST, path, change=self._change)
-        self._retire(version)
+        try:
+            point(self.directory / LATEST, path, change=self._change)
+        finally:  # what stands in the way of the link must not fill the disk
+            self._retire(version)
         return path
 
     def step_of(self, version: int) -> int | None:

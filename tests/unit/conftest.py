@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from streamlearn.config import Config, load
 from streamlearn.consumer.intake import MicroBatch
 from streamlearn.events import Event
 from tests.unit.builders import make_event, make_record
+from tests.unit.kept import leave_behind
 
 MakeConfig = Callable[..., Config]
 
@@ -41,3 +43,17 @@ def micro_batches() -> list[MicroBatch]:
             )
         )
     return batches
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state directory of a learner that was killed after three checkpoints and two snapshots."""
+    directory = tmp_path_factory.mktemp("whole") / "state"
+    leave_behind(directory)
+    return directory
+
+
+@pytest.fixture
+def directory(whole: Path, tmp_path: Path) -> Path:
+    """A copy of `whole`."""
+    return shutil.copytree(whole, tmp_path / "state", symlinks=True)

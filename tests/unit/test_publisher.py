@@ -12,8 +12,9 @@ from streamlearn.errors import StateError
 from streamlearn.events import Positions
 from streamlearn.publisher.fence import Fence
 from streamlearn.publisher.gate import rejection
-from streamlearn.publisher.publisher import Accuracy, Capture, Publisher, Triggers
+from streamlearn.publisher.publisher import Accuracy, Capture, Publisher
 from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.publisher.triggers import Triggers
 from streamlearn.state import Export
 from streamlearn.updater import Updater
 from tests.unit.builders import make_event

@@ -1,0 +1,156 @@
+"""A state directory as a learner without a model leaves it, and a start over what has become of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.errors import StateError
+from streamlearn.events import Range
+from streamlearn.publisher.journal import Entry
+from streamlearn.publisher.publisher import Capture, Publisher
+from streamlearn.publisher.seat import Seat
+from streamlearn.publisher.store import _seal
+from streamlearn.state import Export, State
+from tests.unit.builders import make_event
+
+SOURCE = "group g of topic t"
+PROVENANCE = {"created": 1.7e9, "events": {"trained": 4}, "metrics": {}, "config_digest": "0", "positions": {}}
+
+
+class Quiet:
+    """Progress that nobody looks at, but for what failed."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+
+    def checkpointed(self, outcome: str, seconds: float) -> None:
+        del seconds
+        self.outcomes.append(f"checkpoint {outcome}")
+
+    def published(self, outcome: str, version: int, seconds: float, accuracy: object) -> None:
+        del version, seconds, accuracy
+        self.outcomes.append(f"snapshot {outcome}")
+
+
+class Saved:
+    """What is exported of a model that is no model."""
+
+    def save_pretrained(self, directory: Path) -> None:
+        (directory / "config.json").write_text("{}")
+
+
+def state(step: int) -> State:
+    return {"step": step, "tensor": torch.arange(4.0), "buffer": {"events": [make_event(step)]}}
+
+
+def write(publisher: Publisher, step: int, *, version: int, snapshot: bool = True) -> None:
+    export = Export(Saved(), {"w": torch.zeros(3)}, Saved()) if snapshot else None
+    publisher.journal.append(Entry(step, [Range("t", 0, step, step + 1, 1)]))
+    publisher.submit(Capture(step, state(step), {("t", 0): step + 1}, version, export, {}, PROVENANCE))
+    publisher.drain()
+
+
+def open_publisher(directory: Path) -> tuple[Publisher, Quiet]:
+    progress = Quiet()
+    publisher = Publisher(
+        PublisherConfig(directory=directory),
+        configuration={},
+        source=SOURCE,
+        settle=lambda: True,
+        commit=lambda _: True,
+        progress=progress,
+    )
+    return publisher, progress
+
+
+def leave_behind(directory: Path) -> None:
+    """Make the state directory of a learner that was killed after three checkpoints and two snapshots."""
+    publisher, progress = open_publisher(directory)
+    seat = Seat(directory / "seats")
+    seat.remember("member-1")
+    publisher.start()
+    publisher.claim()
+    publisher.begin(0)
+    publisher.record(0)
+    for step, version in ((1, 1), (2, 2), (3, 2)):
+        write(publisher, step, version=version, snapshot=step < 3)
+    publisher.stop()
+    seat._file.close()
+    assert not [outcome for outcome in progress.outcomes if "failed" in outcome]
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    def late(_: int, __: FrameType | None) -> None:
+        raise AssertionError(f"not ended after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def start(directory: Path) -> int:
+    """Take over as a learner does, learn a step, write and publish it; return the step that it continued from."""
+    publisher, progress = open_publisher(directory)
+    publisher.check()
+    seat = Seat(directory / "seats")
+    publisher.start()
+    try:
+        publisher.claim()
+        found, names = 0, publisher.checkpoints.names()
+        for name, restored in publisher.checkpoints.newest():
+            if isinstance(restored, StateError):
+                assert name in str(restored)
+                publisher.checkpoints.set_aside(name)
+            else:
+                found = restored["step"]
+                break
+        if names and not found:
+            raise StateError(f"none of {names}")
+        for entry in publisher.journal.entries(found):
+            assert entry.step > found
+        publisher.begin(found)
+        publisher.record(found)
+        write(publisher, found + 1, version=publisher.version + 1)  # over the name of one that was refused
+        assert "checkpoint written" in progress.outcomes[-2:]
+    finally:
+        publisher.stop()
+        seat.leave()
+    return found
+
+
+def digest(directory: Path) -> dict[str, str]:
+    """Return what each file below `directory` holds, and the mode of everything there."""
+    return {
+        str(path): f"{path.lstat().st_mode:o} "
+        + (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() and not path.is_symlink() else "")
+        for path in sorted(directory.rglob("*"))
+    }
+
+
+def sealed(path: Path, **changes: Any) -> None:
+    """Give the manifest at `path` other entries, and the digest that goes with them."""
+    manifest = json.loads(path.read_text())
+    del manifest["manifest_sha256"]
+    manifest |= changes
+    path.write_text(json.dumps(manifest | {"manifest_sha256": _seal(manifest)}))
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes() or b"\0")
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

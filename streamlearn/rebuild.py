@@ -47,7 +47,7 @@ def rebuild(config: Config, version: str) -> Rebuilt:
     store = SnapshotStore(config.publisher.directory / "snapshots")
     number = store.resolve(version)
     manifest = store.verify(number)
-    if manifest["config_digest"] != config.digest():
+    if manifest.get("config_digest") != config.digest():
         raise ConfigurationError(
             f"snapshot {number} was made under another configuration of events, buffer or updater than this one"
         )

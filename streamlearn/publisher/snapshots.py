@@ -118,12 +118,12 @@ class SnapshotStore:
         """Return the manifest of `version`; StateError where there is none that can be used."""
         manifest = read_manifest(self.path(version), MANIFEST)
         try:
-            found = msgspec.convert(manifest, Manifest).version
+            relied_on: dict[str, Any] = msgspec.to_builtins(msgspec.convert(manifest, Manifest))
         except (msgspec.ValidationError, RecursionError) as error:
             raise StateError(f"{self.path(version) / MANIFEST} is damaged: {error}") from None
-        if found != version:
-            raise StateError(f"{self.path(version)} is not what was written: {MANIFEST} is of version {found}")
-        return manifest
+        if relied_on["version"] != version:
+            raise StateError(f"{self.path(version)} is not what was written: {MANIFEST} is of another version")
+        return relied_on | manifest | {"metrics": relied_on["metrics"] | manifest.get("metrics", {})}
 
     def newest(self) -> dict[str, Any] | None:
         """Return the manifest of ``latest``, or None where there is none that can be read."""

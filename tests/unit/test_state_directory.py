@@ -104,6 +104,36 @@ def test_what_lies_beside_the_files_costs_none_of_them(
         publisher.snapshots.verify(version)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": 7},
+        {"version": "2"},
+        {"created": "today"},
+        {"events": [3]},
+        {"metrics": {"holdout_accuracy": []}},
+        {"metrics": 3},
+        {"config_digest": None},
+    ],
+)
+def test_a_manifest_of_a_snapshot_is_used_only_with_the_types_that_its_readers_rely_on(
+    directory: Path, changes: dict[str, Any]
+) -> None:
+    publisher, _ = open_publisher(directory)
+    assert publisher.snapshots.manifest(2)["metrics"]["prequential_accuracy"] is None
+    sealed(publisher.snapshots.path(2) / "streamlearn.json", **changes)
+    with pytest.raises(StateError, match="v00000002"):
+        publisher.snapshots.manifest(2)
+    assert start(directory) == 3
+
+
+def test_a_file_that_was_added_to_a_snapshot_is_named(directory: Path) -> None:
+    publisher, _ = open_publisher(directory)
+    (publisher.snapshots.path(2) / "modeling_evil.py").touch()
+    with pytest.raises(StateError, match=r"modeling_evil\.py is not what was written: the manifest does not list it"):
+        publisher.snapshots.verify(2)
+
+
 def test_a_number_that_no_name_holds_is_said_and_not_written(directory: Path) -> None:
     publisher, progress = open_publisher(directory)
     publisher.start()

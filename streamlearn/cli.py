@@ -18,6 +18,7 @@ from streamlearn import __version__
 from streamlearn.config import Config, load
 from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.sources import is_secret, merge, secrets_in, variable
+from streamlearn.unforeseen import unforeseen
 
 app = typer.Typer(
     name="streamlearn",
@@ -78,13 +79,15 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
 
     pipeline = Pipeline(settings, stopping=stopping)
     configure(settings.monitor, pipeline.place)
+    threading.excepthook = pipeline.thread_died
     try:
         pipeline.run()
-    except StreamlearnError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a sentence
+        sentence = unforeseen("learning", error)
         if settings.monitor.log_format != "json":
-            raise
-        logging.getLogger("streamlearn").critical("streamlearn: %s", error)
-        raise typer.Exit(error.exit_code) from None
+            raise sentence from None
+        logging.getLogger("streamlearn").critical("streamlearn: %s", sentence)
+        raise typer.Exit(sentence.exit_code) from None
 
 
 @app.command()
@@ -331,4 +334,7 @@ def main() -> None:
         typer.echo(f"streamlearn: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a sentence
+        typer.echo(f"streamlearn: {unforeseen('main', error)}", err=True)
         sys.exit(1)

@@ -7,6 +7,14 @@ class StreamlearnError(Exception):
     exit_code = 1
 
 
+class UnforeseenError(StreamlearnError):
+    """A defect of streamlearn, and no mistake of whoever runs it."""
+
+
+class NotKeptError(StreamlearnError):
+    """The learner was told to end, and what it has learnt since its last checkpoint is not kept."""
+
+
 class ConfigurationError(StreamlearnError):
     """The configuration or the arguments are wrong; nothing was started."""
 

@@ -28,6 +28,7 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
+from streamlearn.errors import NotKeptError, StreamlearnError
 from streamlearn.events import Positions, named
 from streamlearn.learner import Learner, StepReport
 from streamlearn.logs import Place
@@ -36,11 +37,13 @@ from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.server import Server
 from streamlearn.publisher.fence import source_of
+from streamlearn.patience import Patience
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.seat import Seat
 from streamlearn.takeover import Takeover
 from streamlearn.telemetry import Telemetry
+from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,9 @@ class Pipeline:
         self._config = config
         self._on_step = on_step
         self._stopping = stopping or threading.Event()
+        patience = Patience(self._stopping)
         self._lag_at = 0.0
+        self.failed: StreamlearnError | None = None
         self.metrics = Metrics(CollectorRegistry())
         self.health = Health(config.monitor.heartbeat_timeout_seconds)
         self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
@@ -82,6 +87,7 @@ class Pipeline:
             partial(make_dead_letter_producer, config.kafka),
             config.kafka.dead_letter_topic,
             refused=self.telemetry.refused,
+            patience=patience,
         )
         self.consumer = Consumer(
             config.kafka,
@@ -94,6 +100,7 @@ class Pipeline:
                 committed=self.metrics.last_commit.set_to_current_time,
                 answers=self._kafka_answers,
             ),
+            patience=patience,
         )
         self.publisher = Publisher(
             config.publisher,
@@ -117,6 +124,11 @@ class Pipeline:
         self.server: Server | None = None
         self._seat: Seat | None = None
 
+    def thread_died(self, died: threading.ExceptHookArgs) -> None:
+        """End the loop with what has ended a thread that nobody looks after; a ``threading.excepthook``."""
+        name = died.thread.name if died.thread else "unknown"
+        self.failed = unforeseen(name, died.exc_value or died.exc_type())
+
     def stop(self) -> None:
         """Ask the loop to finish its step, checkpoint, publish, commit and leave."""
         self._stopping.set()
@@ -132,6 +144,10 @@ class Pipeline:
             If Kafka cannot be reached or refuses.
         StateError
             If no checkpoint can be read although there are some, or the directory is of another group or topic.
+        NotKeptError
+            If it was told to stop, and what was learnt since the last checkpoint could not be kept.
+        UnforeseenError
+            If a thread of the learner has ended with an error that nobody foresaw.
 
         """
         config = self._config
@@ -150,6 +166,7 @@ class Pipeline:
             self.dead_letters.start()
             stack.callback(self.dead_letters.stop)
             stack.callback(self.consumer.stop)
+            stack.callback(self._stopping.set)  # whatever ended it, from there on nothing is waited for at length
             self._take_turns()
 
     def _take_turns(self) -> None:
@@ -249,7 +266,17 @@ class Pipeline:
         if snapshot or self.publisher.unwritten(learner.step):
             self._keep(learner, snapshot=snapshot)
             self.publisher.drain()
+        self._say_what_is_not_kept(learner.step)
         log.info("stopped at step %d", learner.step)
+
+    def _say_what_is_not_kept(self, step: int) -> None:
+        publisher = self.publisher
+        if publisher.unwritten(step) and not publisher.fenced:
+            newest = f"the checkpoint is of step {publisher.written}" if publisher.written else "there is no checkpoint"
+            raise NotKeptError(
+                f"stopped at step {step}; {newest}, because {publisher.trouble or 'it was not written'}: "
+                "what was learnt since is learnt again at the next start"
+            )
 
     def _restored(self, learner: Learner) -> None:
         """Show `learner` as a checkpoint has left it."""
@@ -276,6 +303,10 @@ class Pipeline:
         self.health.active = active
 
     def _beat(self, learner: Learner) -> None:
+        """Show that the loop is alive; raise what has ended another thread."""
+        for part in (self.dead_letters, self.publisher, self.server, self):
+            if part and part.failed:
+                raise part.failed
         self.health.beat()
         self.metrics.heartbeat.set_to_current_time()
         now = time.monotonic()

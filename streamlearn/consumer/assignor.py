@@ -78,17 +78,29 @@ class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
 
 
 class LossListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Passes on that the group has let this member go; the assignor tells everything else."""
+    """Passes on that the group has let this member go; the assignor tells everything else.
 
-    def __init__(self, lost: Callable[[set[Any]], None]) -> None:
-        self._lost = lost
+    Parameters
+    ----------
+    lost
+        Told what was held, on kafka-python's own thread.
+    failed
+        Told what it raises, which kafka-python would keep to itself.
+
+    """
+
+    def __init__(self, lost: Callable[[set[Any]], None], *, failed: Callable[[BaseException], None]) -> None:
+        self._lost, self._failed = lost, failed
 
     def on_partitions_revoked(self, revoked: Any) -> None:
         """Nothing: the assignor tells what is left."""
 
     def on_partitions_lost(self, lost: Any) -> None:
         """Pass on what was held."""
-        self._lost(set(lost))
+        try:
+            self._lost(set(lost))
+        except Exception as error:  # noqa: BLE001 - handed to the learning thread, which raises it
+            self._failed(error)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
         """Nothing: the assignor tells all that is held."""

@@ -176,6 +176,14 @@ def create_dead_letter_topic(config: Kafka) -> None:
     create_topic(config, config.dead_letter_topic)
 
 
+def leave(client: Any, *, within: int) -> None:
+    """Close a consumer, which leaves its group if that answers `within` so many milliseconds."""
+    try:
+        client.close(autocommit=False, timeout_ms=within)
+    except Exception as error:  # noqa: BLE001 - it is over: the group then waits for the end of the session
+        log.debug("the group is not left: %s", describe(error))
+
+
 def expel(config: Kafka, member: str) -> None:
     """Tell the group that `member` has ended; where Kafka does not take it, the group waits for its session to end."""
     try:

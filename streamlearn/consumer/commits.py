@@ -13,6 +13,7 @@ from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError
 
 from streamlearn.consumer.client import describe
 from streamlearn.events import Positions
+from streamlearn.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +31,13 @@ class Commits:
     ----------
     taken
         Told when the group has taken one.
+    patience
+        Says how long to wait for it.
 
     """
 
-    def __init__(self, *, taken: Callable[[], None]) -> None:
-        self._taken = taken
+    def __init__(self, *, taken: Callable[[], None], patience: Patience | None = None) -> None:
+        self._taken, self._patience = taken, patience or Patience()
         self._changed = threading.Condition()
         self._wish: Positions | None = None
         self._refused = False
@@ -49,7 +52,7 @@ class Commits:
         with self._changed:
             self._refused = False
             self._wish = wish = dict(positions)
-            self._changed.wait_for(lambda: self._wish is not wish or self._closed, WAIT_SECONDS)
+            self._patience.wait_for(self._changed, lambda: self._wish is not wish or self._closed, WAIT_SECONDS)
             return not self._refused
 
     def serve(self, client: Any) -> None:

@@ -16,7 +16,7 @@ from kafka.structs import MemberState
 
 from streamlearn.config import Kafka
 from streamlearn.consumer.assignor import LossListener, SingleActiveAssignor
-from streamlearn.consumer.client import as_sentence, describe, hand_over_sooner, make_consumer
+from streamlearn.consumer.client import as_sentence, describe, hand_over_sooner, leave, make_consumer
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS, Commits
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
@@ -26,10 +26,13 @@ from streamlearn.consumer.queue import Arrival, ArrivalQueue
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError
 from streamlearn.events import Partition, Positions, Reason
+from streamlearn.patience import Patience
+from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
 
 POLL_MILLISECONDS = 200
+STOP_SECONDS = 8.0  # for what the polling thread asks Kafka at the moment, and to leave the group
 SESSIONS = 2  # within so many session timeouts the group has missed whoever does not answer
 
 
@@ -50,6 +53,8 @@ class Consumer:
         Takes the records that are none.
     watch
         Told what happens.
+    patience
+        Says how long to wait for the group.
 
     Attributes
     ----------
@@ -58,7 +63,15 @@ class Consumer:
 
     """
 
-    def __init__(self, config: Kafka, *, decoder: Decoder, dead_letters: DeadLetters, watch: Watch) -> None:
+    def __init__(
+        self,
+        config: Kafka,
+        *,
+        decoder: Decoder,
+        dead_letters: DeadLetters,
+        watch: Watch,
+        patience: Patience | None = None,
+    ) -> None:
         self.queue = ArrivalQueue(records=config.queue_records, bytes=config.queue_bytes)
         self._config, self._decode, self._dead_letters, self._watch = config, decoder.decode, dead_letters, watch
         self._client: Any = None
@@ -72,7 +85,7 @@ class Consumer:
         self._paused = False
         self._rebalancing_since: float | None = None
         self._resigning = False
-        self._commits = Commits(taken=watch.committed)
+        self._commits = Commits(taken=watch.committed, patience=patience)
         self._changed = threading.Condition()
         self._to_read: tuple[int, Positions] | None = None  # in which term, and from where
         self._begun_at: Positions = {}
@@ -153,10 +166,10 @@ class Consumer:
         return self._ends.lag(positions)
 
     def stop(self) -> None:
-        """Commit what was asked for, leave the group and end the thread."""
+        """Commit what was asked for, leave the group and end the thread; without Kafka, that is given up."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -167,17 +180,21 @@ class Consumer:
                 self._join_anew_where_needed()
                 self._commit()
                 self._ends.look(self._client, self._held)
-            self._commit()
+            if self._ends.answered:
+                self._commit()
         except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
-            self.queue.fail(error)
-            with self._changed:
-                self._changed.notify_all()
+            self._fail(error)
         finally:
             self._commits.close()
-            self._client.close(autocommit=False, timeout_ms=REQUEST_MILLISECONDS)
+            leave(self._client, within=REQUEST_MILLISECONDS if self._ends.answered else 0)
+
+    def _fail(self, error: BaseException) -> None:
+        self.queue.fail(unforeseen("consumer", error))
+        with self._changed:
+            self._changed.notify_all()
 
     def _subscribe(self) -> None:
-        self._client.subscribe([self._config.topic], listener=LossListener(self._on_lost))
+        self._client.subscribe([self._config.topic], listener=LossListener(self._on_lost, failed=self._fail))
 
     def _join_anew_where_needed(self) -> None:
         """Leave and join anew to resign, or where a rebalance takes longer than the group waits for any member.

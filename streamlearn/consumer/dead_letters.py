@@ -34,7 +34,10 @@ from kafka.errors import (
 
 from streamlearn.consumer.client import describe
 from streamlearn.consumer.letter import Form, size, write
+from streamlearn.errors import StreamlearnError
 from streamlearn.events import Reason
+from streamlearn.patience import Patience
+from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,7 @@ MOST_PENDING_BYTES = 64 * 2**20  # or their bytes: keys, values and headers
 MOST_SENT_BYTES = 16 * 2**20  # of the letters sent at once, which the producer holds a second time
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
+STOP_SECONDS = 4.0  # for the producer to be closed, or given up while it still looks for a broker
 LOOK_SECONDS = 0.2  # between two looks whether to end, while Kafka is waited for
 PATIENCE = 3  # refusals that may pass, after which they count as the record's own
 
@@ -83,6 +87,8 @@ class DeadLetters:
         The dead-letter topic.
     refused
         Told the reason of every refused record, as it is refused.
+    patience
+        Says how long to wait for an acknowledgement.
 
     Attributes
     ----------
@@ -91,15 +97,23 @@ class DeadLetters:
 
     """
 
-    def __init__(self, make_producer: Callable[..., Any], topic: str, *, refused: Callable[[Reason], None]) -> None:
+    def __init__(
+        self,
+        make_producer: Callable[..., Any],
+        topic: str,
+        *,
+        refused: Callable[[Reason], None],
+        patience: Patience | None = None,
+    ) -> None:
         self._make_producer, self._topic, self._refused = make_producer, topic, refused
+        self._patience = patience or Patience()
         self._pending: deque[_Pending] = deque()  # leaves only when acknowledged
         self._changed = threading.Condition()
         self._stopping = False
         self._pending_bytes = 0
         self._accepted = 0
         self._failing = False
-        self.failed: BaseException | None = None
+        self.failed: StreamlearnError | None = None
         self._thread = threading.Thread(target=self._run, name="dead-letters", daemon=True)
 
     def start(self) -> None:
@@ -122,11 +136,11 @@ class DeadLetters:
         return bool(self._pending) and (self._failing or many)
 
     def settle(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until all that were put so far are acknowledged; return whether they are."""
+        """Wait until all that were put so far are acknowledged, at most `timeout` seconds; return whether they are."""
         with self._changed:
             wanted = self._accepted
-            settled = self._changed.wait_for(lambda: self.failed or self._oldest() > wanted, timeout)
-            return bool(settled) and not self.failed
+            self._patience.wait_for(self._changed, lambda: self.failed or self._oldest() > wanted, timeout)
+            return self._oldest() > wanted
 
     def stop(self) -> None:
         """End the thread; what is not acknowledged is read again after the next start."""
@@ -134,7 +148,7 @@ class DeadLetters:
             self._stopping = True
             self._changed.notify_all()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)
 
     def _oldest(self) -> int:
         """Return the number of the oldest letter that is not acknowledged, or the one that comes next."""
@@ -164,7 +178,7 @@ class DeadLetters:
                     log.info("can write to %s again; consumption goes on", self._topic)
         except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
             with self._changed:
-                self.failed = error
+                self.failed = unforeseen("dead-letters", error)
                 self._changed.notify_all()
         finally:
             _close(producer)
@@ -265,5 +279,9 @@ class DeadLetters:
 
 
 def _close(producer: Any) -> None:
-    if producer:
+    if not producer:
+        return
+    try:
         producer.close(timeout=CLOSE_SECONDS)
+    except KafkaError:  # it still holds letters, and kafka-python would go on trying to send them
+        producer._sender.force_close()  # noqa: SLF001 - there is no other way to tell it

@@ -58,6 +58,11 @@ class LogEnds:
             log.info("Kafka at %s answers again", self._config.bootstrap_servers)
         self._ends = {(p.topic, p.partition): end for p, end in ends.items() if p in held}
 
+    @property
+    def answered(self) -> bool:
+        """Whether Kafka answered when it was asked last."""
+        return not self._waiting
+
     def forget(self) -> None:
         """Know no ends any more, and ask again soon."""
         self._ends, self._at = {}, 0.0

@@ -23,10 +23,11 @@ from starlette.staticfiles import StaticFiles
 
 import streamlearn
 from streamlearn.config import BasicAuth, Monitor
-from streamlearn.errors import ConfigurationError
+from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.security import middleware
+from streamlearn.unforeseen import unforeseen
 
 PAGE = Path(__file__).parent / "page"
 
@@ -45,6 +46,11 @@ class Server:
     ------
     ConfigurationError
         If the address cannot be listened on, or the certificate cannot be used.
+
+    Attributes
+    ----------
+    failed
+        What has ended the thread, None while nothing has.
 
     """
 
@@ -69,10 +75,17 @@ class Server:
         host = f"[{config.host}]" if ":" in config.host else config.host
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}/"
         self._server = uvicorn.Server(server)
+        self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+        self.failed: StreamlearnError | None = None
 
     def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
+        try:
+            self._server.run(sockets=[self._socket])
+            if not self._stopping:
+                raise RuntimeError("the server has ended by itself")
+        except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
+            self.failed = unforeseen("http", error)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -80,7 +93,7 @@ class Server:
 
     def stop(self) -> None:
         """Answer what was asked, then stop listening."""
-        self._server.should_exit = True
+        self._stopping = self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join()
         self._socket.close()

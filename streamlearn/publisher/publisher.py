@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from streamlearn.config import Publisher as PublisherConfig
-from streamlearn.errors import NotFiniteError, StateError
+from streamlearn.errors import NotFiniteError, StateError, StreamlearnError
 from streamlearn.events import Positions, named
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.fence import Fence, FencedError
@@ -39,6 +39,7 @@ from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.publisher.store import sweep
 from streamlearn.publisher.triggers import Triggers
 from streamlearn.state import Export, State
+from streamlearn.unforeseen import unforeseen
 
 Accuracy = dict[str, float | None]  # by hold-out split; None while the split is empty
 
@@ -94,6 +95,10 @@ class Publisher:
         Whether another learner has been found to have claimed the directory since ours did.
     version
         The newest version that is published, kept in memory so that a capture asks no disk.
+    failed
+        What has ended the writing thread, None while nothing has.
+    trouble
+        Why the last checkpoint was not written; empty where it was.
 
     """
 
@@ -125,7 +130,8 @@ class Publisher:
         self.fenced = False
         self.version = 0
         self._untrimmed = False
-        self._failure: Exception | None = None
+        self.failed: StreamlearnError | None = None
+        self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def check(self) -> None:
@@ -180,6 +186,11 @@ class Publisher:
         snapshot = self._snapshot_due.due(step)
         return snapshot or self._checkpoint_due.due(step), snapshot
 
+    @property
+    def written(self) -> int:
+        """The step of the last checkpoint."""
+        return self._checkpoint_due.since
+
     def unwritten(self, step: int) -> bool:
         """Whether anything has been learnt at `step` that no checkpoint contains."""
         return step > self._checkpoint_due.since
@@ -193,14 +204,14 @@ class Publisher:
 
         Raises
         ------
-        Exception
-            What ended the writing thread, if something unforeseen did.
+        StreamlearnError
+            What ended the writing thread, if something did.
 
         """
         with self._changed:
             self._changed.wait_for(lambda: self._capture is None)
-            if self._failure:
-                raise self._failure
+            if self.failed:
+                raise self.failed
             self._capture = capture
             self._changed.notify_all()
         self.journal.rotate(capture.step)
@@ -221,8 +232,8 @@ class Publisher:
         """Wait until everything submitted has been written or has failed; raise as :meth:`submit` does."""
         with self._changed:
             self._changed.wait_for(lambda: self._capture is None)
-            if self._failure:
-                raise self._failure
+            if self.failed:
+                raise self.failed
 
     def stop(self) -> None:
         """Write what was submitted, then end the thread and the journal."""
@@ -246,12 +257,12 @@ class Publisher:
             except FencedError as error:
                 self.fenced = True
                 log.warning("nothing of step %d is kept or published: %s", capture.step, error, extra=_place(capture))
-            except Exception as error:  # noqa: BLE001 - handed to the learning thread, which raises it
-                self._failure = error
+            except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
+                self.failed = unforeseen("publisher", error)
             with self._changed:
                 self._capture = None
                 self._changed.notify_all()
-            if self._failure:
+            if self.failed:
                 return
 
     def _write_checkpoint(self, capture: Capture) -> bool:
@@ -264,6 +275,7 @@ class Publisher:
             raise
         except (OSError, StateError) as error:
             place = _place(capture)
+            self.trouble = str(error)
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error, extra=place)
             self._progress.checkpointed("failed", time.monotonic() - started)
             if capture.export:
@@ -274,6 +286,7 @@ class Publisher:
             return False
         self._trim(self.checkpoints.oldest(path.name))
         self._checkpoint_due.since = capture.step
+        self.trouble = ""
         self._progress.checkpointed("written", time.monotonic() - started)
         return True
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from streamlearn.config import load
 from streamlearn.consumer.client import create_topic
-from streamlearn.local.broker import Broker
+from streamlearn.local.broker import ApacheKafka, Broker
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import exit_code, start
 from tests.integration.learner import send
@@ -24,6 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def broker(one_broker: Broker) -> Broker:
     """Apache Kafka where there is one, the development broker otherwise."""
     return one_broker
+
+
+@pytest.fixture
+def own_broker() -> Iterator[ApacheKafka]:
+    """An Apache Kafka that nobody else uses."""
+    if not os.environ.get("KAFKA_HOME"):
+        pytest.skip("KAFKA_HOME names no Apache Kafka")
+    with ApacheKafka(Path(os.environ["KAFKA_HOME"])).start() as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

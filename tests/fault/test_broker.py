@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,6 @@ from streamlearn.pipeline import Pipeline
 from tests.integration.conftest import settings
 from tests.integration.learner import event, learnt, send, surviving_state, wait_until
 from tests.integration.test_trouble import running, trained
-
-
-@pytest.fixture
-def own_broker() -> Iterator[ApacheKafka]:
-    """An Apache Kafka that nobody else uses."""
-    if not os.environ.get("KAFKA_HOME"):
-        pytest.skip("KAFKA_HOME names no Apache Kafka")
-    with ApacheKafka(Path(os.environ["KAFKA_HOME"])).start() as broker:
-        yield broker
 
 
 def stop_and_start(broker: ApacheKafka, gone: Callable[[], None]) -> None:

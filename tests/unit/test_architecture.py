@@ -12,7 +12,7 @@ import streamlearn
 
 PACKAGE = Path(streamlearn.__file__).parent
 ROOMS = {"consumer", "buffer", "updater", "publisher", "monitor"}
-GROUND = {"config", "errors", "events", "sources", "state", "__init__"}
+GROUND = {"config", "errors", "events", "patience", "sources", "state", "unforeseen", "__init__"}
 
 
 def modules() -> list[Path]:

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from streamlearn.config import Publisher as PublisherConfig
-from streamlearn.errors import StateError
+from streamlearn.errors import StateError, UnforeseenError
 from streamlearn.events import Positions
 from streamlearn.publisher.fence import Fence
 from streamlearn.publisher.gate import rejection
@@ -250,5 +250,5 @@ def test_a_rejected_candidate_is_counted_and_latest_stays(export: Export, tmp_pa
 
 
 def test_what_is_not_foreseen_ends_the_learner_and_not_only_the_thread(tmp_path: Path) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(UnforeseenError, match="the thread 'publisher' ended with TypeError"):
         publish(tmp_path, Told(), Capture(3, {"step": object()}, POSITIONS, 1))

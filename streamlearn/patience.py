@@ -1,0 +1,47 @@
+"""How long others are waited for: Kafka to acknowledge, the group to answer; little once the learner is told to end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+ENDING_SECONDS = 10.0
+"""For all waits together after SIGTERM: it leaves time for a checkpoint in the 30 s that Kubernetes usually gives."""
+
+LOOK_SECONDS = 0.1  # between two looks whether it was told to end: a signal's handler cannot notify a condition
+
+
+class Patience:
+    """Waits for conditions, and grows short once the learner is told to end.
+
+    Parameters
+    ----------
+    stopping
+        Set when it is told to end.
+    clock
+        A monotonic clock in seconds.
+
+    """
+
+    def __init__(self, stopping: threading.Event | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stopping, self._clock = stopping or threading.Event(), clock
+        self._ends: float | None = None
+
+    def left(self, seconds: float) -> float:
+        """Return how many of `seconds` may still be waited for."""
+        if not self._stopping.is_set():
+            return seconds
+        if self._ends is None:
+            self._ends = self._clock() + ENDING_SECONDS
+        return max(0.0, min(seconds, self._ends - self._clock()))
+
+    def wait_for(self, changed: threading.Condition, reached: Callable[[], object], seconds: float) -> bool:
+        """Wait, with `changed` held, until `reached` is true, at most so many `seconds`; return whether it is."""
+        deadline = self._clock() + seconds
+        while not reached():
+            left = self.left(deadline - self._clock())
+            if left <= 0:
+                return False
+            changed.wait(min(left, LOOK_SECONDS))
+        return True

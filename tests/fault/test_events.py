@@ -80,7 +80,7 @@ def test_weights_that_went_astray_are_left_behind_by_a_restart_with_a_smaller_ra
     send(config, map(event, range(100)))
     assert exit_code(start(overrides, until=100)) == 0
     send(config, map(event, range(100, 200)))
-    assert exit_code(start([*overrides, "updater.learning_rate=1e39"], until=200)) == 0
+    assert exit_code(start([*overrides, "updater.learning_rate=1e39"], until=200)) == 1  # what it learnt is not kept
     assert surviving_state(config.publisher.directory)["counts"] == {"trained": 100}
     assert exit_code(start(overrides, until=200)) == 0
     state = surviving_state(config.publisher.directory)

@@ -36,8 +36,8 @@ from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.server import Server
-from streamlearn.publisher.fence import source_of
 from streamlearn.patience import Patience
+from streamlearn.publisher.fence import source_of
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.seat import Seat

@@ -221,6 +221,7 @@ class Publisher:
 
     def uncaptured(self, step: int, version: int, error: Exception, *, snapshot: bool) -> None:
         """Count the checkpoint of `step`, and a `snapshot` where one was due, as failed: no copy could be made."""
+        self.trouble = str(error)
         log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", step, error)
         self._checkpoint_due.tried(step)
         self._progress.checkpointed("failed", 0.0)

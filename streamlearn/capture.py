@@ -13,13 +13,26 @@ from streamlearn.publisher.publisher import Accuracy, Capture
 
 
 def capture_checkpoint(learner: Learner) -> Capture:
-    """Return a copy of `learner`."""
+    """Return a copy of `learner`.
+
+    Raises
+    ------
+    AstrayError
+        If its θ does not predict: whoever continued from it could learn nothing.
+
+    """
+    learner.prove()
     return Capture(learner.step, learner.state(), dict(learner.positions), learner.version)
 
 
 def capture_snapshot(learner: Learner, config: Config, *, after: int) -> Capture:
-    """Count a version of `learner` above `after`, evaluate it on the hold-out, and return a copy to publish."""
-    accuracy = learner.holdout_accuracy()
+    """Count a version of `learner` above `after`, evaluate it on the hold-out, and return a copy to publish.
+
+    The error is that of :func:`capture_checkpoint`.
+    """
+    learner.prove()
+    scores = learner.evaluate()
+    accuracy = {split: score.accuracy for split, score in scores.items()}
     learner.version = max(learner.version, after) + 1
     state = learner.state()
     return Capture(
@@ -29,6 +42,7 @@ def capture_snapshot(learner: Learner, config: Config, *, after: int) -> Capture
         version=learner.version,
         export=learner.export(state),
         accuracy=accuracy,
+        unpredicted=scores["validation"].unpredicted,
         provenance=_provenance(learner, config, accuracy),
     )
 

@@ -39,3 +39,15 @@ class StateError(StreamlearnError):
 
 class NotFiniteError(StateError):
     """The state holds a value that is not finite, and would be of no use."""
+
+
+class DeviceError(StreamlearnError):
+    """The device has no memory for a step, or has failed, which says nothing about the texts."""
+
+
+class AstrayError(StreamlearnError):
+    """θ has gone so far astray that it predicts nothing any more: what would be learnt from here on is lost."""
+
+
+class FruitlessError(StreamlearnError):
+    """None of the events of many steps in a row could be learnt."""

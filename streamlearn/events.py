@@ -65,3 +65,4 @@ class Reason(str, Enum):
     LABEL_TYPE = "label_type"
     TOO_MANY_LABELS = "too_many_labels"
     NOT_FINITE = "not_finite"
+    MODEL_ERROR = "model_error"

@@ -6,8 +6,11 @@ micro-batch alone.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -16,12 +19,16 @@ from streamlearn.buffer import make_buffer
 from streamlearn.config import Config
 from streamlearn.consumer.admission import Admission, Outcome
 from streamlearn.consumer.intake import MicroBatch
+from streamlearn.errors import AstrayError
 from streamlearn.events import Event, Positions, Reason
 from streamlearn.monitor.drift import RiseDetector
-from streamlearn.monitor.holdout import HoldOut
+from streamlearn.monitor.holdout import HoldOut, Score
 from streamlearn.monitor.prequential import PrequentialAccuracy
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater import StepResult, Updater
+
+PROOFS = 8  # texts: a few milliseconds, and one that θ came to be unable to bear does not outvote the others
+ANY = Event("the first text of all", "", "", 0.0, "", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class Rise:
 class StepReport:
     """What one micro-batch did to the learner.
 
-    ``refused`` are the records to send to the dead letters only now that they have been tried. ``result`` is
-    None where the micro-batch held no fresh event.
+    ``refused`` are the records to send to the dead letters only now that they have been tried. ``learnt`` are the
+    fresh events without those, to which ``result`` belongs; it is None where there was no fresh event to try.
     """
 
     step: int
@@ -45,6 +52,7 @@ class StepReport:
     outcomes: Counter[Outcome]
     refused: list[tuple[Any, Reason]]
     result: StepResult | None = None
+    learnt: list[Event] = field(default_factory=list)
     replayed: int = 0
     rises: list[Rise] = field(default_factory=list)
 
@@ -67,6 +75,10 @@ class Learner:
         The next offset to read of each partition.
     counts
         Records dealt with since the beginning, by outcome.
+    proven
+        Whether θ is known to predict, as :meth:`prove` finds out.
+    fruitless
+        How many steps in a row had fresh events of which none could be learnt.
 
     """
 
@@ -81,7 +93,9 @@ class Learner:
         self.version = 0
         self.positions: Positions = {}
         self.counts: Counter[str] = Counter()
-        self._replay_ratio = config.updater.replay_ratio
+        self.proven = False
+        self.fruitless = 0
+        self._replay_ratio = Fraction(repr(config.updater.replay_ratio))  # as it is written: .1 is no binary fraction
         self._parts: dict[str, Stateful] = {
             "updater": self.updater,
             "admission": self.admission,
@@ -92,23 +106,89 @@ class Learner:
         }
 
     def learn(self, batch: MicroBatch) -> StepReport:
-        """Predict the fresh events of `batch`, learn from them and from replayed ones, and remember them."""
-        outcomes, refused = Counter(batch.outcomes), list(batch.refused)
-        fresh, result, replayed, rises = self.updater.encode(batch.fresh), None, [], []
+        """Predict the fresh events of `batch`, learn from them and from replayed ones, and remember them.
+
+        What cannot be learnt or predicted for its own sake is refused, and the rest is learnt without it.
+
+        Raises
+        ------
+        AstrayError
+            If it is θ that predicts nothing any more, so that no record is to blame; this learner is of no more use.
+        DeviceError
+            If the device has no memory for the step or has failed; this learner is of no more use either.
+
+        """
+        fresh, refused = self.updater.encode_each(batch.fresh)
+        held_out, refused_held_out = self._predictable(batch.held_out)
+        result, replayed, unfit = None, [], []
         if fresh:
-            replayed = self.buffer.draw(round(len(fresh) * self._replay_ratio))
-            result = self.updater.step(fresh, replayed)
-            if result.applied:
-                self.buffer.extend(fresh)
-                rises = self._evaluate(fresh, result)
-            else:
-                refused += [(record, Reason.NOT_FINITE) for record in batch.records]
-                outcomes[Outcome.DEAD_LETTER] += outcomes.pop(Outcome.TRAINED)
-        self.holdout.extend(self.updater.encode(batch.held_out))
+            replayed = self.buffer.draw(self._due_for_replay(len(fresh)))
+            result = self.updater.step(list(fresh.values()), replayed)
+            unfit = [replayed[place] for place in result.unfit]
+            places = list(fresh)
+            refused |= {places[place]: reason for place, reason in result.refused.items()}
+        learnt = [event for place, event in fresh.items() if place not in refused]
+        if (refused or refused_held_out) and not learnt:
+            self.prove()
+        if learnt:
+            self.proven, self.fruitless = False, 0
+        elif batch.fresh:
+            self.fruitless += 1
+        if unfit:
+            self.buffer.forget(unfit)
+        self.buffer.extend(learnt)
+        rises = self._evaluate(learnt, result) if result and learnt else []
+        self.holdout.extend(event for place, event in held_out.items() if place not in refused_held_out)
+        outcomes, letters = self._settle(batch, refused, refused_held_out)
         self.positions.update(batch.positions)
         self.counts.update({outcome.value: count for outcome, count in outcomes.items()})
         self.step += 1
-        return StepReport(self.step, batch, outcomes, refused, result, len(replayed), rises)
+        return StepReport(
+            step=self.step,
+            batch=batch,
+            outcomes=outcomes,
+            refused=letters,
+            result=result,
+            learnt=learnt,
+            replayed=len(replayed) - len(unfit) if learnt else 0,
+            rises=rises,
+        )
+
+    def _settle(
+        self, batch: MicroBatch, refused: dict[int, Reason], refused_held_out: dict[int, Reason]
+    ) -> tuple[Counter[Outcome], list[tuple[Any, Reason]]]:
+        """Let admission move, and return what became of the records of `batch`, and its dead letters.
+
+        The events at the places `refused` among the fresh ones and `refused_held_out` among the held out are to be
+        forgotten: whoever sends them again must not meet their own ids.
+        """
+        split = ((batch.fresh, refused), (batch.held_out, refused_held_out))
+        if batch.draft:
+            self.admission.take_in(
+                batch.draft,
+                accepted=[event for events, out in split for place, event in enumerate(events) if place not in out],
+                refused=[events[place] for events, out in split for place in out],
+            )
+        outcomes, letters = Counter(batch.outcomes), list(batch.refused)
+        letters += [(batch.records[place], reason) for place, reason in refused.items()]
+        letters += [(batch.held_out_records[place], reason) for place, reason in refused_held_out.items()]
+        outcomes[Outcome.TRAINED] -= len(refused)
+        outcomes[Outcome.HELD_OUT] -= len(refused_held_out)
+        outcomes[Outcome.DEAD_LETTER] += len(refused) + len(refused_held_out)
+        return +outcomes, letters
+
+    def _due_for_replay(self, fresh: int) -> int:
+        """Return how many events to replay beside so many fresh ones, so that in the long run the ratio holds."""
+        before = self.counts[Outcome.TRAINED.value]
+        return math.floor((before + fresh) * self._replay_ratio) - math.floor(before * self._replay_ratio)
+
+    def _predictable(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
+        """Return `events`, encoded, by their place, and those that θ cannot predict, which would measure nothing."""
+        encoded, refused = self.updater.encode_each(events)
+        objections = self.updater.objections(list(encoded.values()))
+        return encoded, refused | {
+            place: reason for place, reason in zip(encoded, objections, strict=True) if reason is not None
+        }
 
     def _evaluate(self, fresh: list[Event], result: StepResult) -> list[Rise]:
         self.accuracy.update(result.correct.tolist())
@@ -120,9 +200,29 @@ class Learner:
             for place in detector.update(signals[name].tolist())
         ]
 
-    def holdout_accuracy(self) -> dict[str, float | None]:
-        """Return the accuracy of the present θ on both splits of the hold-out."""
-        return self.holdout.accuracy(self.updater.predict)
+    def prove(self) -> None:
+        """See to it that θ predicts: most of a few events that it is known to have predicted once.
+
+        Raises
+        ------
+        AstrayError
+            If it does not.
+
+        """
+        known = [*self.holdout.newest(PROOFS // 2), *self.buffer.last(PROOFS // 2)]
+        objections = self.updater.objections(known or self.updater.encode([ANY]))
+        if 2 * sum(reason is not None for reason in objections) > len(objections):
+            raise AstrayError(f"the predictions of the model are not finite any more after step {self.step}")
+        self.proven = True
+
+    @property
+    def presentable(self) -> bool:
+        """Whether there is anything to publish: a label, and a step on it."""
+        return bool(self.updater.labels) and self.updater.steps > 0
+
+    def evaluate(self) -> dict[str, Score]:
+        """Return how the present θ does on both splits of the hold-out."""
+        return self.holdout.evaluate(self.updater.predict)
 
     def export(self, state: State) -> Export:
         """Return what a snapshot of `state`, which :meth:`state` returned just now, publishes."""
@@ -152,3 +252,4 @@ class Learner:
         self.step, self.version = state["step"], state["version"]
         self.positions = {(topic, partition): offset for topic, partition, offset in state["positions"]}
         self.counts = Counter(state["counts"])
+        self.proven, self.fruitless = False, 0

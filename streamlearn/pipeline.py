@@ -28,7 +28,7 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
-from streamlearn.errors import NotKeptError, StreamlearnError
+from streamlearn.errors import AstrayError, FruitlessError, NotKeptError, StreamlearnError
 from streamlearn.events import Positions, named
 from streamlearn.learner import Learner, StepReport
 from streamlearn.logs import Place
@@ -50,6 +50,8 @@ log = logging.getLogger(__name__)
 SETTLE_SECONDS = 30.0
 LAG_SECONDS = 1.0
 BEAT_SECONDS = 0.5
+FRUITLESS_STEPS = 16  # in a row; by then hundreds of texts were refused, one after the other
+FRUITLESS_STEPS_UNTIL_UNREADY = 2  # one may be a single text on a quiet topic
 
 
 class Pipeline:
@@ -120,6 +122,7 @@ class Pipeline:
             skipped=self.metrics.events.labels("skipped").inc,
             publish=partial(self._keep, snapshot=True),
         )
+        self._said_that_there_is_nothing = False
         self._place: tuple[int, int, Positions] = (0, 0, {})
         self.server: Server | None = None
         self._seat: Seat | None = None
@@ -148,6 +151,12 @@ class Pipeline:
             If it was told to stop, and what was learnt since the last checkpoint could not be kept.
         UnforeseenError
             If a thread of the learner has ended with an error that nobody foresaw.
+        AstrayError
+            If θ predicts nothing any more.
+        FruitlessError
+            If nothing of what came could be learnt for many steps.
+        DeviceError
+            If the device has no memory for a step, or has failed.
 
         """
         config = self._config
@@ -167,7 +176,10 @@ class Pipeline:
             stack.callback(self.dead_letters.stop)
             stack.callback(self.consumer.stop)
             stack.callback(self._stopping.set)  # whatever ended it, from there on nothing is waited for at length
-            self._take_turns()
+            try:
+                self._take_turns()
+            except AstrayError as error:
+                raise AstrayError(self._stand_back(str(error))) from None
 
     def _take_turns(self) -> None:
         """Load the model and join the group; learn in each term of ours, and stand by between them."""
@@ -225,14 +237,56 @@ class Pipeline:
             if batch:
                 self.publisher.journal.append(Entry(learner.step + 1, batch.ranges))
                 self._step(learner, batch)
-            checkpoint, snapshot = self.publisher.due(learner.step)
+            elif not learner.proven:
+                learner.prove()  # what the last step did to θ shows now, and not only when more is to be learnt
+            self._see_to_it_that_something_is_learnt(learner)
+            checkpoint, snapshot = self.publisher.due(learner.step, presentable=self._presentable(learner))
             if checkpoint:
                 self._keep(learner, snapshot=snapshot)
+
+    def _see_to_it_that_something_is_learnt(self, learner: Learner) -> None:
+        """End where learning comes to nothing, though θ predicts what it knows: somebody has to look at it.
+
+        What was refused is in the dead letters, and a checkpoint is made behind it: nothing is refused twice.
+        """
+        if self.publisher.astray:
+            raise AstrayError(self.publisher.astray)
+        if learner.fruitless < FRUITLESS_STEPS:
+            return
+        self._keep(learner, snapshot=False)
+        self.publisher.drain()
+        raise FruitlessError(
+            f"none of the events of the last {learner.fruitless} steps could be learnt, so learning has stopped: their "
+            f"records and the reasons are in {self._config.kafka.dead_letter_topic}; see whether updater.model, "
+            "updater.max_tokens and updater.precision fit such texts. The next start goes on behind them, "
+            f"after step {learner.step}"
+        )
+
+    def _presentable(self, learner: Learner) -> bool:
+        """Whether there is anything to publish; where there is not, it is said once."""
+        if not learner.presentable and learner.step and not self._said_that_there_is_nothing:
+            log.info("there is nothing to publish before an event has been learnt")
+            self._said_that_there_is_nothing = True
+        return learner.presentable
+
+    def _stand_back(self, reason: str) -> str:
+        """Return the sentence with which to end where θ has gone astray, for the `reason` that was found."""
+        self.health.fault = "the model has gone astray"
+        self.publisher.drain()
+        last = self.publisher.checkpoints.newest_step()
+        rate = self._config.updater.learning_rate
+        return (
+            f"{reason}: the model has gone astray, so learning has stopped, and no record is refused for it; "
+            f"lower updater.learning_rate ({rate:g}) or see to updater.clip_norm. "
+            f"The next start goes on after step {last}, the last from which it predicted"
+        )
 
     def _step(self, learner: Learner, batch: MicroBatch) -> None:
         """Learn `batch`, show it, send what it refused to the dead letters, and tell whoever looks on."""
         started = time.perf_counter()
         report = learner.learn(batch)
+        refusing = learner.fruitless >= FRUITLESS_STEPS_UNTIL_UNREADY
+        self.health.fault = f"refusing every event for {learner.fruitless} steps" if refusing else ""
         self._place = learner.step, learner.version, dict(learner.positions)
         self.telemetry.step(learner, report, time.perf_counter() - started)
         for record, reason in report.refused:
@@ -262,10 +316,12 @@ class Pipeline:
     def _finish(self, learner: Learner) -> None:
         """Checkpoint and publish what has been learnt since the last time, and have it committed."""
         self.publisher.drain()
-        snapshot = self.publisher.unpublished(learner.step)
+        snapshot = self.publisher.unpublished(learner.step) and self._presentable(learner)
         if snapshot or self.publisher.unwritten(learner.step):
             self._keep(learner, snapshot=snapshot)
             self.publisher.drain()
+            if self.publisher.astray:
+                raise AstrayError(self.publisher.astray)
         self._say_what_is_not_kept(learner.step)
         log.info("stopped at step %d", learner.step)
 

@@ -55,7 +55,7 @@ def rebuild(config: Config, version: str) -> Rebuilt:
     entries = approach(config, learner, manifest["step"])
     from_step, events = learner.step, 0
     for report in retake(learner, entries, config.kafka, Decoder(config.events)):
-        events += len(report.batch.fresh)
+        events += len(report.learnt)
     published = load_file(store.path(number) / "model.safetensors")
     return Rebuilt(
         version=number,

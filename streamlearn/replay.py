@@ -97,16 +97,16 @@ def _course(configuration: str, learner: Learner, reports: Iterator[StepReport])
     for report in reports:
         steps += 1
         if report.result and report.result.applied:
-            events += len(report.batch.fresh)
+            events += len(report.learnt)
             correct += int(report.result.correct.sum())
             loss += float(report.result.losses.sum())
-    holdout = learner.holdout_accuracy()
+    holdout = learner.evaluate()
     return Course(
         configuration=configuration,
         steps=steps,
         events=events,
         accuracy=correct / events if events else None,
         loss=loss / events if events else None,
-        validation=holdout["validation"],
-        test=holdout["test"],
+        validation=holdout["validation"].accuracy,
+        test=holdout["test"].accuracy,
     )

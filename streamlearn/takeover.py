@@ -18,7 +18,7 @@ from streamlearn.config import Config
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import MicroBatch
-from streamlearn.errors import StateError, UnavailableError
+from streamlearn.errors import AstrayError, StateError, UnavailableError
 from streamlearn.learner import Learner
 from streamlearn.publisher.fence import FencedError
 from streamlearn.publisher.publisher import Publisher
@@ -129,6 +129,7 @@ class Takeover:
                 damaged.append(name)
                 continue
             _load(learner, name, state)
+            self._prove(learner, name)
             for refused in damaged:
                 checkpoints.set_aside(refused)
             self._restored(learner)
@@ -141,9 +142,19 @@ class Takeover:
             )
         log.info("starting with %s", self._config.updater.model)
 
+    def _prove(self, learner: Learner, name: str) -> None:
+        """See to it that a checkpoint, which an earlier streamlearn may have made of any θ, is of use."""
+        try:
+            learner.prove()
+        except AstrayError:
+            raise StateError(
+                f"checkpoint {name} in {self._publisher.checkpoints.directory} holds a model that predicts nothing; "
+                "move it away to go on from the one before it"
+            ) from None
+
     def _republish(self, learner: Learner) -> None:
         """Publish the version that the checkpoint counts but that was not written when the learner was killed."""
-        if learner.version <= self._publisher.version:
+        if learner.version <= self._publisher.version or not learner.presentable:
             return
         try:
             step = self._publisher.snapshots.step_of(learner.version)

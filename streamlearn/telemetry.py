@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import Counter
 from typing import Any
 
 from streamlearn.events import Reason
@@ -14,6 +15,9 @@ from streamlearn.monitor.metrics import NO_FRESH, Metrics
 from streamlearn.publisher.publisher import Accuracy, Capture
 
 log = logging.getLogger(__name__)
+
+TRIED = {Reason.NOT_FINITE, Reason.MODEL_ERROR}
+"""The reasons that show themselves only when a text goes through the model."""
 
 
 class Telemetry:
@@ -47,10 +51,10 @@ class Telemetry:
             metrics.events.labels(outcome.value).inc(count)
         metrics.last_event.set(now)
         self._live.counted(learner.step, learner.counts)
+        if report.refused:
+            self._tell_refused(report)
         if result is None or not result.applied:
-            metrics.steps_skipped.labels(NO_FRESH if result is None else Reason.NOT_FINITE.value).inc()
-            if result:
-                log.warning("step %d is skipped: its loss or gradient is not finite", report.step)
+            metrics.steps_skipped.labels(_why_skipped(report)).inc()
             return
         metrics.steps.inc()
         metrics.last_step.set(now)
@@ -61,7 +65,7 @@ class Telemetry:
         metrics.loss.set(result.loss)
         metrics.learning_rate.set(result.learning_rate)
         metrics.gradient_norm.set(result.gradient_norm)
-        for event in report.batch.fresh:
+        for event in report.learnt:
             if event.timestamp:  # 0 is unknown
                 metrics.event_age.observe(max(0.0, now - event.timestamp))
         self._show(learner)
@@ -72,6 +76,15 @@ class Telemetry:
             self._live.drifted(trained, rise.detector)
             source = f"{rise.event.topic}/{rise.event.partition}/{rise.event.offset}"
             log.warning("drift: the mean of the %s has risen, detected at %s", rise.detector, source)
+
+    def _tell_refused(self, report: StepReport) -> None:
+        """Say what could not be learnt or predicted, by reason and never by text."""
+        counts = Counter(reason.value for _, reason in report.refused if reason in TRIED)
+        if counts:
+            found = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+            log.warning(
+                "step %d: %d events learnt, refused as dead letters: %s", report.step, len(report.learnt), found
+            )
 
     def _show(self, learner: Learner) -> None:
         metrics = self._metrics
@@ -101,3 +114,10 @@ class Telemetry:
         self._metrics.published(outcome, version, seconds, accuracy)
         if outcome == "published":
             self._live.published(version)
+
+
+def _why_skipped(report: StepReport) -> str:
+    """Return why the step of `report` was not applied: the first event's reason, where there was any to learn."""
+    if not report.batch.fresh:
+        return NO_FRESH
+    return next((reason.value for _, reason in report.refused if reason in TRIED), NO_FRESH)

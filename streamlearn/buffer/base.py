@@ -74,6 +74,16 @@ class ReplayBuffer(ABC):
         """Return `count` different events, or all there are if they are fewer, in random order."""
         return self._random.sample(self._events, min(count, len(self)))
 
+    def last(self, count: int) -> list[Event]:
+        """Return up to `count` of the held events, those that stand last."""
+        return self._events[-count:] if count else []
+
+    def forget(self, events: Iterable[Event]) -> None:
+        """Let `events`, which a draw returned, go for good."""
+        gone = set(map(id, events))
+        self._events = [event for event in self._events if id(event) not in gone]
+        self.held_bytes = sum(map(size_of, self._events))
+
     def by_label(self) -> Counter[Label]:
         """Count the held events of each label."""
         return Counter(event.label for event in self._events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from streamlearn.buffer.base import ReplayBuffer, size_of
 from streamlearn.events import Event, Label
@@ -105,6 +106,14 @@ class ClassBalancedReservoir(ReplayBuffer):
         if after > self._largest_size or self._largest_size not in self._by_size:
             self._largest_size = after
 
+    def forget(self, events: Iterable[Event]) -> None:
+        """Let `events`, which a draw returned, go for good."""
+        super().forget(events)
+        places: dict[Label, list[int]] = {label: [] for labels in self._by_size.values() for label in labels}
+        for index, event in enumerate(self._events):
+            places[event.label].append(index)
+        self._set_places({label: held for label, held in places.items() if held})
+
     def state(self) -> State:
         """Return the held events, the generator's state, and what was seen of each label."""
         return super().state() | {
@@ -117,12 +126,15 @@ class ClassBalancedReservoir(ReplayBuffer):
         super()._restore(state)
         self._seen = Counter(dict(state["seen"]))
         self._been_largest = dict.fromkeys(state["been_largest"])
-        self._places = {label: list(places) for label, places in state["places"]}
-        self._rank = [0] * len(self._events)
-        self._by_size, self._largest_size = {}, 0
-        for label, places in self._places.items():
-            self._file(label, 0, len(places))
-            for rank, index in enumerate(places):
-                self._rank[index] = rank
+        self._set_places(dict(state["places"]))
         while len(self) > self.records or self.held_bytes > self.bytes:
             self._remove(self._largest())
+
+    def _set_places(self, places: Mapping[Label, list[int]]) -> None:
+        self._places = {label: list(held) for label, held in places.items()}
+        self._rank = [0] * len(self._events)
+        self._by_size, self._largest_size = {}, 0
+        for label, indices in self._places.items():
+            self._file(label, 0, len(indices))
+            for rank, index in enumerate(indices):
+                self._rank[index] = rank

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from streamlearn.buffer.base import ReplayBuffer, size_of
 from streamlearn.events import Event, Label
@@ -59,6 +60,15 @@ class RecentWindow(ReplayBuffer):
         """Return `count` different events, or all there are if they are fewer, in random order."""
         places = self._random.sample(range(self._oldest, len(self._events)), min(count, len(self)))
         return [self._events[place] for place in places]
+
+    def last(self, count: int) -> list[Event]:
+        """Return up to `count` of the newest events."""
+        return super().last(min(count, len(self)))
+
+    def forget(self, events: Iterable[Event]) -> None:
+        """Let `events`, which a draw returned, go for good."""
+        self._trim()
+        super().forget(events)
 
     def by_label(self) -> Counter[Label]:
         """Count the held events of each label."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamlearn.consumer.admission import Admission, Outcome
+from streamlearn.consumer.admission import Admission, Draft, Outcome
 from streamlearn.consumer.queue import Arrival, ArrivalQueue
 from streamlearn.events import Event, Positions, Range, Reason
 
@@ -17,25 +17,29 @@ from streamlearn.events import Event, Positions, Range, Reason
 class MicroBatch:
     """What one step consumes.
 
-    ``fresh`` are trained on and ``records`` are the Kafka records they came from; ``held_out`` never are;
-    ``refused`` are records that turned out unacceptable only now. ``positions`` are the next offsets to read
-    once all of it has been dealt with, and ``ranges`` the runs of offsets in the order in which they were taken.
+    ``fresh`` are trained on and ``records`` are the Kafka records they came from; ``held_out`` never are, and
+    ``held_out_records`` are theirs; ``refused`` are records that turned out unacceptable only now. ``draft`` is what
+    admission remembers once it is learnt. ``positions`` are the next offsets to read once all of it has been dealt
+    with, and ``ranges`` the runs of offsets in the order in which they were taken.
     """
 
     fresh: list[Event] = field(default_factory=list)
     records: list[Any] = field(default_factory=list)
     held_out: list[Event] = field(default_factory=list)
+    held_out_records: list[Any] = field(default_factory=list)
     refused: list[tuple[Any, Reason]] = field(default_factory=list)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     positions: Positions = field(default_factory=dict)
     ranges: list[Range] = field(default_factory=list)
+    draft: Draft | None = None
 
     def __bool__(self) -> bool:
         return bool(self.positions)
 
     def take(self, arrival: Arrival, admission: Admission, *, size: int | None = None) -> None:
         """Move in records of `arrival`, until it is empty or there are `size` fresh events."""
-        admit, room = admission.admit, None if size is None else size - len(self.fresh)
+        self.draft = self.draft or admission.draft()
+        admit, room = self.draft.admit, None if size is None else size - len(self.fresh)
         records, outcomes, first = arrival.records, arrival.outcomes, arrival.start
         fresh: list[Event] = []
         held_out: list[Event] = []
@@ -54,6 +58,7 @@ class MicroBatch:
                     break
             elif outcome is Outcome.HELD_OUT:
                 held_out.append(event)
+                self.held_out_records.append(records[index])
             elif isinstance(outcome, Reason):
                 dead_letters += 1
                 self.refused.append((records[index], outcome))

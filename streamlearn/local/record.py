@@ -40,7 +40,7 @@ class Record:
         """Take in what one micro-batch did; `version` is the newest published one."""
         self.outcomes.update({outcome.value: count for outcome, count in report.outcomes.items()})
         if report.result and report.result.applied:
-            self.numbers += [event.offset for event in report.batch.fresh]
+            self.numbers += [event.offset for event in report.learnt]
             self.correct += report.result.correct.tolist()
             self.losses += report.result.losses.tolist()
         self.drifts += sorted({rise.event.offset for rise in report.rises} - set(self.drifts))

@@ -20,6 +20,8 @@ class Health:
     ----------
     model_loaded, joined, kafka_answers, active
         What has come about; ``joined`` is the membership of the group, as its active member or a standby.
+    fault
+        Why learning comes to nothing, in a few words; empty while it comes to something.
 
     """
 
@@ -30,6 +32,7 @@ class Health:
         self.joined = False
         self.kafka_answers = True
         self.active = False
+        self.fault = ""
 
     def beat(self) -> None:
         """Say that the loop came round."""
@@ -42,8 +45,15 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether the model is loaded and the group has let this learner in, as its active member or a standby."""
-        return self.model_loaded and self.joined
+        """Whether nothing stands in the way: see :attr:`hindrance`."""
+        return not self.hindrance
+
+    @property
+    def hindrance(self) -> str:
+        """What is waited for, the model or the group, or what is at fault; empty where nothing is."""
+        if not self.model_loaded:
+            return "waiting for the model"
+        return self.fault or ("" if self.joined else "waiting for the group")
 
     @property
     def state(self) -> str:
@@ -54,6 +64,8 @@ class Health:
             return "loading the model"
         if not self.kafka_answers:
             return "waiting for Kafka"
+        if self.fault:
+            return self.fault
         if self.active:
             return "active"
         return "standby" if self.joined else "waiting for the group"

@@ -9,11 +9,33 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from streamlearn.events import Event, Label
 from streamlearn.state import State
 
 SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Score:
+    """What came of predicting so many `events` of a split; those that were `unpredicted` are not correct either."""
+
+    events: int
+    correct: int
+    unpredicted: int
+
+    @classmethod
+    def of(cls, events: list[Event], predict: Callable[[Sequence[Event]], Sequence[Label | None]]) -> Score:
+        """Return how `predict` does on `events`."""
+        labels = predict(events) if events else []
+        correct = sum(event.label == label for event, label in zip(events, labels, strict=True))
+        return cls(len(events), correct, sum(label is None for label in labels))
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of correct ones, None where there is no event."""
+        return self.correct / self.events if self.events else None
 
 
 class HoldOut:
@@ -35,9 +57,14 @@ class HoldOut:
             split = SPLITS[zlib.crc32(event.text.encode()) & 1]
             self._splits[split].append(event)
 
-    def accuracy(self, predict: Callable[[Sequence[Event]], Sequence[Label]]) -> dict[str, float | None]:
-        """Return the accuracy of `predict` on each split, None where it is empty."""
-        return {split: _accuracy(list(events), predict) for split, events in self._splits.items()}
+    def evaluate(self, predict: Callable[[Sequence[Event]], Sequence[Label | None]]) -> dict[str, Score]:
+        """Return how `predict`, which returns None for an event that it cannot predict, does on each split."""
+        return {split: Score.of(list(events), predict) for split, events in self._splits.items()}
+
+    def newest(self, count: int) -> list[Event]:
+        """Return up to `count` of the newest events of the split that decides."""
+        events = self._splits[SPLITS[0]]
+        return [events[-place] for place in range(1, min(count, len(events)) + 1)]
 
     def state(self) -> State:
         """Return the kept events, oldest first."""
@@ -48,10 +75,3 @@ class HoldOut:
         for split, events in self._splits.items():
             events.clear()
             events.extend(state[split])
-
-
-def _accuracy(events: list[Event], predict: Callable[[Sequence[Event]], Sequence[Label]]) -> float | None:
-    if not events:
-        return None
-    predicted = predict(events)
-    return sum(event.label == label for event, label in zip(events, predicted, strict=True)) / len(events)

@@ -97,7 +97,7 @@ class Metrics:
         for counter, values in (
             (self.events, OUTCOMES),
             (self.dead_letters, [reason.value for reason in Reason]),
-            (self.steps_skipped, (Reason.NOT_FINITE.value, NO_FRESH)),
+            (self.steps_skipped, (Reason.NOT_FINITE.value, Reason.MODEL_ERROR.value, NO_FRESH)),
             (self.drift_detections, DETECTORS),
             (self.publishes, ("published", "rejected", "failed")),
             (self.checkpoints, ("written", "failed")),

@@ -106,10 +106,8 @@ def make_app(registry: CollectorRegistry, health: Health, live: Live, *, user: B
         return PlainTextResponse("alive\n") if health.alive else PlainTextResponse("no heartbeat\n", 503)
 
     async def readyz(_: Request) -> PlainTextResponse:
-        if health.ready:
-            return PlainTextResponse("ready\n")
-        waiting = "the group" if health.model_loaded else "the model"
-        return PlainTextResponse(f"waiting for {waiting}\n", 503)
+        hindrance = health.hindrance
+        return PlainTextResponse(f"{hindrance}\n", 503) if hindrance else PlainTextResponse("ready\n")
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -15,7 +15,11 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def rejection(
-    weights: Mapping[str, Tensor], validation_accuracy: float | None, *, min_validation_accuracy: float
+    weights: Mapping[str, Tensor],
+    validation_accuracy: float | None,
+    *,
+    min_validation_accuracy: float,
+    unpredicted: int = 0,
 ) -> str | None:
     """Return why the candidate must not be published, or None where it may be.
 
@@ -27,11 +31,15 @@ def rejection(
         Of the candidate on the validation hold-out; None while that is empty, which rejects nothing.
     min_validation_accuracy
         The accuracy below which a candidate is rejected.
+    unpredicted
+        How many events of the validation hold-out the candidate gives no probabilities that are finite and add up to 1.
 
     """
     name = first_not_finite(weights)
     if name is not None:
         return f"{name} holds a value that is not finite"
+    if unpredicted:
+        return f"its probabilities for {unpredicted} events of the validation hold-out are not finite"
     if validation_accuracy is not None and validation_accuracy < min_validation_accuracy:
         return f"validation accuracy {validation_accuracy:.3f} is below {min_validation_accuracy:.3f}"
     return None

@@ -48,7 +48,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Capture:
-    """A copy of the learner at one step; ``export`` and ``provenance`` only where a snapshot is due."""
+    """A copy of the learner at one step; what follows ``version`` only where a snapshot is due.
+
+    ``unpredicted`` is how many events of the validation hold-out it has no sound prediction for.
+    """
 
     step: int
     state: State
@@ -56,6 +59,7 @@ class Capture:
     version: int
     export: Export | None = None
     accuracy: Accuracy = field(default_factory=dict)
+    unpredicted: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -99,6 +103,8 @@ class Publisher:
         What has ended the writing thread, None while nothing has.
     trouble
         Why the last checkpoint was not written; empty where it was.
+    astray
+        What of a state was not finite, which so was no checkpoint, nor will any later one be; empty where nothing was.
 
     """
 
@@ -132,6 +138,7 @@ class Publisher:
         self._untrimmed = False
         self.failed: StreamlearnError | None = None
         self.trouble = ""
+        self.astray = ""
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def check(self) -> None:
@@ -176,14 +183,15 @@ class Publisher:
         """Whether a capture is still being written."""
         return self._capture is not None
 
-    def due(self, step: int) -> tuple[bool, bool]:
+    def due(self, step: int, *, presentable: bool = True) -> tuple[bool, bool]:
         """Return whether a checkpoint and a snapshot are due; a snapshot always comes with a checkpoint.
 
-        While a capture is being written nothing is due: the trigger stays and fires when the thread is free.
+        While a capture is being written nothing is due: the trigger stays and fires when the thread is free. So does
+        that of a snapshot while there is nothing `presentable` in it.
         """
         if self.busy:
             return False, False
-        snapshot = self._snapshot_due.due(step)
+        snapshot = presentable and self._snapshot_due.due(step)
         return snapshot or self._checkpoint_due.due(step), snapshot
 
     @property
@@ -279,6 +287,8 @@ class Publisher:
             self.trouble = str(error)
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error, extra=place)
             self._progress.checkpointed("failed", time.monotonic() - started)
+            if isinstance(error, NotFiniteError):
+                self.astray = str(error)
             if capture.export:
                 outcome = "rejected" if isinstance(error, NotFiniteError) else "failed"
                 said = "is rejected" if outcome == "rejected" else "failed"
@@ -319,7 +329,8 @@ class Publisher:
 
     def _publish(self, capture: Capture, export: Export) -> str:
         version, accuracy = capture.version, capture.accuracy.get("validation")
-        reason = rejection(export.weights, accuracy, min_validation_accuracy=self._min_accuracy)
+        least, unpredicted = self._min_accuracy, capture.unpredicted
+        reason = rejection(export.weights, accuracy, min_validation_accuracy=least, unpredicted=unpredicted)
         if reason:
             log.warning("snapshot %d is rejected: %s", version, reason, extra=_place(capture))
             return "rejected"

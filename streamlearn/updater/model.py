@@ -111,3 +111,17 @@ def grow_head(model: PreTrainedModel, count: int) -> list[tuple[nn.Parameter, nn
     if hasattr(model, "num_labels"):
         model.num_labels = columns  # type: ignore[assignment]
     return [(parameter, getattr(new, name)) for name, parameter in old.named_parameters()]
+
+
+def shrink_head(model: PreTrainedModel, count: int) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Undo :func:`grow_head`: keep the first `count` labels, and return each replaced parameter with its successor."""
+    parent, attribute, old = output_layer(model)
+    new = nn.Linear(old.in_features, count, bias=old.bias is not None, device=old.weight.device)
+    with torch.no_grad():
+        for name, parameter in old.named_parameters():
+            getattr(new, name).copy_(parameter[:count])
+    setattr(parent, attribute, new)
+    model.config.num_labels = count
+    if hasattr(model, "num_labels"):
+        model.num_labels = count  # type: ignore[assignment]
+    return [(parameter, getattr(new, name)) for name, parameter in old.named_parameters()]

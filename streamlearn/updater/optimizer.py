@@ -101,15 +101,11 @@ class Optimizer:
         for optimizer in self._optimizers():
             optimizer.zero_grad(set_to_none=True)
 
-    def step(self) -> tuple[float, bool]:
-        """Clip the gradients and apply them, unless they are not finite.
+    def gradient_norm(self) -> float:
+        """Return the norm of the whole gradient as it is, before clipping."""
+        return float(torch.nn.utils.get_total_norm(self._gradients()))
 
-        Returns
-        -------
-        tuple
-            The gradient's norm before clipping, and whether θ moved.
-
-        """
+    def _gradients(self) -> list[Tensor]:
         gradients = []
         for parameter in self._parameters():
             if parameter.grad is None:
@@ -119,30 +115,28 @@ class Optimizer:
                 gradients.append(parameter.grad._values())  # noqa: SLF001 - its rows, where values() is a copy
             else:
                 gradients.append(parameter.grad)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        value = float(norm)
-        if not math.isfinite(value):
-            self.zero_grad()
-            return value, False
+        return gradients
+
+    def step(self, norm: float) -> None:
+        """Clip the gradient, whose norm is `norm`, and apply it."""
         limit = self._config.clip_norm
-        if limit and value > limit:
-            torch._foreach_mul_(gradients, limit / value)
+        if limit and norm > limit:
+            torch._foreach_mul_(self._gradients(), limit / norm)
         for group, rate in zip(self._groups(), self._rates, strict=True):
             group["lr"] = rate * self._factor()
         for optimizer in self._optimizers():
             optimizer.step()
         self.zero_grad()
         self._steps += 1
-        return value, True
 
     def replace(self, old: nn.Parameter, new: nn.Parameter) -> None:
-        """Let `new`, which has more rows than `old`, take its place; the old rows keep their moments."""
+        """Let `new`, which has more or fewer rows than `old`, take its place; rows of both keep their moments."""
         for optimizer in self._optimizers():
             for group in optimizer.param_groups:
                 group["params"] = [new if p is old else p for p in group["params"]]
             moments = optimizer.state.pop(old, None)
             if moments:
-                optimizer.state[new] = {name: _grown(value, old, new) for name, value in moments.items()}
+                optimizer.state[new] = {name: _fitted(value, old, new) for name, value in moments.items()}
 
     def state(self) -> State:
         """Return the moments of each optimiser, copied, and the number of steps applied."""
@@ -171,9 +165,10 @@ class Optimizer:
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _grown(value: Tensor, old: nn.Parameter, new: nn.Parameter) -> Tensor:
+def _fitted(value: Tensor, old: nn.Parameter, new: nn.Parameter) -> Tensor:
     if value.shape != old.shape:
         return value
-    grown = torch.zeros_like(new)
-    grown[: len(value)] = value
-    return grown
+    rows = min(len(old), len(new))
+    fitted = torch.zeros_like(new)
+    fitted[:rows] = value[:rows]
+    return fitted

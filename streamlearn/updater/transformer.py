@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlearn.config import Updater as UpdaterConfig
-from streamlearn.errors import ConfigurationError
+from streamlearn.errors import ConfigurationError, DeviceError
+from streamlearn.events import Reason
 from streamlearn.state import State
 from streamlearn.updater.batches import Part, collate
-from streamlearn.updater.model import grow_head, load_model
+from streamlearn.updater.model import grow_head, load_model, shrink_head
 from streamlearn.updater.optimizer import Optimizer
+from streamlearn.updater.randomness import OwnRandom
 from streamlearn.updater.trainable import select
 
 
@@ -28,13 +30,12 @@ class Learnt:
     """What one step of an expert gives.
 
     ``log_probabilities`` is of shape (texts, labels) and was computed before θ moved; ``losses`` is of shape
-    (texts,). ``applied`` is False where a loss or the gradient was not finite and θ stayed as it was.
+    (texts,).
     """
 
     log_probabilities: Tensor
     losses: Tensor
     gradient_norm: float
-    applied: bool
 
 
 class TransformerExpert:
@@ -51,17 +52,20 @@ class TransformerExpert:
     ----------
     columns
         The names of the head's columns.
+    random
+        What dropout and new columns draw from.
 
     """
 
     def __init__(self, config: UpdaterConfig, labels: list[str]) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
-        torch.manual_seed(config.seed)
         self._config = config
         self._device = choose_device(config.device)
         self._autocast = choose_precision(config.precision, self._device)
-        model, self.tokenizer, self.columns = load_model(config, labels)
+        self.random = OwnRandom(config.seed, self._device)
+        with self.random:
+            model, self.tokenizer, self.columns = load_model(config, labels)
         self.model = model
         self.model.to(self._device)  # type: ignore[arg-type]  # its annotation is a decorator's
         self.model.train(config.dropout > 0.0)
@@ -75,16 +79,39 @@ class TransformerExpert:
         return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
 
     def predict(self, tokens: Sequence[NDArray[np.int32]]) -> Tensor:
-        """Return the log-probabilities of shape (texts, labels)."""
+        """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises."""
+        try:
+            return self._predict(tokens)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's affair
+            self._raise_if_it_is_the_machine(error, len(tokens))
+        if len(tokens) > 1:
+            return torch.cat([self.predict([ids]) for ids in tokens])
+        return torch.full((1, max(1, len(self.columns))), math.nan)
+
+    def misbehaviour(self, tokens: NDArray[np.int32]) -> Reason:
+        """Return what is wrong with predicting the text, with which something is."""
+        try:
+            self._predict([tokens])
+        except Exception:  # noqa: BLE001 - as in predict
+            return Reason.MODEL_ERROR
+        return Reason.NOT_FINITE
+
+    def _predict(self, tokens: Sequence[NDArray[np.int32]]) -> Tensor:
         training = self.model.training
         self.model.eval()
-        with torch.no_grad():
-            outputs = [(part, self._forward(part)) for part in self.parts(tokens)]
-        self.model.train(training)
+        try:
+            with torch.no_grad():
+                outputs = [(part, self._forward(part)) for part in self.parts(tokens)]
+        finally:
+            self.model.train(training)
         return self._in_order(outputs, len(tokens)).log_softmax(-1)
 
-    def learn(self, tokens: Sequence[NDArray[np.int32]], targets: Sequence[int]) -> Learnt:
+    def learn(
+        self, tokens: Sequence[NDArray[np.int32]], targets: Sequence[int], *, apart: bool = False
+    ) -> Learnt | Reason:
         """Take one step on the whole micro-batch; its gradient is that of the mean loss over all its texts.
+
+        Where that cannot be, the reason is returned, and θ, the optimiser and the random state are as they were.
 
         Parameters
         ----------
@@ -92,28 +119,73 @@ class TransformerExpert:
             The token ids of each text.
         targets
             The column of each text's label.
+        apart
+            Whether each text goes through the model alone, which changes nothing but the time where they can go
+            together.
+
+        Raises
+        ------
+        DeviceError
+            If the device has no memory for it or has failed, which says nothing about the texts.
 
         """
-        wanted = torch.tensor(targets, device=self._device)
+        learnt = self._differentiate(tokens, targets, apart=apart)
+        if isinstance(learnt, Learnt):
+            self.optimizer.step(learnt.gradient_norm)
+        return learnt
+
+    def objection(self, tokens: Sequence[NDArray[np.int32]], targets: Sequence[int]) -> Reason | None:
+        """Return why no step could be taken on these texts, or None where one could; nothing is changed."""
+        mark = self.random.mark()
+        learnt = self._differentiate(tokens, targets)
+        self.optimizer.zero_grad()
+        self.random.reset(mark)
+        return learnt if isinstance(learnt, Reason) else None
+
+    def _differentiate(
+        self, tokens: Sequence[NDArray[np.int32]], targets: Sequence[int], *, apart: bool = False
+    ) -> Learnt | Reason:
+        """Leave the gradient with the parameters, or nothing where it or a loss is not finite or the model raises."""
+        mark = self.random.mark()
         outputs, losses = [], []
-        for part in self.parts(tokens):
-            logits = self._forward(part)
-            loss = F.cross_entropy(logits, wanted[part.rows], reduction="none")
-            (loss.sum() / len(tokens)).backward()
-            outputs.append((part, logits.detach()))
-            losses.append((part, loss.detach()))
-        loss = self._in_order(losses, len(tokens))
-        if bool(torch.isfinite(loss).all()):
-            norm, applied = self.optimizer.step()
-        else:
+        reason = Reason.NOT_FINITE
+        try:
+            with self.random:
+                wanted = torch.tensor(targets, device=self._device)
+                for part in self._apart(tokens) if apart else self.parts(tokens):
+                    logits = self._forward(part)
+                    loss = F.cross_entropy(logits, wanted[part.rows], reduction="none")
+                    (loss.sum() / len(tokens)).backward()
+                    outputs.append((part, logits.detach()))
+                    losses.append((part, loss.detach()))
+            loss = self._in_order(losses, len(tokens))
+            if bool(torch.isfinite(loss).all()) and math.isfinite(norm := self.optimizer.gradient_norm()):
+                return Learnt(self._in_order(outputs, len(tokens)).log_softmax(-1), loss, norm)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's reason
+            self._raise_if_it_is_the_machine(error, len(tokens))
+            reason = Reason.MODEL_ERROR
+        self.optimizer.zero_grad()
+        self.random.reset(mark)
+        return reason
+
+    def _raise_if_it_is_the_machine(self, error: Exception, texts: int) -> None:
+        """Raise where `error` is the machine's, which has no memory or whose device has failed, and not a text's."""
+        if is_out_of_memory(error):
             self.optimizer.zero_grad()
-            norm, applied = math.nan, False
-        log_probabilities = self._in_order(outputs, len(tokens)).log_softmax(-1)
-        return Learnt(log_probabilities=log_probabilities, losses=loss, gradient_norm=norm, applied=applied)
+            raise DeviceError(
+                f"there is no memory on {self._device} for {texts} texts of up to {self._config.max_tokens} tokens: "
+                "lower updater.micro_batch, updater.replay_ratio or updater.max_tokens, or give it more"
+            ) from None
+        if isinstance(error, torch.AcceleratorError):  # after it nothing runs on the device any more
+            raise DeviceError(f"{self._device} has failed: {str(error).splitlines()[0]}") from error
 
     def parts(self, tokens: Sequence[NDArray[np.int32]]) -> list[Part]:
         """Return the padded parts in which `tokens` go through the model."""
         return collate(tokens, padding=self.model.config.pad_token_id, device=self._device)
+
+    def _apart(self, tokens: Sequence[NDArray[np.int32]]) -> list[Part]:
+        """Return a part for each of `tokens`, so that none meets the padding that another one needs."""
+        return [replace(part, rows=[row]) for row, ids in enumerate(tokens) for part in self.parts([ids])]
 
     def _forward(self, part: Part) -> Tensor:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
@@ -130,9 +202,20 @@ class TransformerExpert:
     def grow(self, name: str) -> None:
         """Give the label `name` a column; the optimiser keeps what it knows of the others."""
         if self.columns:
-            for old, new in grow_head(self.model, 1):
+            with self.random:
+                replaced = grow_head(self.model, 1)
+            for old, new in replaced:
                 self.optimizer.replace(old, new)
         self.columns.append(name)
+
+    def shrink(self, count: int) -> None:
+        """Take back the columns after the first `count`, on which no step has been taken."""
+        if len(self.columns) > max(1, count):
+            with self.random:
+                replaced = shrink_head(self.model, max(1, count))
+            for old, new in replaced:
+                self.optimizer.replace(old, new)
+        del self.columns[count:]
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of θ by parameter name, on the CPU."""
@@ -147,16 +230,13 @@ class TransformerExpert:
         return config
 
     def state(self) -> State:
-        """Return θ, the optimiser's state, the head's columns and torch's random state."""
-        state: State = {
+        """Return θ, the optimiser's state, the head's columns and the random state."""
+        return {
             "columns": list(self.columns),
             "weights": self.weights(),
             "optimizer": self.optimizer.state(),
-            "random": torch.get_rng_state(),
+            **dict(zip(("random", "random_cuda"), self.random.mark(), strict=False)),
         }
-        if self._device.type == "cuda":
-            state["random_cuda"] = torch.cuda.get_rng_state(self._device)
-        return state
 
     def load(self, state: State) -> None:
         """Continue from `state`, growing the head to its labels first."""
@@ -165,9 +245,7 @@ class TransformerExpert:
         self.columns = list(state["columns"])
         self.model.load_state_dict(state["weights"])
         self.optimizer.load(state["optimizer"])
-        torch.set_rng_state(state["random"])
-        if "random_cuda" in state and self._device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self._device)
+        self.random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
 
 
 def choose_device(name: str) -> torch.device:
@@ -195,3 +273,8 @@ def choose_precision(name: str, device: torch.device) -> bool:
     if name == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return name == "bf16"
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether `error` says that there is no memory; torch has no type of its own for the CPU's."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlearn.config import Config
 from streamlearn.errors import StateError
-from streamlearn.events import Event, Label
+from streamlearn.events import Event, Label, Reason
 from streamlearn.state import Export, State
+from streamlearn.updater.isolation import find_guilty
 from streamlearn.updater.labels import LabelMap
-from streamlearn.updater.transformer import TransformerExpert
+from streamlearn.updater.randomness import Mark
+from streamlearn.updater.transformer import Learnt, TransformerExpert
+
+NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to: far more than rounding costs with a thousand labels
 
 
 @dataclass(frozen=True)
 class StepResult:
     """What one step showed.
 
-    ``correct`` and ``losses`` are of shape (fresh,) and belong to the fresh events as they were predicted
-    before they were learnt; ``loss`` is the mean over fresh and replayed. ``applied`` is False where a loss or
-    the gradient was not finite and θ stayed as it was.
+    ``correct`` and ``losses`` are of shape (learnt,) and belong to the fresh events that were learnt, in their order,
+    as they were predicted before; ``loss`` is the mean over them and the replayed ones. ``refused`` are the others, by
+    their place among the fresh ones, with the reason why no step can be taken on them. ``unfit`` are the places of
+    those among the replayed ones. Where no fresh event could be learnt, θ stayed as it was.
     """
 
     correct: NDArray[np.bool_]
@@ -32,7 +39,22 @@ class StepResult:
     loss: float
     gradient_norm: float
     learning_rate: float
-    applied: bool
+    refused: dict[int, Reason] = field(default_factory=dict)
+    unfit: list[int] = field(default_factory=list)
+
+    @property
+    def applied(self) -> bool:
+        """Whether θ moved."""
+        return len(self.losses) > 0
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """Fresh events that were learnt in one go, and how many labels were known before."""
+
+    fresh: Sequence[Event]
+    known: int
+    learnt: Learnt
 
 
 class Updater:
@@ -69,40 +91,150 @@ class Updater:
         encoded = self._expert.encode([event.text for event in events])
         return [msgspec.structs.replace(event, tokens=ids) for event, ids in zip(events, encoded, strict=True)]
 
+    def encode_each(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
+        """Return `events` with their token ids by their place, and those on which the tokenizer raises."""
+        try:
+            return dict(enumerate(self.encode(events))), {}
+        except Exception:  # noqa: BLE001 - whatever a tokenizer raises for a text is that text's reason
+            encoded: dict[int, Event] = {}
+            refused: dict[int, Reason] = {}
+        for place, event in enumerate(events):
+            try:
+                encoded[place] = self.encode([event])[0]
+            except Exception:  # noqa: BLE001
+                refused[place] = Reason.MODEL_ERROR
+        return encoded, refused
+
     def step(self, fresh: Sequence[Event], replayed: Sequence[Event] = ()) -> StepResult:
         """Predict the fresh events, then learn from them and the replayed ones in one step.
 
         One forward pass serves both. A fresh event whose label is met for the first time counts as predicted
         wrongly. All events must have been encoded.
+
+        Where no step can be taken on all of them, those on which none can be taken are found and left out, and it is
+        the step on the others that is taken, to the last bit. Others that cannot go through the model together (one
+        needs padding that another cannot bear) go through it one by one, in one step still; and where their gradient is
+        not finite even so, each fresh one is a step of its own.
+
+        Raises
+        ------
+        DeviceError
+            If the device has no memory for it, or has failed.
+
         """
-        rate = self._expert.optimizer.rate
-        known = len(self.labels)
-        for event in fresh:
+        rate, known = self._expert.optimizer.rate, len(self.labels)
+        tried = self._try([*fresh, *replayed])
+        if isinstance(tried, Learnt):
+            return self._result([_Attempt(fresh, known, tried)], rate)
+        guilty = self._guilty([*fresh, *replayed])
+        refused = {place: reason for place, reason in guilty.items() if place < len(fresh)}
+        unfit = [place - len(fresh) for place in guilty if place >= len(fresh)]
+        attempts: list[_Attempt] = []
+        innocent = {place: event for place, event in enumerate(fresh) if place not in refused}
+        if innocent:
+            others = [event for place, event in enumerate(replayed) if place not in set(unfit)]
+            tried = self._try([*innocent.values(), *others]) if guilty else tried
+            if isinstance(tried, Reason):
+                tried = self._try([*innocent.values(), *others], apart=True)
+            if isinstance(tried, Learnt):
+                attempts = [_Attempt(list(innocent.values()), known, tried)]
+            else:
+                attempts = list(self._one_by_one(innocent, refused))
+        return self._result(attempts, rate, refused, unfit)
+
+    def _try(self, events: Sequence[Event], *, apart: bool = False) -> Learnt | Reason:
+        """Take a step on `events`, growing the head to their labels, or leave everything as it was."""
+        known, mark = len(self.labels), self._expert.random.mark()
+        self._grow(events)
+        learnt = self._expert.learn([_tokens(event) for event in events], self._columns(events), apart=apart)
+        if isinstance(learnt, Reason):
+            self._shrink(known, mark)
+        return learnt
+
+    def _guilty(self, events: Sequence[Event]) -> dict[int, Reason]:
+        """Return the places of those among `events` on which no step can be taken, and leave everything as it was."""
+        known, mark = len(self.labels), self._expert.random.mark()
+        self._grow(events)
+        tokens, columns = [_tokens(event) for event in events], self._columns(events)
+
+        def objection(places: Sequence[int]) -> Reason | None:
+            return self._expert.objection([tokens[place] for place in places], [columns[place] for place in places])
+
+        guilty = find_guilty(range(len(events)), objection)
+        self._shrink(known, mark)
+        return guilty
+
+    def _one_by_one(self, events: Mapping[int, Event], refused: dict[int, Reason]) -> Iterator[_Attempt]:
+        for place, event in events.items():
+            known = len(self.labels)
+            tried = self._try([event])
+            if isinstance(tried, Reason):
+                refused[place] = tried
+            else:
+                yield _Attempt([event], known, tried)
+
+    def _grow(self, events: Iterable[Event]) -> None:
+        for event in events:
             if event.label not in self.labels:
                 self._expert.grow(str(event.label))
                 self.labels.add(event.label)
-        events = [*fresh, *replayed]
-        targets = [self.labels.index(event.label) for event in events]
-        learnt = self._expert.learn([_tokens(event) for event in events], targets)
-        predicted = learnt.log_probabilities[: len(fresh), : max(1, known)].argmax(-1).numpy()
-        columns = np.asarray(targets[: len(fresh)])
+
+    def _shrink(self, count: int, mark: Mark) -> None:
+        """Take back the labels after the first `count`, and what drawing their rows did to the random state."""
+        if len(self.labels) > count:
+            self._expert.shrink(count)
+            self.labels = LabelMap(list(self.labels)[:count])
+        self._expert.random.reset(mark)
+
+    def _columns(self, events: Iterable[Event]) -> list[int]:
+        return [self.labels.index(event.label) for event in events]
+
+    def _result(
+        self,
+        attempts: Sequence[_Attempt],
+        rate: float,
+        refused: dict[int, Reason] | None = None,
+        unfit: list[int] | None = None,
+    ) -> StepResult:
+        correct, losses = [np.empty(0, np.bool_)], [np.empty(0, np.float32)]
+        for attempt in attempts:
+            count, known = len(attempt.fresh), attempt.known
+            predicted = attempt.learnt.log_probabilities[:count, : max(1, known)].argmax(-1).numpy()
+            columns = np.asarray(self._columns(attempt.fresh))
+            correct.append((predicted == columns) & (columns < known))
+            losses.append(attempt.learnt.losses[:count].numpy())
+        every = [attempt.learnt.losses for attempt in attempts]
         return StepResult(
-            correct=(predicted == columns) & (columns < known),
-            losses=learnt.losses[: len(fresh)].numpy(),
-            loss=float(learnt.losses.mean()),
-            gradient_norm=learnt.gradient_norm,
+            correct=np.concatenate(correct),
+            losses=np.concatenate(losses),
+            loss=float(torch.cat(every).mean()) if every else math.nan,
+            gradient_norm=attempts[-1].learnt.gradient_norm if attempts else math.nan,
             learning_rate=rate,
-            applied=learnt.applied,
+            refused=refused or {},
+            unfit=unfit or [],
         )
 
-    def predict(self, events: Sequence[Event]) -> list[Label]:
-        """Return the most probable label of each encoded event."""
+    def predict(self, events: Sequence[Event]) -> list[Label | None]:
+        """Return the most probable label of each encoded event, None where there is none.
+
+        There is none where the probabilities are not sound, as :func:`sound` says, or no label is known yet.
+        """
         names = list(self.labels)
-        columns = self.log_probabilities(events)[:, : max(1, len(names))].argmax(-1)
-        return [names[column] for column in columns.tolist()]
+        if not events or not names:
+            return [None] * len(events)
+        log_probabilities = self.log_probabilities(events)
+        columns = log_probabilities[:, : len(names)].argmax(-1).tolist()
+        return [names[column] if good else None for column, good in zip(columns, sound(log_probabilities), strict=True)]
+
+    def objections(self, events: Sequence[Event]) -> list[Reason | None]:
+        """Return of each encoded event why it cannot be predicted, or None where it can."""
+        if not events:
+            return []
+        rows = zip(events, sound(self.log_probabilities(events)), strict=True)
+        return [None if good else self._expert.misbehaviour(_tokens(event)) for event, good in rows]
 
     def log_probabilities(self, events: Sequence[Event]) -> Tensor:
-        """Return the log-probabilities of encoded events' labels, of shape (events, labels)."""
+        """Return the log-probabilities of encoded events' labels, of shape (events, labels); NaN where it raises."""
         return self._expert.predict([_tokens(event) for event in events])
 
     def export(self, state: State) -> Export:
@@ -144,3 +276,11 @@ def _tokens(event: Event) -> NDArray[np.int32]:
     if event.tokens is None:
         raise ValueError(f"event {event.id} has not been encoded")
     return event.tokens
+
+
+def sound(log_probabilities: Tensor) -> list[bool]:
+    """Return of each row of `log_probabilities`, of shape (events, labels), whether it is finite and adds up to 1."""
+    finite = torch.isfinite(log_probabilities).all(-1)
+    normal = log_probabilities.logsumexp(-1).abs() < NORMAL_WITHIN
+    rows: list[bool] = (finite & normal).tolist()
+    return rows

@@ -6,6 +6,8 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
+
 from streamlearn.config import load
 from streamlearn.consumer.client import create_topic, make_producer
 from streamlearn.events import Reason
@@ -51,38 +53,46 @@ def test_an_event_that_comes_again_on_another_partition_in_another_order_is_lear
     assert_each_event_once_and_the_same_bits(config, len(sent))
 
 
-def test_a_loss_that_is_not_finite_costs_its_micro_batch_and_nothing_else(
+def test_texts_that_overflow_cost_themselves_alone_and_may_be_sent_again(
     broker: Broker, overflowing_model: Path, tmp_path: Path
 ) -> None:
-    overrides = settings(broker, "overflow", overflowing_model, tmp_path)
+    overrides = [*settings(broker, "overflow", overflowing_model, tmp_path), "updater.dropout=0.1"]
     config = load(overrides=overrides)
     create_topic(config.kafka, "overflow")
-    words = [OVERFLOWING if number % 40 == 13 else "late" for number in range(400)]
-    values = [event(number, text=f"{word} refund") for number, word in enumerate(words)]
+    poisoned = [number for number in range(400) if number % 40 == 13]
+    texts = [f"{OVERFLOWING if number in poisoned else 'late'} refund" for number in range(400)]
+    values = [event(number, text=text) for number, text in enumerate(texts)]
     send(config, values)
+    assert exit_code(start(overrides, until=400, point="backward", nth=31)) == -signal.SIGKILL  # among the attempts
     assert exit_code(start(overrides, until=400, point="optimiser step", nth=20)) == -signal.SIGKILL
     assert exit_code(start(overrides, until=400)) == 0
     state = surviving_state(config.publisher.directory)
-    assert state["counts"] == {"trained": 360, "dead_letter": 40}
-    poisoned = {number for number in range(400) if number // 4 * 4 % 40 == 12}
+    assert state["counts"] == {"trained": 390, "dead_letter": 10}
     assert learnt(state) == [(0, number) for number in range(400) if number not in poisoned]
     letters = read_dead_letters(config.kafka, len(poisoned))
     assert letters == {n: (values[n], Reason.NOT_FINITE.value) for n in poisoned}
     assert_each_event_once_and_the_same_bits(config, 400)
+    send(config, [event(number, text="late refund") for number in poisoned])
+    assert exit_code(start(overrides, until=410)) == 0
+    assert surviving_state(config.publisher.directory)["counts"] == {"trained": 400, "dead_letter": 10}
 
 
-def test_weights_that_went_astray_are_left_behind_by_a_restart_with_a_smaller_rate(
-    broker: Broker, tiny_model: Path, tmp_path: Path
+@pytest.mark.parametrize("rate", ["1e38", "1e39"], ids=["finite", "not finite"])
+def test_weights_that_went_astray_condemn_no_record_and_are_left_behind_by_a_restart_with_a_smaller_rate(
+    broker: Broker, tiny_model: Path, tmp_path: Path, rate: str
 ) -> None:
-    overrides = settings(broker, "astray", tiny_model, tmp_path)
+    topic = f"astray-{rate}"
+    overrides = [*settings(broker, topic, tiny_model, tmp_path), "updater.optimizer=sgd", "updater.warmup_steps=0"]
     config = load(overrides=overrides)
-    create_topic(config.kafka, "astray")
+    create_topic(config.kafka, topic)
     send(config, map(event, range(100)))
     assert exit_code(start(overrides, until=100)) == 0
     send(config, map(event, range(100, 200)))
-    assert exit_code(start([*overrides, "updater.learning_rate=1e39"], until=200)) == 1  # what it learnt is not kept
-    assert surviving_state(config.publisher.directory)["counts"] == {"trained": 100}
+    for _ in range(2):
+        assert exit_code(start([*overrides, f"updater.learning_rate={rate}"], until=200)) == 1
+        assert surviving_state(config.publisher.directory)["counts"] == {"trained": 100}
     assert exit_code(start(overrides, until=200)) == 0
     state = surviving_state(config.publisher.directory)
     assert state["counts"] == {"trained": 200}
     assert learnt(state) == [(0, number) for number in range(200)]
+    assert read_dead_letters(config.kafka, 1) == {}

@@ -149,3 +149,21 @@ def test_labels_are_counted(policy: type[ReplayBuffer]) -> None:
     buffer = policy(records=100, bytes=LARGE)
     buffer.extend(make_event(n) for n in range(9))
     assert buffer.by_label() == {"label-0": 3, "label-1": 3, "label-2": 3}
+
+
+@policies
+def test_events_that_are_forgotten_are_drawn_no_more_and_the_rest_goes_on(policy: type[ReplayBuffer]) -> None:
+    buffer = policy(records=20, bytes=LARGE)
+    buffer.extend(make_event(n, label=f"label-{n % 4}") for n in range(70))
+    gone = buffer.draw(20)[:9]
+    buffer.forget(gone)
+    held = buffer.draw(99)
+    assert len(held) == len(buffer) == 11
+    assert not set(ids(gone)) & set(ids(held))
+    assert buffer.held_bytes == sum(map(size_of, held))
+    again = policy(records=20, bytes=LARGE)
+    again.load(buffer.state())
+    for each in (buffer, again):
+        each.extend(make_event(n, label=f"label-{n % 4}") for n in range(70, 140))
+    assert ids(again.draw(20)) == ids(buffer.draw(20))
+    assert len(buffer) <= 20

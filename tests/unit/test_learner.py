@@ -1,13 +1,30 @@
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
 
+from streamlearn.capture import capture_checkpoint
 from streamlearn.config import Config
 from streamlearn.consumer.admission import Outcome
 from streamlearn.consumer.intake import MicroBatch
-from streamlearn.events import Reason
+from streamlearn.consumer.queue import Arrival
+from streamlearn.errors import AstrayError
+from streamlearn.events import Event, Reason
 from streamlearn.learner import Learner
+from streamlearn.local.tiny import SPECIAL, WORDS
+from streamlearn.publisher.gate import first_not_finite
 from streamlearn.state import State
+from streamlearn.updater.transformer import TransformerExpert
+from tests.conftest import OVERFLOWING
+from tests.unit.builders import make_event, make_record
 from tests.unit.conftest import MakeConfig
 
 
@@ -41,18 +58,161 @@ def test_a_saved_learner_goes_on_with_the_same_bits(make_config: MakeConfig, mic
         assert flat(final_state(config, micro_batches, saved_after=saved_after)) == unbroken
 
 
-def test_what_cannot_be_learnt_goes_to_the_dead_letters_and_not_into_the_buffer(
-    make_config: MakeConfig, micro_batches: list[MicroBatch]
+def admitted(learner: Learner, *events: Event) -> MicroBatch:
+    """Return a micro-batch of `events`, as the intake makes it."""
+    batch = MicroBatch()
+    records = [make_record(b"", offset=event.offset) for event in events]
+    batch.take(Arrival("t", 0, records, list(events)), learner.admission)
+    return batch
+
+
+@pytest.fixture
+def overflowing(make_config: MakeConfig, overflowing_model: Path) -> Config:
+    return make_config(f"updater.model={overflowing_model}", "events.holdout_ratio=0", "updater.dropout=0.1")
+
+
+def poison(number: int, **fields: Any) -> Event:
+    return make_event(number, text=f"late {OVERFLOWING} refund", **fields)
+
+
+def harmless(number: int) -> Event:
+    return make_event(number, text=f"{WORDS[number % 9]} refund {WORDS[number % 7]}")
+
+
+def test_one_text_that_overflows_costs_itself_alone_and_the_others_are_learnt_to_the_bit_as_without_it(
+    overflowing: Config,
 ) -> None:
-    learner = Learner(make_config("events.labels=[label-0, label-1, label-2]"))
-    with torch.no_grad():
-        learner.updater._expert.model.classifier.bias[0] = float("nan")
-    batch = micro_batches[0]
-    batch.outcomes[Outcome.TRAINED] = 4
+    updater = overflowing.updater.model_copy(update={"replay_ratio": 0.0})  # how many are replayed is decided before
+    config = overflowing.model_copy(update={"updater": updater})
+    poisoned, clean = Learner(config), Learner(config)
+    for first in range(0, 24, 4):
+        events = [harmless(n) for n in range(first, first + 4)]
+        clean.learn(admitted(clean, *events))
+        bad = poison(100 + first, label=f"only-of-poison-{first}")
+        batch = admitted(poisoned, *events[:2], bad, *events[2:])
+        report = poisoned.learn(batch)
+        assert report.refused == [(batch.records[2], Reason.NOT_FINITE)]
+        assert report.outcomes == {Outcome.TRAINED: 4, Outcome.DEAD_LETTER: 1}
+        assert [event.id for event in report.learnt] == [event.id for event in events]
+    assert list(poisoned.updater.labels) == list(clean.updater.labels)
+    ours, theirs = flat(poisoned.state()), flat(clean.state())
+    changed = {path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path)}
+    assert changed == {"/counts/dead_letter"}
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_text_at_which_the_model_raises_is_refused_alone(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, held_out: bool
+) -> None:
+    learner = Learner(make_config("events.holdout_ratio=0"))
+    learner.learn(admitted(learner, *map(make_event, range(4))))
+    expert = learner.updater._expert
+    rows = expert.model.get_input_embeddings().num_embeddings
+    word = len(SPECIAL) + WORDS.index(OVERFLOWING)
+
+    def beyond(texts: Sequence[str]) -> list[Any]:
+        return [np.where(ids == word, rows, ids) for ids in TransformerExpert.encode(expert, texts)]
+
+    monkeypatch.setattr(expert, "encode", beyond)
+    batch = admitted(learner, harmless(4), poison(5), harmless(6))
+    if held_out:
+        batch.held_out, batch.held_out_records = [batch.fresh.pop(1)], [batch.records.pop(1)]
+        batch.outcomes = Counter({Outcome.HELD_OUT: 1, Outcome.TRAINED: 2})
     report = learner.learn(batch)
-    assert report.refused == [(record, Reason.NOT_FINITE) for record in batch.records]
-    assert report.outcomes == {Outcome.DEAD_LETTER: 4}
-    assert (len(learner.buffer), learner.positions) == (0, {("t", 0): 4})
+    assert [(record.offset, reason) for record, reason in report.refused] == [(5, Reason.MODEL_ERROR)]
+    assert report.outcomes == {Outcome.TRAINED: 2, Outcome.DEAD_LETTER: 1}
+    assert learner.evaluate()["validation"].events == 0
+
+
+def test_a_text_on_which_the_tokenizer_raises_is_refused_alone(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = Learner(make_config("events.holdout_ratio=0"))
+    expert = learner.updater._expert
+
+    def strict(texts: Sequence[str]) -> list[Any]:
+        for text in texts:
+            text.encode()
+        return TransformerExpert.encode(expert, texts)
+
+    monkeypatch.setattr(expert, "encode", strict)
+    report = learner.learn(admitted(learner, harmless(0), make_event(1, text="\ud800"), harmless(2)))
+    assert [(record.offset, reason) for record, reason in report.refused] == [(1, Reason.MODEL_ERROR)]
+    assert [event.id for event in report.learnt] == ["e0", "e2"]
+
+
+def test_what_was_refused_may_be_sent_again_with_its_own_id(overflowing: Config) -> None:
+    learner = Learner(overflowing)
+    learner.learn(admitted(learner, harmless(0), poison(1, label="new")))
+    assert learner.admission.state() == {"ids": ["e0"], "labels": ["label-0"]}
+    report = learner.learn(admitted(learner, harmless(1), harmless(0)))
+    assert report.outcomes == {Outcome.TRAINED: 1, Outcome.DUPLICATE: 1}
+
+
+def test_a_held_out_text_that_overflows_is_refused_and_does_not_measure_anything(
+    make_config: MakeConfig, overflowing_model: Path
+) -> None:
+    learner = Learner(make_config(f"updater.model={overflowing_model}", "events.holdout_ratio=0.999999"))
+    batch = admitted(learner, harmless(1), poison(2))
+    assert len(batch.held_out) == 2
+    report = learner.learn(batch)
+    assert report.outcomes == {Outcome.HELD_OUT: 1, Outcome.DEAD_LETTER: 1}
+    assert sum(score.events for score in learner.evaluate().values()) == 1
+    assert learner.admission.state()["ids"] == ["e1"]
+
+
+def test_replayed_events_that_a_step_cannot_bear_any_more_are_forgotten_and_the_fresh_ones_learnt(
+    overflowing: Config,
+) -> None:
+    learner = Learner(overflowing)
+    learner.learn(admitted(learner, *map(harmless, range(4))))
+    learner.buffer.extend(learner.updater.encode([poison(4), poison(5)]))
+    reports = [learner.learn(admitted(learner, *map(harmless, range(first, first + 4)))) for first in range(8, 40, 4)]
+    assert all(len(report.learnt) == 4 and not report.refused for report in reports)
+    assert OVERFLOWING not in " ".join(event.text for event in learner.buffer.state()["events"])
+    assert len(learner.buffer) == 36
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_where_theta_itself_predicts_nothing_no_record_is_to_blame(
+    make_config: MakeConfig, micro_batches: list[MicroBatch], optimizer: str
+) -> None:
+    astray = ["updater.learning_rate=1e38", "updater.warmup_steps=0", "updater.weight_decay=0"]
+    learner = Learner(make_config(*astray, f"updater.optimizer={optimizer}"))
+    learner.learn(micro_batches[0])
+    finite = first_not_finite(learner.updater.state()["transformer"]["weights"]) is None
+    assert finite == (optimizer == "sgd")
+    before = flat(learner.admission.state()), dict(learner.positions), dict(learner.counts)
+    with pytest.raises(AstrayError):
+        learner.learn(micro_batches[1])
+    assert (flat(learner.admission.state()), dict(learner.positions), dict(learner.counts)) == before
+    with pytest.raises(AstrayError):
+        capture_checkpoint(learner)
+
+
+def test_with_no_label_known_the_hold_out_is_evaluated_and_nothing_is_correct(make_config: MakeConfig) -> None:
+    learner = Learner(make_config("events.holdout_ratio=0.999999"))
+    assert not learner.presentable
+    learner.learn(admitted(learner, *map(make_event, range(8))))
+    assert {score.accuracy for score in learner.evaluate().values() if score.events} == {0.0}
+    assert not learner.presentable
+    learner.learn(MicroBatch(fresh=[make_event(9)], records=[make_record(b"")], positions={("t", 0): 10}))
+    assert learner.presentable
+    assert list(learner.updater.labels) == ["label-0"]  # the held-out ones were never trained on
+    assert all(score.accuracy is not None for score in learner.evaluate().values() if score.events)
+
+
+@pytest.mark.parametrize(("ratio", "size"), [(0.5, 1), (0.1, 3), (1.7, 1), (0.29, 4)])
+def test_in_the_long_run_the_replay_ratio_holds_whatever_the_micro_batch(
+    make_config: MakeConfig, ratio: float, size: int
+) -> None:
+    learner = Learner(make_config(f"updater.replay_ratio={ratio}", "events.holdout_ratio=0"))
+    learner.buffer.extend(learner.updater.encode([make_event(n) for n in range(900, 920)]))
+    fresh = replayed = 0
+    while fresh < 24:
+        report = learner.learn(admitted(learner, *map(harmless, range(fresh, fresh + size))))
+        fresh, replayed = fresh + len(report.learnt), replayed + report.replayed
+        assert replayed == math.floor(fresh * Fraction(str(ratio)))
 
 
 def test_replayed_events_come_from_the_buffer_by_the_ratio(

@@ -143,6 +143,13 @@ def test_the_hold_out_keeps_the_newest_of_both_splits_and_measures_each() -> Non
     assert not {e.text for e in state["validation"]} & {e.text for e in state["test"]}
     restored = HoldOut(records=10)
     restored.load(state)
-    accuracy = restored.accuracy(lambda events: [0 for _ in events])
-    assert accuracy["test"] == sum(event.label == 0 for event in state["test"]) / 10
-    assert HoldOut(records=10).accuracy(lambda _: []) == {"validation": None, "test": None}
+    scores = restored.evaluate(lambda events: [0 for _ in events])
+    assert scores["test"].accuracy == sum(event.label == 0 for event in state["test"]) / 10
+    assert [score.accuracy for score in HoldOut(records=10).evaluate(lambda _: []).values()] == [None, None]
+
+
+def test_what_cannot_be_predicted_is_not_correct_and_is_counted() -> None:
+    holdout = HoldOut(records=10)
+    holdout.extend(make_event(n, label=0, text=f"text {n}") for n in range(200))
+    scores = holdout.evaluate(lambda events: [None, *(0 for _ in events[1:])])
+    assert [(score.accuracy, score.unpredicted) for score in scores.values()] == [(0.9, 1), (0.9, 1)]

@@ -28,7 +28,7 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
-from streamlearn.errors import AstrayError, FruitlessError, NotKeptError, StreamlearnError
+from streamlearn.errors import AstrayError, NotKeptError, StreamlearnError
 from streamlearn.events import Positions, named
 from streamlearn.learner import Learner, StepReport
 from streamlearn.logs import Place
@@ -41,6 +41,7 @@ from streamlearn.publisher.fence import source_of
 from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.seat import Seat
+from streamlearn.standstill import FRUITLESS_STEPS, fruitless, refusing, stood_back
 from streamlearn.takeover import Takeover
 from streamlearn.telemetry import Telemetry
 from streamlearn.unforeseen import unforeseen
@@ -50,8 +51,6 @@ log = logging.getLogger(__name__)
 SETTLE_SECONDS = 30.0
 LAG_SECONDS = 1.0
 BEAT_SECONDS = 0.5
-FRUITLESS_STEPS = 16  # in a row; by then hundreds of texts were refused, one after the other
-FRUITLESS_STEPS_UNTIL_UNREADY = 2  # one may be a single text on a quiet topic
 
 
 class Pipeline:
@@ -179,7 +178,9 @@ class Pipeline:
             try:
                 self._take_turns()
             except AstrayError as error:
-                raise AstrayError(self._stand_back(str(error))) from None
+                self.health.fault = "the model has gone astray"
+                self.publisher.drain()
+                raise stood_back(str(error), self._config, self.publisher.checkpoints.newest_step()) from None
 
     def _take_turns(self) -> None:
         """Load the model and join the group; learn in each term of ours, and stand by between them."""
@@ -239,28 +240,18 @@ class Pipeline:
                 self._step(learner, batch)
             elif not learner.proven:
                 learner.prove()  # what the last step did to θ shows now, and not only when more is to be learnt
-            self._see_to_it_that_something_is_learnt(learner)
+            self._end_if_nothing_is_learnt(learner)
             checkpoint, snapshot = self.publisher.due(learner.step, presentable=self._presentable(learner))
             if checkpoint:
                 self._keep(learner, snapshot=snapshot)
 
-    def _see_to_it_that_something_is_learnt(self, learner: Learner) -> None:
-        """End where learning comes to nothing, though θ predicts what it knows: somebody has to look at it.
-
-        What was refused is in the dead letters, and a checkpoint is made behind it: nothing is refused twice.
-        """
+    def _end_if_nothing_is_learnt(self, learner: Learner) -> None:
         if self.publisher.astray:
             raise AstrayError(self.publisher.astray)
-        if learner.fruitless < FRUITLESS_STEPS:
-            return
-        self._keep(learner, snapshot=False)
-        self.publisher.drain()
-        raise FruitlessError(
-            f"none of the events of the last {learner.fruitless} steps could be learnt, so learning has stopped: their "
-            f"records and the reasons are in {self._config.kafka.dead_letter_topic}; see whether updater.model, "
-            "updater.max_tokens and updater.precision fit such texts. The next start goes on behind them, "
-            f"after step {learner.step}"
-        )
+        if learner.fruitless >= FRUITLESS_STEPS:
+            self._keep(learner, snapshot=False)  # the next start goes on behind what was refused
+            self.publisher.drain()
+            raise fruitless(learner, self._config)
 
     def _presentable(self, learner: Learner) -> bool:
         """Whether there is anything to publish; where there is not, it is said once."""
@@ -269,24 +260,11 @@ class Pipeline:
             self._said_that_there_is_nothing = True
         return learner.presentable
 
-    def _stand_back(self, reason: str) -> str:
-        """Return the sentence with which to end where θ has gone astray, for the `reason` that was found."""
-        self.health.fault = "the model has gone astray"
-        self.publisher.drain()
-        last = self.publisher.checkpoints.newest_step()
-        rate = self._config.updater.learning_rate
-        return (
-            f"{reason}: the model has gone astray, so learning has stopped, and no record is refused for it; "
-            f"lower updater.learning_rate ({rate:g}) or see to updater.clip_norm. "
-            f"The next start goes on after step {last}, the last from which it predicted"
-        )
-
     def _step(self, learner: Learner, batch: MicroBatch) -> None:
         """Learn `batch`, show it, send what it refused to the dead letters, and tell whoever looks on."""
         started = time.perf_counter()
         report = learner.learn(batch)
-        refusing = learner.fruitless >= FRUITLESS_STEPS_UNTIL_UNREADY
-        self.health.fault = f"refusing every event for {learner.fruitless} steps" if refusing else ""
+        self.health.fault = refusing(learner)
         self._place = learner.step, learner.version, dict(learner.positions)
         self.telemetry.step(learner, report, time.perf_counter() - started)
         for record, reason in report.refused:

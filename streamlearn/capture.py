@@ -9,7 +9,8 @@ from typing import Any
 from streamlearn.config import Config
 from streamlearn.events import named
 from streamlearn.learner import Learner
-from streamlearn.publisher.publisher import Accuracy, Capture
+from streamlearn.publisher.progress import Accuracy
+from streamlearn.publisher.publisher import Capture
 
 
 def capture_checkpoint(learner: Learner) -> Capture:

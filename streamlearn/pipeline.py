@@ -150,12 +150,8 @@ class Pipeline:
             If it was told to stop, and what was learnt since the last checkpoint could not be kept.
         UnforeseenError
             If a thread of the learner has ended with an error that nobody foresaw.
-        AstrayError
-            If θ predicts nothing any more.
-        FruitlessError
-            If nothing of what came could be learnt for many steps.
-        DeviceError
-            If the device has no memory for a step, or has failed.
+        AstrayError, FruitlessError, DeviceError
+            If learning comes to nothing, for θ, for what it is to learn, or for the device.
 
         """
         config = self._config
@@ -180,7 +176,7 @@ class Pipeline:
             except AstrayError as error:
                 self.health.fault = "the model has gone astray"
                 self.publisher.drain()
-                raise stood_back(str(error), self._config, self.publisher.checkpoints.newest_step()) from None
+                raise stood_back(str(error), self._config, self.publisher.written) from None
 
     def _take_turns(self) -> None:
         """Load the model and join the group; learn in each term of ours, and stand by between them."""
@@ -251,7 +247,7 @@ class Pipeline:
         if learner.fruitless >= FRUITLESS_STEPS:
             self._keep(learner, snapshot=False)  # the next start goes on behind what was refused
             self.publisher.drain()
-            raise fruitless(learner, self._config)
+            raise fruitless(learner, self._config, self.publisher.written)
 
     def _presentable(self, learner: Learner) -> bool:
         """Whether there is anything to publish; where there is not, it is said once."""

@@ -20,13 +20,13 @@ def refusing(learner: Learner) -> str:
     return f"refusing every event for {learner.fruitless} steps" if learner.fruitless >= UNREADY_STEPS else ""
 
 
-def fruitless(learner: Learner, config: Config) -> FruitlessError:
-    """Return the error with which `learner` ends that has learnt nothing for too long."""
+def fruitless(learner: Learner, config: Config, checkpoint: int) -> FruitlessError:
+    """Return the error with which `learner` ends that has learnt nothing for too long; `checkpoint` is as below."""
     return FruitlessError(
         f"none of the events of the last {learner.fruitless} steps could be learnt, so learning has stopped: their "
         f"records and the reasons are in {config.kafka.dead_letter_topic}; see whether updater.model, "
         "updater.max_tokens and updater.precision fit such texts. The next start goes on behind them, "
-        f"after step {learner.step}"
+        f"after step {checkpoint}"
     )
 
 

@@ -12,7 +12,8 @@ from streamlearn.events import Reason
 from streamlearn.learner import Learner, StepReport
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import NO_FRESH, Metrics
-from streamlearn.publisher.publisher import Accuracy, Capture
+from streamlearn.publisher.progress import Accuracy
+from streamlearn.publisher.publisher import Capture
 
 log = logging.getLogger(__name__)
 

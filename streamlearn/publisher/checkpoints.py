@@ -76,11 +76,6 @@ class CheckpointStore:
         names = [name for name in self.names() if newest is None or name <= newest][-self._keep :]
         return step_of(names[0]) if names else 0
 
-    def newest_step(self) -> int:
-        """Return the step of the newest checkpoint, 0 where there is none."""
-        names = self.names()
-        return step_of(names[-1]) if names else 0
-
     def write(self, step: int, version: int, state: State) -> Path:
         """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go.
 

@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.errors import NotFiniteError, StateError, StreamlearnError
@@ -35,13 +35,12 @@ from streamlearn.publisher.fence import Fence, FencedError
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.inspection import refuse_odd_rooms
 from streamlearn.publisher.journal import Journal
+from streamlearn.publisher.progress import Accuracy, Progress
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.publisher.store import sweep
 from streamlearn.publisher.triggers import Triggers
 from streamlearn.state import Export, State
 from streamlearn.unforeseen import unforeseen
-
-Accuracy = dict[str, float | None]  # by hold-out split; None while the split is empty
 
 log = logging.getLogger(__name__)
 
@@ -61,18 +60,6 @@ class Capture:
     accuracy: Accuracy = field(default_factory=dict)
     unpredicted: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
-
-
-class Progress(Protocol):
-    """What the publisher reports; the monitor's metrics are one."""
-
-    def checkpointed(self, outcome: str, seconds: float) -> None:
-        """Count a checkpoint that was ``written`` or ``failed``."""
-        ...
-
-    def published(self, outcome: str, version: int, seconds: float, accuracy: Accuracy) -> None:
-        """Count a snapshot that was ``published``, ``rejected`` or ``failed``, with its hold-out accuracy."""
-        ...
 
 
 class Publisher:

@@ -12,7 +12,8 @@ from streamlearn.errors import StateError, UnforeseenError
 from streamlearn.events import Positions
 from streamlearn.publisher.fence import Fence
 from streamlearn.publisher.gate import rejection
-from streamlearn.publisher.publisher import Accuracy, Capture, Publisher
+from streamlearn.publisher.progress import Accuracy
+from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.publisher.triggers import Triggers
 from streamlearn.state import Export

@@ -1,0 +1,19 @@
+"""What the publisher reports of its checkpoints and snapshots, and to whom."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+Accuracy = dict[str, float | None]  # by hold-out split; None while the split is empty
+
+
+class Progress(Protocol):
+    """What the publisher reports; the monitor's metrics are one."""
+
+    def checkpointed(self, outcome: str, seconds: float) -> None:
+        """Count a checkpoint that was ``written`` or ``failed``."""
+        ...
+
+    def published(self, outcome: str, version: int, seconds: float, accuracy: Accuracy) -> None:
+        """Count a snapshot that was ``published``, ``rejected`` or ``failed``, with its hold-out accuracy."""
+        ...

@@ -82,6 +82,8 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     consumer.wait_for_term(0, 30.0)
     consumer.read_from({}, 30.0)
     batch = intake.next(idle=30.0)
+    if batch.draft:
+        admission.take_in(batch.draft)
     seen = first = batch.outcomes.total()
     started = tenth_started = time.perf_counter()
     tenth = events // TENTHS
@@ -89,6 +91,8 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     while seen < events - LEAVE:
         batch = intake.next(idle=30.0)
         buffer.extend(batch.fresh)
+        if batch.draft:
+            admission.take_in(batch.draft)
         seen += batch.outcomes.total()
         if seen - tenth_begins >= tenth:
             now = time.perf_counter()

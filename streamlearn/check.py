@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from streamlearn.config import Config
 from streamlearn.consumer.client import partition_count
+from streamlearn.consumer.dead_letter_topic import look_at_dead_letter_topic
 from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
 from streamlearn.publisher.fence import source_of
 from streamlearn.publisher.inspection import inspect
@@ -78,8 +79,7 @@ def _topic(config: Config) -> str:
 
 
 def _dead_letter_topic(config: Config) -> str:
-    topic = config.kafka.dead_letter_topic
-    return f"'{topic}' is there" if partition_count(config.kafka, topic) else f"'{topic}' will be created"
+    return look_at_dead_letter_topic(config.kafka)
 
 
 def _model(config: Config) -> str:

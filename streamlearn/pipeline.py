@@ -22,8 +22,9 @@ from prometheus_client import CollectorRegistry
 
 from streamlearn.capture import capture_checkpoint, capture_snapshot
 from streamlearn.config import Config
-from streamlearn.consumer.client import expel, make_dead_letter_producer, require_topics
+from streamlearn.consumer.client import expel, require_topics
 from streamlearn.consumer.consumer import Consumer
+from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer, require_dead_letter_topic
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
@@ -161,6 +162,7 @@ class Pipeline:
             self.server.start()
             stack.callback(self.server.stop)
             require_topics(config.kafka)
+            log.info("dead letters: %s", require_dead_letter_topic(config.kafka))
             self._seat = Seat(config.publisher.directory / "seats")
             stack.callback(self._seat.leave)
             if self._seat.ghost:

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, NewTopic
+from kafka.admin import MemberToRemove, NewTopic
 from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError, TopicAlreadyExistsError
 
 from streamlearn.config import Kafka
@@ -20,9 +20,6 @@ log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0005
 LARGEST_REQUEST = 64 * 2**20  # bytes; the broker's own limit is the one that counts
-UNLIMITED = 2**31 - 1
-DEAD_LETTER_OVERHEAD = 2**16  # bytes that a dead letter may have beyond its record: our headers, with the topic's name
-MESSAGE_LIMIT = "max.message.bytes"
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
 
@@ -70,16 +67,6 @@ def make_producer(config: Kafka, **needed: Any) -> Any:
         acks="all",
         allow_auto_create_topics=False,
     )
-
-
-def make_dead_letter_producer(config: Kafka, **needed: Any) -> Any:
-    """Return a producer, with the options `needed`, that leaves it to Kafka to say what is too large.
-
-    A record may have come compressed, so its letter is compressed too; kafka-python's own limit is for what it would be
-    without compression, and has no say.
-    """
-    codec = config.client.get("compression_type") or "gzip"  # which needs no further package
-    return make_producer(config, **needed, compression_type=codec, max_request_size=UNLIMITED)
 
 
 def make_admin(config: Kafka) -> Any:
@@ -145,37 +132,6 @@ def create_topic(config: Kafka, topic: str, *, partitions: int = 1, settings: di
         admin.create_topics([new])
 
 
-def message_limit(config: Kafka, topic: str) -> int | None:
-    """Return the largest batch of records that `topic` takes, in bytes; None where Kafka does not tell."""
-    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={MESSAGE_LIMIT: None})
-    try:
-        with closing(make_admin(config)) as admin:
-            found = admin.describe_configs([resource], config_filter="all")
-        return int(found["topic"][topic][MESSAGE_LIMIT]["value"])
-    except (KafkaError, KeyError, TypeError, ValueError) as error:  # not allowed to ask, or a broker that has none
-        log.debug("the limit of %s is not known: %s", topic, describe(error))
-        return None
-
-
-def create_dead_letter_topic(config: Kafka) -> None:
-    """Create the dead-letter topic so that it takes whatever the topic of events took.
-
-    A letter has our headers beside its record, and may be compressed less well: so the limit is twice the topic's own.
-    Where the broker has rules about topics that forbid it, or cannot be asked, the topic has the broker's defaults.
-    """
-    limit = message_limit(config, config.topic)
-    if limit:
-        largest = min(2 * limit + DEAD_LETTER_OVERHEAD, UNLIMITED)
-        with suppress(BrokerError):
-            create_topic(
-                config,
-                config.dead_letter_topic,
-                settings={MESSAGE_LIMIT: str(largest), "compression.type": "producer"},
-            )
-            return
-    create_topic(config, config.dead_letter_topic)
-
-
 def leave(client: Any, *, within: int) -> None:
     """Close a consumer, which leaves its group if that answers `within` so many milliseconds."""
     try:
@@ -194,7 +150,7 @@ def expel(config: Kafka, member: str) -> None:
 
 
 def require_topics(config: Kafka) -> int:
-    """Return the number of partitions of the topic, and create the dead-letter topic where it is missing.
+    """Return the number of partitions of the topic.
 
     Raises
     ------
@@ -205,8 +161,6 @@ def require_topics(config: Kafka) -> int:
     partitions = partition_count(config, config.topic)
     if not partitions:
         raise BrokerError(f"Kafka at {config.bootstrap_servers} has no topic '{config.topic}'; create it first")
-    if not partition_count(config, config.dead_letter_topic):
-        create_dead_letter_topic(config)
     return partitions
 
 

@@ -50,9 +50,6 @@ STOP_SECONDS = 4.0  # for the producer to be closed, or given up while it still 
 LOOK_SECONDS = 0.2  # between two looks whether to end, while Kafka is waited for
 PATIENCE = 3  # refusals that may pass, after which they count as the record's own
 
-ONE_BY_ONE = {"enable_idempotence": False, "batch_size": 1}
-"""Options of a producer that tells which letter is refused: an idempotent one fails all it holds with it."""
-
 OF_THE_RECORD = (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
@@ -82,7 +79,8 @@ class DeadLetters:
     Parameters
     ----------
     make_producer
-        Makes a ``KafkaProducer`` with the options it is given, on the sending thread and once a record is refused.
+        Makes a ``KafkaProducer``, on the sending thread and once a record is refused; `one_by_one`, one that tells of
+        each letter whether it is refused.
     topic
         The dead-letter topic.
     refused
@@ -164,7 +162,7 @@ class DeadLetters:
                     _close(producer)
                     producer, alone = None, batch[0].alone
                 try:
-                    producer = producer or self._make_producer(**(ONE_BY_ONE if alone else {}))
+                    producer = producer or self._make_producer(one_by_one=alone)
                     errors = self._send(producer, batch)
                 except (KafkaError, OSError) as error:  # OSError: a connection or a certificate
                     errors = dict.fromkeys(batch, error)
@@ -233,7 +231,7 @@ class DeadLetters:
                 future.get(timeout=LOOK_SECONDS)
             except KafkaTimeoutError:
                 if not future.is_done and (self._stopping or time.monotonic() > deadline):
-                    raise
+                    raise KafkaTimeoutError("no acknowledgement in time") from None
         future.get(timeout=0)
 
     def _acknowledge(self, taken: list[_Pending]) -> None:

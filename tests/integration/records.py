@@ -17,8 +17,9 @@ from kafka.errors import KafkaError
 
 from streamlearn.config import Config
 from streamlearn.consumer.admission import Admission
-from streamlearn.consumer.client import make_consumer, make_dead_letter_producer, require_topics
+from streamlearn.consumer.client import make_consumer
 from streamlearn.consumer.consumer import Consumer
+from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer, require_dead_letter_topic
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
@@ -126,7 +127,7 @@ class Course:
 
     def __init__(self, config: Config) -> None:
         self._config, kafka = config, config.kafka
-        require_topics(kafka)
+        require_dead_letter_topic(kafka)
         self._dead_letters = DeadLetters(
             partial(make_dead_letter_producer, kafka), kafka.dead_letter_topic, refused=lambda _: None
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,16 +13,19 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.producer.sender import Sender
 
 from streamlearn.config import Config
-from streamlearn.consumer.client import (
-    create_topic,
-    make_consumer,
+from streamlearn.consumer.client import create_topic, make_consumer, partition_count
+from streamlearn.consumer.dead_letter_topic import (
+    LIMIT,
+    look_at_dead_letter_topic,
     make_dead_letter_producer,
-    message_limit,
-    require_topics,
+    require_dead_letter_topic,
+    topic_settings,
 )
 from streamlearn.consumer.dead_letters import DeadLetters
+from streamlearn.errors import BrokerError, ConfigurationError
 from streamlearn.events import Reason
 from streamlearn.local.broker import Broker
 from tests.integration.learner import LearnerProcess, event, send, surviving_state, wait_until
@@ -83,7 +87,8 @@ def topic_of(config: Config, broker: Broker) -> Callable[..., None]:
     """Put records into the topic, each in a batch of its own, and have the dead-letter topic made."""
 
     def fill(*records: Sent, codec: str = "none") -> None:
-        require_topics(config.kafka)
+        if not partition_count(config.kafka, config.kafka.dead_letter_topic):
+            require_dead_letter_topic(config.kafka)
         put(broker.bootstrap_servers, config.kafka.topic, [([record], codec) for record in records])
 
     return fill
@@ -118,8 +123,7 @@ def test_headers_that_look_like_ours_do_not_pass_for_them(
 def test_records_as_large_as_the_topic_takes_are_carried_whole(
     config: Config, dead_letters: DeadLetters, topic_of: Callable[..., None]
 ) -> None:
-    limit = message_limit(config.kafka, config.kafka.topic)
-    assert limit
+    limit = int(topic_settings(config.kafka, config.kafka.topic, [LIMIT])[LIMIT])
     just_below = (NOISE + NOISE)[: limit - 100]
     topic_of(Sent(b"late refund " * 250_000), codec="gzip")  # 3 MB that came as 3 kB
     topic_of(Sent(just_below), Sent(None, NOISE[:900_000]), Sent(b"x", headers=(("h", NOISE),)))
@@ -244,7 +248,55 @@ def test_the_topic_for_dead_letters_takes_what_the_topic_of_events_took_and_our_
     admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
     admin.create_topics([NewTopic(wide.topic, 1, 1, topic_configs={"max.message.bytes": "5000000"})])
     admin.close()
-    require_topics(wide)
-    limit = message_limit(wide, "wide-dead")
-    assert limit
-    assert limit > 5_000_000
+    require_dead_letter_topic(wide)
+    assert int(topic_settings(wide, "wide-dead", [LIMIT])[LIMIT]) > 5_000_000
+
+
+def test_check_says_that_the_topic_for_dead_letters_takes_too_little_and_refuses_one_that_loses_some(
+    apache_kafka: Broker, broker: Broker, config: Config
+) -> None:
+    if broker is not apache_kafka:
+        pytest.skip("the development broker knows no limits and no compaction")
+    assert "will be created" in look_at_dead_letter_topic(config.kafka)
+    limit_dead_letter_topic(config, {"max.message.bytes": "2000"})
+    said = look_at_dead_letter_topic(config.kafka)
+    assert "of records that are too large for its max.message.bytes of 2000 a stub is kept: set it to 2162712" in said
+    compacted = config.kafka.model_copy(update={"dead_letter_topic": f"{config.kafka.topic}-compacted"})
+    create_topic(compacted, compacted.dead_letter_topic, settings={"cleanup.policy": "compact,delete"})
+    for look in (look_at_dead_letter_topic, require_dead_letter_topic):
+        with pytest.raises(BrokerError, match="is compacted: of the dead letters with the same key it keeps one"):
+            look(compacted)
+
+
+def test_options_with_which_no_dead_letter_can_be_written_are_told_before_the_start(config: Config) -> None:
+    for options in ({"compression_type": "brotli"}, {"delivery_timeout_ms": 100}, {"linger_ms": "soon"}):
+        odd = config.kafka.model_copy(update={"client": options})
+        with pytest.raises(ConfigurationError, match=r"kafka\.client"):
+            require_dead_letter_topic(odd)
+
+
+def test_a_network_thread_that_keeps_its_errors_to_itself_is_given_up_and_the_letter_still_sent_once(
+    config: Config, topic_of: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    topic_of(Sent(b"no JSON"))
+    hasty = config.kafka.model_copy(update={"client": {"delivery_timeout_ms": 600, "request_timeout_ms": 500}})
+    dead_letters = DeadLetters(
+        partial(make_dead_letter_producer, hasty), hasty.dead_letter_topic, refused=lambda _: None
+    )
+    healthy = Sender._send_producer_data
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise LookupError
+
+    monkeypatch.setattr(Sender, "_send_producer_data", broken)
+    dead_letters.start()
+    for record in read(config, config.kafka.topic):
+        dead_letters.put(record, Reason.NOT_JSON)
+    wait_until(lambda: dead_letters.blocked, "consumption is paused")
+    monkeypatch.setattr(Sender, "_send_producer_data", healthy)
+    assert dead_letters.settle(30)
+    dead_letters.stop()
+    assert [letter.value for letter in read(config, config.kafka.dead_letter_topic)] == [b"no JSON"]
+    assert caplog.text.count("consumption paused") == 1
+    assert caplog.text.count("consumption goes on") == 1

@@ -1,0 +1,115 @@
+"""The dead-letter topic: made so that it takes whatever the topic of events took, and looked at before the start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from typing import Any
+
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaConfigurationError, KafkaError
+
+from streamlearn.config import Kafka
+from streamlearn.consumer.client import (
+    as_sentence,
+    create_topic,
+    describe,
+    make_admin,
+    make_producer,
+    partition_count,
+)
+from streamlearn.errors import BrokerError, ConfigurationError
+
+log = logging.getLogger(__name__)
+
+LIMIT = "max.message.bytes"
+OVERHEAD = 2**16  # bytes that a letter may have beyond its record: our headers, with the topic's name
+UNLIMITED = 2**31 - 1
+ONE_BY_ONE = {"enable_idempotence": False, "batch_size": 1}
+"""Options of a producer that tells which letter is refused: an idempotent one fails all it holds with it."""
+
+
+def make_dead_letter_producer(config: Kafka, *, one_by_one: bool = False) -> Any:
+    """Return a producer that leaves it to Kafka to say what is too large.
+
+    A record may have come compressed, so its letter is compressed too; kafka-python's own limit is for what it would be
+    without compression, and has no say.
+    """
+    codec = config.client.get("compression_type") or "gzip"  # which needs no further package
+    options = ONE_BY_ONE if one_by_one else {}
+    return make_producer(config, compression_type=codec, max_request_size=UNLIMITED, transactional_id=None, **options)
+
+
+def require_dead_letter_topic(config: Kafka) -> str:
+    """Create the topic where it is missing, and return what there is to say about it.
+
+    Raises
+    ------
+    BrokerError
+        If Kafka cannot be reached or refuses, or the topic would lose dead letters.
+    ConfigurationError
+        If ``kafka.client`` has an option with which nothing can be written.
+
+    """
+    with as_sentence(config):
+        for one_by_one in (False, True):
+            try:
+                make_dead_letter_producer(config, one_by_one=one_by_one).close()
+            except (AssertionError, RuntimeError, TypeError, ValueError, KafkaConfigurationError) as error:
+                raise ConfigurationError(f"kafka.client: no dead letter can be written: {describe(error)}") from None
+    found = look_at_dead_letter_topic(config)
+    if not partition_count(config, config.dead_letter_topic):
+        create_dead_letter_topic(config)
+    return found
+
+
+def look_at_dead_letter_topic(config: Kafka) -> str:
+    """Return what there is to say about the topic, without making it; the errors are those of requiring it."""
+    topic = config.dead_letter_topic
+    if not partition_count(config, topic):
+        return f"'{topic}' will be created"
+    found, source = (topic_settings(config, name, (LIMIT, "cleanup.policy")) for name in (topic, config.topic))
+    if "compact" in found.get("cleanup.policy", ""):
+        raise BrokerError(
+            f"the dead-letter topic '{topic}' is compacted: of the dead letters with the same key it keeps one; "
+            "set its cleanup.policy to delete, or name another as kafka.dead_letter_topic"
+        )
+    least, has = int(source.get(LIMIT, 0)) + OVERHEAD, int(found.get(LIMIT, UNLIMITED))
+    if has < least:
+        return (
+            f"'{topic}' is there; of records that are too large for its {LIMIT} of {has} a stub is kept: "
+            f"set it to {_largest(source)}"
+        )
+    return f"'{topic}' is there"
+
+
+def topic_settings(config: Kafka, topic: str, names: Iterable[str]) -> dict[str, str]:
+    """Return the settings `names` of `topic`, without those that Kafka does not tell."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict.fromkeys(names))
+    try:
+        with closing(make_admin(config)) as admin:
+            found = admin.describe_configs([resource], config_filter="all")["topic"][topic]
+    except (KafkaError, KeyError) as error:  # we may not ask, or the broker knows of no settings
+        log.debug("the settings of %s are not known: %s", topic, describe(error))
+        return {}
+    return {name: str(setting["value"]) for name, setting in found.items() if setting["value"] is not None}
+
+
+def create_dead_letter_topic(config: Kafka) -> None:
+    """Create the topic so that it takes whatever the topic of events took.
+
+    A letter has our headers beside its record, and may be compressed less well: so the limit is twice the topic's own.
+    Where the broker has rules about topics that forbid it, or cannot be asked, the topic has the broker's defaults.
+    """
+    source = topic_settings(config, config.topic, [LIMIT])
+    if LIMIT in source:
+        settings = {LIMIT: str(_largest(source)), "compression.type": "producer"}
+        with suppress(BrokerError):
+            create_topic(config, config.dead_letter_topic, settings=settings)
+            return
+    create_topic(config, config.dead_letter_topic)
+
+
+def _largest(source: dict[str, str]) -> int:
+    return min(2 * int(source[LIMIT]) + OVERHEAD, UNLIMITED)

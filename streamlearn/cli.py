@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -15,9 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from streamlearn import __version__
-from streamlearn.config import Config, load
+from streamlearn.cli_options import ConfigOption, JsonOption, SetOption, configuration
+from streamlearn.cli_snapshots import snapshot_store, snapshots_app
 from streamlearn.errors import ConfigurationError, StreamlearnError
-from streamlearn.sources import is_secret, merge, secrets_in, variable
+from streamlearn.sources.masking import masked
+from streamlearn.terminal import prepare, readable, say, say_json, say_texts
 from streamlearn.unforeseen import unforeseen
 
 app = typer.Typer(
@@ -29,38 +29,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-snapshots_app = typer.Typer(no_args_is_help=True, help="Look at the published snapshots.")
 app.add_typer(snapshots_app, name="snapshots")
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML file with the configuration.", metavar="FILE")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", help="Overrides one value; may be repeated.", metavar="KEY=VALUE"),
-]
+UsageError: Any = typer.BadParameter.__base__  # typer exports no name for it
 MARKS = {True: "✓", False: "✗", None: "–"}
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
-def _load(config: Path | None, overrides: list[str] | None) -> Config:
-    for override in overrides or []:
-        for key in secrets_in(merge(None, {}, [override])):
-            file = f", or {variable(key)}_FILE to the path of a file that holds it" if is_secret(key) else ""
-            raise ConfigurationError(
-                f"--set {key}: everybody on this machine can read a command line; set {variable(key)}{file}"
-            )
-    return load(config, environment=os.environ, overrides=overrides or [])
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False))
 
 
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
-        typer.echo(f"streamlearn {__version__}")
+        say(f"streamlearn {__version__}")
         raise typer.Exit
 
 
@@ -70,17 +48,21 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
 
     Example: streamlearn run --config streamlearn.yaml --set updater.learning_rate=5e-5
     """
-    settings = _load(config, overrides)
+    settings = configuration(config, overrides)
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
-    from streamlearn.logs import configure  # noqa: PLC0415
-    from streamlearn.pipeline import Pipeline  # noqa: PLC0415 - torch takes seconds to import
+    from streamlearn.logs import START, adopt, catch, configure  # noqa: PLC0415
 
-    pipeline = Pipeline(settings, stopping=stopping)
-    configure(settings.monitor, pipeline.place)
-    threading.excepthook = pipeline.thread_died
+    placed = configure(settings.monitor, lambda: START)
+    catch()
     try:
+        from streamlearn.pipeline import Pipeline  # noqa: PLC0415 - torch takes seconds to import
+
+        pipeline = Pipeline(settings, stopping=stopping)
+        placed.place = pipeline.place
+        threading.excepthook = pipeline.thread_died
+        adopt()
         pipeline.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a sentence
         sentence = unforeseen("learning", error)
@@ -103,7 +85,12 @@ def demo(
 
     Example: streamlearn demo --keep
     """
-    from streamlearn.local.demo import run_demo  # noqa: PLC0415 - needs the extra [demo]
+    try:
+        from streamlearn.local.demo import run_demo  # noqa: PLC0415 - needs the extra [demo]
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "streamlearn":
+            raise
+        raise ConfigurationError(f"demo needs {error.name}; pip install 'streamlearn[demo]' brings it") from None
 
     run_demo(output=output, stream=stream, as_json=json_output, keep=keep)
 
@@ -124,7 +111,7 @@ def produce(
 
     if rate is not None and rate <= 0:
         raise ConfigurationError(f"--rate is {rate:g}, and must be above 0")
-    settings = _load(config, overrides)
+    settings = configuration(config, overrides)
     try:
         source = file.open("rb") if file else sys.stdin.buffer
     except OSError as error:
@@ -132,9 +119,9 @@ def produce(
     with source:
         sent = send(settings.kafka, source, rate=rate, progress=_progress)
     if json_output:
-        _print_json({"sent": sent, "topic": settings.kafka.topic})
+        say_json({"sent": sent, "topic": settings.kafka.topic})
     else:
-        typer.echo(f"sent {sent} lines to {settings.kafka.topic}")
+        say(f"sent {sent} lines to {settings.kafka.topic}")
 
 
 def _progress(sent: int) -> None:
@@ -150,21 +137,21 @@ def check(config: ConfigOption = None, overrides: SetOption = None, json_output:
 
     Example: streamlearn check --config streamlearn.yaml
     """
-    settings = _load(config, overrides)
+    settings = configuration(config, overrides)
     from streamlearn.check import check as look  # noqa: PLC0415 - torch takes seconds to import
 
     findings = []
     if not json_output:
-        typer.echo("✓ configuration: every key is known and fits")
+        say("✓ configuration: every key is known and fits")
     for finding in look(settings):
         findings.append(finding)
         if not json_output:
-            typer.echo(f"{MARKS[finding.ok]} {finding.subject}: {finding.found}")
+            say(f"{MARKS[finding.ok]} {finding.subject}: {finding.found}")
     if json_output:
-        _print_json(
+        say_json(
             {
                 "configuration": settings.masked(),
-                "findings": [{"subject": f.subject, "ok": f.ok, "found": f.found} for f in findings],
+                "findings": [{"subject": f.subject, "ok": f.ok, "found": masked(f.found)} for f in findings],
             }
         )
     failed = [finding.error for finding in findings if finding.error]
@@ -187,18 +174,12 @@ def predict(
     from streamlearn.predict import predict as label  # noqa: PLC0415
 
     path = _snapshot_path(snapshot, config, overrides)
-    lines = texts or (line.rstrip("\n") for line in sys.stdin)
+    lines = map(readable, texts) if texts else (line.rstrip("\r\n") for line in sys.stdin)
     for found in label(path, (text for text in lines if text.strip())):
         if json_output:
-            _print_json({"text": found.text, "label": found.label, "score": found.score})
+            say_json({"text": found.text, "label": found.label, "score": found.score})
         else:
-            typer.echo(f"{found.label}\t{found.score:.3f}\t{found.text}")
-
-
-def _store(config: Path | None, overrides: list[str] | None) -> Any:
-    from streamlearn.publisher.snapshots import SnapshotStore  # noqa: PLC0415
-
-    return SnapshotStore(_load(config, overrides).publisher.directory / "snapshots")
+            say_texts(found.label, f"{found.score:.3f}", found.text)
 
 
 def _snapshot_path(name: str, config: Path | None, overrides: list[str] | None) -> Path:
@@ -207,69 +188,9 @@ def _snapshot_path(name: str, config: Path | None, overrides: list[str] | None) 
         if not path.is_dir():
             raise ConfigurationError(f"there is no snapshot at {path}")
         return path
-    store = _store(config, overrides)
+    store = snapshot_store(config, overrides)
     path = store.path(store.resolve(name))
     return Path(path)
-
-
-@snapshots_app.command("list")
-def list_snapshots(config: ConfigOption = None, overrides: SetOption = None, json_output: JsonOption = False) -> None:
-    """List the published snapshots, oldest first.
-
-    Example: streamlearn snapshots list --config streamlearn.yaml
-    """
-    store = _store(config, overrides)
-    latest = store.latest()
-    manifests = [store.manifest(version) for version in store.versions()]
-    if json_output:
-        _print_json([m | {"latest": m["version"] == latest, "path": str(store.path(m["version"]))} for m in manifests])
-        return
-    for m in manifests:
-        trained, accuracy = m["events"].get("trained", 0), m["metrics"]["prequential_accuracy"]
-        mark = "  latest" if m["version"] == latest else ""
-        shown = "-" if accuracy is None else f"{accuracy:.3f}"
-        typer.echo(f"{m['version']:>8}  step {m['step']}  {trained} trained  accuracy {shown}{mark}")
-
-
-@snapshots_app.command("show")
-def show_snapshot(
-    version: Annotated[str, typer.Argument(help="A version or 'latest'.")] = "latest",
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    json_output: JsonOption = False,
-) -> None:
-    """Print where a snapshot comes from: its manifest.
-
-    Example: streamlearn snapshots show 12
-    """
-    store = _store(config, overrides)
-    manifest = store.manifest(store.resolve(version))
-    if json_output:
-        _print_json(manifest)
-        return
-    for key, value in manifest.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        typer.echo(f"{key:>14}  {shown}")
-
-
-@snapshots_app.command("verify")
-def verify_snapshot(
-    version: Annotated[str, typer.Argument(help="A version or 'latest'.")] = "latest",
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    json_output: JsonOption = False,
-) -> None:
-    """Check every file of a snapshot against the SHA-256 in its manifest; exit with 4 where one differs.
-
-    Example: streamlearn snapshots verify latest
-    """
-    store = _store(config, overrides)
-    number = store.resolve(version)
-    manifest = store.verify(number)
-    if json_output:
-        _print_json({"version": number, "ok": True, "files": len(manifest["files"])})
-    else:
-        typer.echo(f"snapshot {number}: all {len(manifest['files'])} files are what was written")
 
 
 @app.command()
@@ -283,14 +204,14 @@ def rebuild(
 
     Example: streamlearn rebuild --config streamlearn.yaml --version 12
     """
-    settings = _load(config, overrides)
+    settings = configuration(config, overrides)
     from streamlearn.rebuild import rebuild as make_again  # noqa: PLC0415 - torch takes seconds to import
 
     made = make_again(settings, version)
     if json_output:
-        _print_json(asdict(made))
+        say_json(asdict(made))
     else:
-        typer.echo(
+        say(
             f"snapshot {made.version} made again from step {made.from_step} to {made.step}, {made.events} events: "
             + (made.difference or f"all {made.tensors} tensors have the same bits")
         )
@@ -310,16 +231,16 @@ def replay(
 
     Example: streamlearn replay --config other.yaml --from-step 4000 --to-step 5000
     """
-    settings = _load(config, overrides)
+    settings = configuration(config, overrides)
     from streamlearn.replay import replay as run_again  # noqa: PLC0415 - torch takes seconds to import
 
     courses = [asdict(course) for course in run_again(settings, from_step=from_step, to_step=to_step)]
     if json_output:
-        _print_json(courses)
+        say_json(courses)
         return
-    typer.echo("  ".join(f"{name:>13}" for name in courses[0]))
+    say("  ".join(f"{name:>13}" for name in courses[0]))
     for course in courses:
-        typer.echo("  ".join(f"{_figure(value):>13}" for value in course.values()))
+        say("  ".join(f"{_figure(value):>13}" for value in course.values()))
 
 
 def _figure(value: float | str | None) -> str:
@@ -328,13 +249,23 @@ def _figure(value: float | str | None) -> str:
 
 def main() -> None:
     """Run a command; a user's mistake ends in one sentence and its exit code."""
+    prepare()
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except UsageError as error:
+        message, context = error.format_message(), error.ctx
+        if context and message == context.get_help():  # nothing was asked for
+            typer.echo(message, err=True)
+        else:
+            say(f"streamlearn: {message} (see {context.command_path if context else 'streamlearn'} --help)", error=True)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(1)
     except StreamlearnError as error:
-        typer.echo(f"streamlearn: {error}", err=True)
+        say(f"streamlearn: {error}", error=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a sentence
-        typer.echo(f"streamlearn: {unforeseen('main', error)}", err=True)
+        say(f"streamlearn: {unforeseen('main', error)}", error=True)
         sys.exit(1)

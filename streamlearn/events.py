@@ -8,6 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+NAME_LIMIT = 512  # characters of a label or an id: they are remembered, and must not crowd out what matters
+LABELS_FROM, LABELS_TO = -(2**63), 2**63 - 1  # integers that every reader of a published model can hold
+
 Label = str | int
 Partition = tuple[str, int]  # topic, partition number
 Positions = dict[Partition, int]  # the next offset to read, per partition

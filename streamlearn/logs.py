@@ -15,6 +15,8 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from streamlearn.config import Monitor
+from streamlearn.sources.masking import masked
+from streamlearn.terminal import escaped
 
 REPEATS = 5  # lines of one kind
 WINDOW_SECONDS = 60.0  # in so many seconds
@@ -22,17 +24,19 @@ WINDOW_SECONDS = 60.0  # in so many seconds
 Place = dict[str, Any]
 """Where the learner is: ``step``, ``version`` and ``positions``."""
 
+START: Place = {"step": 0, "version": 0, "positions": {}}
+
 
 class Placed(logging.Filter):
     """Puts the place in the stream on every line that does not name another one."""
 
     def __init__(self, place: Callable[[], Place]) -> None:
         super().__init__()
-        self._place = place
+        self.place = place
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the place to `record` and let it pass."""
-        for name, value in self._place().items():
+        for name, value in self.place().items():
             record.__dict__.setdefault(name, value)
         return True
 
@@ -69,23 +73,57 @@ class Sparing(logging.Filter):
 class HumanFormatter(logging.Formatter):
     """A line for a person: the step behind the level, and what was held back at the end."""
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return `record` as one line, without a trace."""
+        held_back = getattr(record, "held_back", 0)
+        line = super().formatMessage(record) + (f" (and {held_back} more like it before)" if held_back else "")
+        lines = line.splitlines() if hasattr(record, "_lines") else [line]
+        return "\n".join(escaped(masked(line)) for line in lines)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the trace of `ei`, line by line."""
+        return "\n".join(escaped(line) for line in masked(super().formatException(ei)).splitlines())
+
+
+class MaskedJsonFormatter(JsonFormatter):
+    """A line of JSON, in ASCII, without secrets."""
+
     def format(self, record: logging.LogRecord) -> str:
         """Return `record` as a line."""
-        held_back = getattr(record, "held_back", 0)
-        return super().format(record) + (f" (and {held_back} more like it before)" if held_back else "")
+        return masked(super().format(record))
 
 
-def configure(config: Monitor, place: Callable[[], Place]) -> None:
-    """Send the log to standard error as `config` says, with `place` asked for every line."""
+def configure(config: Monitor, place: Callable[[], Place]) -> Placed:
+    """Send the log to standard error as `config` says, with `place` asked for every line; it can be changed later."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Sparing())
-    handler.addFilter(Placed(place))
+    placed = Placed(place)
+    handler.addFilter(placed)
     if config.log_format == "json":
         fields = ["asctime", "levelname", "name", "message", "step", "version", "positions"]
         names = {"asctime": "time", "levelname": "level", "name": "logger"}
-        formatter: logging.Formatter = JsonFormatter(fields, rename_fields=names, datefmt="%Y-%m-%dT%H:%M:%S%z")
+        formatter: logging.Formatter = MaskedJsonFormatter(fields, rename_fields=names, datefmt="%Y-%m-%dT%H:%M:%S%z")
     else:
         formatter = HumanFormatter("%(asctime)s %(levelname)-7s step %(step)d  %(message)s")
     handler.setFormatter(formatter)
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    return placed
+
+
+def adopt() -> None:
+    """Let every library's log go where ours goes, whatever handlers it has brought."""
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger) and logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True
+
+
+def catch() -> None:
+    """Make a line of the log of an error that nobody can catch, which Python would otherwise print as it sees fit."""
+    log = logging.getLogger("streamlearn")
+
+    def unraisable(found: Any) -> None:
+        log.error("%s %r", found.err_msg or "ignored in", found.object, exc_info=found.exc_value)
+
+    sys.unraisablehook = unraisable

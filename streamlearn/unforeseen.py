@@ -21,7 +21,7 @@ def unforeseen(thread: str, error: BaseException) -> StreamlearnError:
     if isinstance(error, StreamlearnError):
         return error
     trace = "\n".join(_trace(error))
-    log.error("unforeseen in the thread %s:\n%s", thread, trace)
+    log.error("unforeseen in the thread %s:\n%s", thread, trace, extra={"_lines": True})
     return UnforeseenError(
         f"the thread '{thread}' ended with {_said(error)}{_place(error)}; this is a defect, "
         "please report it with the lines of the log before this one"

@@ -13,10 +13,8 @@ from typing import Any
 import msgspec
 
 from streamlearn.config import Events
-from streamlearn.events import Event, Label, Reason
+from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label, Reason
 
-NAME_LIMIT = 512  # characters of a label or an id: they are remembered, and must not crowd out what matters
-LABELS_FROM, LABELS_TO = -(2**63), 2**63 - 1  # integers that every reader of a published model can hold
 MILLISECONDS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
 SECONDS_TO = 4_102_444_800.0  # the year 2100. Not the clock: a record must be decoded alike at any time. Microseconds
 # and nanoseconds lie far beyond it: they are refused, because guessing a unit would hide what the producer does.

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,159 @@ def test_an_unknown_environment_variable_is_an_error() -> None:
 def test_every_mistake_is_reported_at_once() -> None:
     with pytest.raises(ConfigurationError, match=r"'a'.*'b'"):
         load(overrides=["a=1", "b=2"])
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("events.fields.id=text", ["events.fields", "text and id have one name"]),
+        ('events.fields.id=a"b', ["events.fields.id", "quotation marks"]),
+        ("updater.seed=99999999999999999999", ["updater.seed", "64 bits"]),
+        ("updater.seed=" + "9" * 5000, ["updater.seed", "64 bits"]),
+        ("updater.threads=100000", ["updater.threads", "1024", "(got 100000)"]),
+        ("updater.threads=yes", ["updater.threads", "true and false"]),
+        ("updater.micro_batch=1000000000000", ["updater.micro_batch", "65536"]),
+        ("buffer.records=1000000000000", ["buffer.records", "100000000"]),
+        ("updater.learning_rate=.inf", ["updater.learning_rate", "finite"]),
+        ("updater.learning_rate=.nan", ["updater.learning_rate", "finite"]),
+        ("updater.max_wait_seconds=1e300", ["updater.max_wait_seconds", "86400"]),
+        ("publisher.checkpoints.every_seconds=1e300", ["publisher.checkpoints.every_seconds"]),
+        ("kafka.topic=", ["--set kafka.topic is empty"]),
+        ("kafka.topic=''", ["kafka.topic", "1 to 249"]),
+        ("kafka.topic=a b", ["kafka.topic", "1 to 249"]),
+        ("kafka.topic=..", ["kafka.topic", "1 to 249"]),
+        ("kafka.topic=" + "x" * 240, ["no room for '.dead-letters'"]),
+        ("kafka.topic=1e5", ["kafka.topic", "put it in quotes"]),
+        ("kafka.topic=null", ["kafka.topic", "no value", "default"]),
+        ("kafka.group=' '", ["kafka.group", "empty"]),
+        ("updater.model=''", ["updater.model", "empty"]),
+        ("publisher.directory=''", ["publisher.directory", "empty"]),
+        ('publisher.directory="a\\0b"', ["publisher.directory", "control character"]),
+        ("kafka.bootstrap_servers=h:99999", ["kafka.bootstrap_servers", "host:port"]),
+        ("kafka.bootstrap_servers=a..b:1", ["kafka.bootstrap_servers", "host:port"]),
+        ("kafka.bootstrap_servers=user:hunter2@h:1", ["kafka.bootstrap_servers", "sasl_plain_username"]),
+        ("events.labels=[yes, no]", ["events.labels", "quotes", "['yes', 'no']"]),
+        ("events.labels=[null, a]", ["events.labels", "null and str"]),
+        ("events.labels=[1.5, 2.5]", ["events.labels", "float"]),
+        ("events.labels=['', a]", ["events.labels", "1 to 512"]),
+        ('events.labels=["a\\e[2J", b]', ["events.labels", "control"]),
+        ("events.labels=[9223372036854775807, 99999999999999999999]", ["events.labels", "64 bits"]),
+        ("events.labels=spam", ["events.labels", "'discover' or a list"]),
+        ("updater.model_overrides={id2label: {0: a}}", ["'id2label'", "events.labels"]),
+        ("updater.model_overrides={num_labels: 3}", ["'num_labels'", "events.labels"]),
+        ("updater.model_overrides={trust_remote_code: true}", ["'trust_remote_code'"]),
+        ("updater.model_overrides={a: {b: .nan}}", ["updater.model_overrides", "finite"]),
+        ("kafka.client.session_timeout_ms=soon", ["'session_timeout_ms' takes a number"]),
+        ("kafka.client.ssl_check_hostname=maybe", ["'ssl_check_hostname' takes true or false"]),
+        ("kafka.client.ssl_context=x", ["'ssl_context'", "object"]),
+        ("monitor.host=a b", ["monitor.host"]),
+        ("a..b=1", ["--set", "names no setting"]),
+        ("=1", ["section.key=value"]),
+        ("kafka.topic", ["section.key=value"]),
+    ],
+)
+def test_what_would_break_later_is_refused_when_it_is_read(override: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(overrides=[override])
+    for part in parts:
+        assert part in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "part"),
+    [
+        ({"STREAMLEARN_": "x"}, "STREAMLEARN_ names no setting"),
+        ({"STREAMLEARN_HOME": "/x"}, "STREAMLEARN_HOME: unknown key 'home'"),
+        ({"STREAMLEARN_KAFKA__TOPIC": ""}, "STREAMLEARN_KAFKA__TOPIC is empty"),
+        ({"STREAMLEARN_KAFKA": ""}, "STREAMLEARN_KAFKA is empty"),
+        ({"STREAMLEARN_UPDATER__SEED": "x"}, "STREAMLEARN_UPDATER__SEED: updater.seed: "),
+        ({"STREAMLEARN_KAFKA__TOPIC__X": "y"}, "STREAMLEARN_KAFKA__TOPIC__X: kafka.topic: "),
+        ({"STREAMLEARN_KAFKA__TOPIC": "\udcff"}, "STREAMLEARN_KAFKA__TOPIC is not UTF-8"),
+        ({"STREAMLEARN_A\nB": "1"}, r"STREAMLEARN_A\nB: unknown key"),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named_by_its_variable(environment: dict[str, str], part: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(environment=environment)
+    assert part in str(caught.value)
+
+
+NINE = ", ".join(["*a%d"] * 9)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("a: " + "[" * 100_000, "nested more than 32 levels"),
+        ("updater: {model_overrides: " + "{a: " * 40 + "1" + "}" * 41, "nested more than 32 levels"),
+        (
+            "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{NINE.replace('%d', str(n - 1))}]\n" for n in range(1, 12)),
+            "more than 50,000 values, with its aliases",
+        ),
+        (
+            "a0: &a0 {x: 1}\n"
+            + "".join(f"a{n}: &a{n} {{<<: [{NINE.replace('%d', str(n - 1))}]}}\n" for n in range(1, 12)),
+            "more than 50,000 values, with its aliases",
+        ),
+        ("kafka: &a {client: *a}", "alias of what it stands in (line 1)"),
+        ("kafka:\n  topic: a\n  topic: b", "a key twice in one section (line 3)"),
+        ("kafka: {topic: !!python/object/apply:os.system [ls]}", "a tag"),
+        ("kafka: {topic: !!binary aGVsbG8=}", "a tag"),
+        ("updater: {seed: 99999999999999999999}", "an integer beyond 64 bits (line 1)"),
+        ('kafka: {topic: "\\ud800"}', "surrogate"),
+        ("? [a]\n: b", "a key that is no name"),
+        ("1: 2", "unknown key"),
+        ("# " + "x" * 2**19, "more than 262,144"),
+        ("# " + "x" * 2**21, "larger than 1,048,576 bytes"),
+    ],
+)
+def test_yaml_that_would_exhaust_or_confuse_is_refused_at_once(tmp_path: Path, content: str, part: str) -> None:
+    path = tmp_path / "streamlearn.yaml"
+    path.write_text(content)
+    started = time.process_time()
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    assert part in str(caught.value)
+    assert time.process_time() - started < 10  # the bomb takes the age of the universe
+
+
+def test_what_is_no_file_is_refused_and_a_pipe_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(ConfigurationError, match="neither a file nor a pipe"):
+            load(path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["/bin/sh", "-c", "echo 'kafka: {topic: piped}' > \"$1\"", "sh", pipe]) as writer:
+        assert load(pipe).kafka.topic == "piped"
+    assert writer.returncode == 0
+    monkeypatch.setattr("streamlearn.sources.PIPE_SECONDS", 0.1)
+    with pytest.raises(ConfigurationError, match=r"has given nothing for 0\.1 s"):
+        load(pipe)
+
+
+def test_nothing_under_a_section_means_its_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "streamlearn.yaml"
+    path.write_text("kafka:\npublisher:\n  checkpoints:\nmonitor: {basic_auth: null}\n")
+    assert load(path) == load()
+    assert load(path, overrides=["publisher.checkpoints.keep=7"]).publisher.checkpoints.keep == 7
+
+
+def test_a_name_that_looks_like_something_else_is_taken_as_it_is_written() -> None:
+    for name in ("0123", "2024-01-01", "1_000"):
+        assert load(overrides=[f"kafka.topic={name}"]).kafka.topic == name
+    assert load(overrides=["events.labels=[010, 2024-01-01]"]).events.labels == ["010", "2024-01-01"]
+    assert load(overrides=["updater.model_overrides={eps: 1e-12}"]).updater.model_overrides == {"eps": 1e-12}
+
+
+def test_no_secret_is_among_what_is_written_to_disk() -> None:
+    overrides = (
+        "updater.model_overrides={token: hunter2, more: [{api_key: hunter2}], url: 'https://a:hunter2@h/', act: gelu}"
+    )
+    config = load(overrides=[overrides])
+    assert "hunter2" not in str(config.decisive())
+    assert config.decisive()["updater"]["model_overrides"]["act"] == "gelu"
+    assert config.digest() == load(overrides=[overrides.replace("hunter2", "hunter3")]).digest()
 
 
 @pytest.mark.parametrize(

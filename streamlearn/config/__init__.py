@@ -1,0 +1,277 @@
+"""The one configuration tree: YAML file < environment < command line, checked before anything starts.
+
+>>> load(overrides=["kafka.topic=tickets", "updater.learning_rate=1e-4"]).updater.learning_rate
+0.0001
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from kafka import KafkaConsumer, KafkaProducer
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from streamlearn.config.bounds import (
+    Bytes,
+    Count,
+    FieldName,
+    FilePath,
+    Host,
+    Labels,
+    NotNegative,
+    Period,
+    Positive,
+    Section,
+    Seed,
+    Servers,
+    Text,
+    Topic,
+    Trained,
+    UserName,
+    Wait,
+    as_text,
+)
+from streamlearn.config.mistakes import sentence
+from streamlearn.config.passed_through import check_client, check_overrides
+from streamlearn.errors import ConfigurationError
+from streamlearn.sources import Origins, merge
+from streamlearn.sources.masking import hide, masked_tree, without_secrets
+
+LONGEST_TOPIC = 249
+
+
+class Fields(Section):
+    """Names of the JSON fields of an event."""
+
+    text: FieldName = "text"
+    label: FieldName = "label"
+    id: FieldName = "id"
+    timestamp: FieldName = "timestamp"
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Fields:
+        first: dict[str, str] = {}
+        for field, name in self:
+            if first.setdefault(name, field) != field:
+                raise ValueError(f"{first[name]} and {field} have one name, and would both be read from it")
+        return self
+
+
+class Kafka(Section):
+    """Where events come from."""
+
+    bootstrap_servers: Servers = "localhost:9092"
+    topic: Topic = "events"
+    group: Text = "streamlearn"
+    dead_letter_topic: Topic | Literal[""] = ""
+    start: Literal["earliest", "latest"] = "earliest"
+    out_of_range: Literal["fail", "earliest", "latest"] = "fail"
+    queue_records: int = Field(default=4096, ge=1, le=10**7)
+    queue_bytes: Bytes = 64 * 2**20
+    poll_records: int = Field(default=2000, ge=1, le=10**6)
+    connect_timeout_seconds: Wait = 30.0
+    client: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("client")
+    @classmethod
+    def _options_are_kafka_pythons(cls, client: dict[str, Any]) -> dict[str, Any]:
+        check_client(client, {**KafkaProducer.DEFAULT_CONFIG, **KafkaConsumer.DEFAULT_CONFIG})
+        return client
+
+    @model_validator(mode="after")
+    def _name_the_dead_letter_topic(self) -> Kafka:
+        if not self.dead_letter_topic:
+            name = f"{self.topic}.dead-letters"
+            if len(name) > LONGEST_TOPIC:
+                raise ValueError("topic leaves no room for '.dead-letters' behind it; name the dead_letter_topic")
+            object.__setattr__(self, "dead_letter_topic", name)
+        if self.dead_letter_topic == self.topic:
+            raise ValueError(f"dead_letter_topic and topic are both '{self.topic}': refusals would be read again")
+        return self
+
+
+class Events(Section):
+    """What counts as an acceptable event."""
+
+    fields: Fields = Fields()
+    labels: Labels = "discover"
+    max_labels: int = Field(default=1000, ge=1, le=10**6)
+    max_text_characters: int = Field(default=20_000, ge=1, le=10**8)
+    duplicate_window: int = Field(default=10_000, ge=0, le=10**7)
+    holdout_ratio: float = Field(default=0.1, ge=0.0, lt=1.0)
+    holdout_records: int = Field(default=256, ge=0, le=10**6)
+
+
+class Buffer(Section):
+    """What is remembered for replay."""
+
+    policy: Literal["reservoir", "class_balanced", "recent"] = "reservoir"
+    records: int = Field(default=10_000, ge=1, le=10**8)
+    bytes: Bytes = 256 * 2**20
+
+
+class Updater(Section):
+    """How θ moves."""
+
+    model: Text = "sentence-transformers/all-MiniLM-L6-v2"
+    model_overrides: dict[str, Any] = Field(default_factory=dict)
+    device: Text = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # more than any machine has cores for
+    seed: Seed = 0
+    trains: Trained = "all"
+    embeddings: Literal["dense", "frozen", "sparse"] = "dense"
+    max_tokens: int = Field(default=128, ge=1, le=2**20)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    micro_batch: int = Field(default=16, ge=1, le=2**16)
+    replay_ratio: float = Field(default=1.0, ge=0.0, le=1000.0)
+    max_wait_seconds: Wait = 2.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-4
+    head_learning_rate: Positive | None = None
+    warmup_steps: int = Field(default=20, ge=0, le=10**9)
+    decay: Literal["constant", "inverse_sqrt"] = "constant"
+    weight_decay: NotNegative = 0.01
+    clip_norm: NotNegative = 1.0
+
+    @field_validator("model_overrides")
+    @classmethod
+    def _overrides_are_a_models_own(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        check_overrides(overrides)
+        return overrides
+
+
+class Checkpoints(Section):
+    """The learner's own state, for recovery."""
+
+    every_steps: Count | None = None
+    every_seconds: Period | None = 60.0
+    keep: int = Field(default=3, ge=2, le=10**6)
+
+
+class Snapshots(Section):
+    """The published weights, for serving."""
+
+    every_steps: Count | None = None
+    every_seconds: Period | None = 300.0
+    keep: int = Field(default=5, ge=2, le=10**6)
+    min_validation_accuracy: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+class Journal(Section):
+    """The record of which offsets made up each step."""
+
+    deleted: Literal["fail", "skip"] = "fail"
+
+
+class Publisher(Section):
+    """What leaves, where to, and how often."""
+
+    directory: FilePath = Path("streamlearn-state")
+    checkpoints: Checkpoints = Checkpoints()
+    snapshots: Snapshots = Snapshots()
+    journal: Journal = Journal()
+
+
+class Drift(Section):
+    """ADWIN's settings (Bifet and Gavaldà, 2007)."""
+
+    delta: float = Field(default=0.002, gt=0.0, lt=1.0)
+    clock: int = Field(default=32, ge=1, le=10**6)
+    grace_period: int = Field(default=10, ge=1, le=10**6)
+    min_window_length: int = Field(default=5, ge=1, le=10**6)
+
+
+class Tls(Section):
+    """The certificate, with the chain to its authority, and its private key, as PEM files."""
+
+    certificate: FilePath
+    key: FilePath
+
+
+class BasicAuth(Section):
+    """Who may see the page and the metrics; the probes are for everybody."""
+
+    username: UserName
+    password: Annotated[SecretStr, BeforeValidator(as_text), Field(min_length=1)]
+
+
+class Monitor(Section):
+    """What is seen of it."""
+
+    host: Host = "127.0.0.1"
+    port: int = Field(default=9108, ge=0, le=65535)
+    accuracy_window: int = Field(default=500, ge=1, le=10**6)
+    heartbeat_timeout_seconds: Wait = 60.0
+    drift: Drift = Drift()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["human", "json"] = "human"
+    tls: Tls | None = None
+    basic_auth: BasicAuth | None = None
+
+
+class Config(Section):
+    """The whole tree."""
+
+    kafka: Kafka = Kafka()
+    events: Events = Events()
+    buffer: Buffer = Buffer()
+    updater: Updater = Updater()
+    publisher: Publisher = Publisher()
+    monitor: Monitor = Monitor()
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the settings that decide θ as plain values; where and how it is watched does not count.
+
+        They are written to disk, so no secret is among them: none decides θ.
+        """
+        settings: dict[str, Any] = without_secrets(
+            self.model_dump(mode="json", include={"events", "buffer", "updater"})
+        )
+        return settings
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the settings that decide θ."""
+        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
+
+    def masked(self) -> dict[str, Any]:
+        """Return the tree as plain values in which every secret reads ``***``."""
+        masked: dict[str, Any] = masked_tree(self.model_dump(mode="json"))
+        return masked
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Sequence[str] = (),
+) -> Config:
+    """Merge the three sources, the later ones winning, and check the result.
+
+    Parameters
+    ----------
+    path
+        A YAML file, or None for the defaults.
+    environment
+        Variables such as ``STREAMLEARN_KAFKA__TOPIC``; two underscores step into a section. A secret may stand in
+        a file, which the variable with ``_FILE`` at its end names.
+    overrides
+        ``section.key=value`` from the command line, the value in YAML.
+
+    Raises
+    ------
+    ConfigurationError
+        With every mistake found, each naming its key.
+
+    """
+    origins: Origins = {}
+    tree = merge(path, environment or {}, overrides, origins=origins)
+    hide(tree)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigurationError(sentence(error, Config, origins)) from None

@@ -1,0 +1,94 @@
+"""What may be passed through to kafka-python and to Hugging Face, and what is decided here instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from streamlearn.config.bounds import finite
+from streamlearn.config.mistakes import nearest
+from streamlearn.sources.masking import shown_key
+
+OWN_OPTIONS = {
+    "allow_auto_create_topics",
+    "auto_offset_reset",
+    "bootstrap_servers",
+    "consumer_timeout_ms",
+    "enable_auto_commit",
+    "group_id",
+    "key_deserializer",
+    "key_serializer",
+    "max_poll_records",
+    "partition_assignment_strategy",
+    "value_deserializer",
+    "value_serializer",
+}
+
+OBJECTS = {
+    "default_offset_commit_callback",
+    "kafka_client",
+    "metric_reporters",
+    "partitioner",
+    "sasl_oauth_token_provider",
+    "selector",
+    "ssl_context",
+}
+"""Options of kafka-python that no text can hold."""
+
+LABELLING = {"id2label", "label2id", "num_labels", "problem_type"}
+LOADING = {
+    "cache_dir",
+    "code_revision",
+    "config",
+    "force_download",
+    "from_auto",
+    "local_files_only",
+    "name_or_path",
+    "pretrained_model_name_or_path",
+    "return_unused_kwargs",
+    "revision",
+    "subfolder",
+    "trust_remote_code",
+}
+"""Arguments of Hugging Face's loader that are no properties of a model."""
+
+
+def check_client(client: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise ValueError where `client` holds what kafka-python, whose options have `defaults`, does not take from us."""
+    known = defaults.keys() - OWN_OPTIONS
+    for option, value in client.items():
+        if option in OWN_OPTIONS:
+            raise ValueError(f"'{option}' is decided by streamlearn, because its guarantees rest on it")
+        if option not in known:
+            raise ValueError(f"kafka-python has no option '{shown_key(option)}'{nearest(option, known)}")
+        _fits(option, value, defaults[option])
+
+
+def _fits(option: str, value: Any, default: Any) -> None:
+    """Raise ValueError where `value` is not of the type of `default`, which is kafka-python's."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if option in OBJECTS:
+        raise ValueError(f"'{option}' takes an object of Python, which no configuration can hold")
+    if value is None and default is not None:
+        raise ValueError(f"'{option}' has no value; leave it out for kafka-python's default")
+    if isinstance(default, bool):
+        fits, kind = isinstance(value, bool), "true or false"
+    elif isinstance(default, int | float) and option != "acks":
+        fits, kind = number and finite(value), "a number"
+    elif isinstance(default, str):
+        fits, kind = isinstance(value, str), "text"
+    else:
+        fits, kind = finite(value) and not isinstance(value, dict), "text or a number"
+    if not fits:
+        raise ValueError(f"'{option}' takes {kind}")
+
+
+def check_overrides(overrides: Mapping[str, Any]) -> None:
+    """Raise ValueError where `overrides` holds what is no property of a model, or is decided by its labels."""
+    for name in overrides:
+        if name in LABELLING:
+            raise ValueError(f"'{name}' follows from events.labels, and is decided by streamlearn")
+        if name in LOADING:
+            raise ValueError(f"'{name}' says how a model is loaded, and is no property of one")
+    if not finite(overrides):
+        raise ValueError("a number in it is not finite")

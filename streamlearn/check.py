@@ -11,6 +11,7 @@ from streamlearn.config import Config
 from streamlearn.consumer.client import partition_count
 from streamlearn.consumer.dead_letter_topic import look_at_dead_letter_topic
 from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
+from streamlearn.monitor.connections import connections_allowed
 from streamlearn.publisher.fence import source_of
 from streamlearn.publisher.inspection import inspect
 from streamlearn.updater import Updater
@@ -53,6 +54,7 @@ def looks() -> list[Look]:
         Look("dead-letter topic", _dead_letter_topic, kafka=True),
         Look("model", _model),
         Look("directory", _directory),
+        Look("open files", _open_files),
     ]
 
 
@@ -100,3 +102,7 @@ def _directory(config: Config) -> str:
     except OSError as error:
         raise StateError(f"publisher.directory {directory} cannot be written: {error.strerror}") from None
     return f"{directory} can be written; {state}; {free.f_bavail * free.f_frsize / 2**30:.1f} GiB free"
+
+
+def _open_files(_: Config) -> str:
+    return f"their limit leaves room for {connections_allowed()} connections to monitor.port at a time"

@@ -17,19 +17,20 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 import streamlearn
 from streamlearn.config import BasicAuth, Monitor
 from streamlearn.errors import ConfigurationError, StreamlearnError
+from streamlearn.monitor.connections import BoundedServer, connections_allowed
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.security import middleware
 from streamlearn.unforeseen import unforeseen
 
 PAGE = Path(__file__).parent / "page"
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 class Server:
@@ -45,7 +46,7 @@ class Server:
     Raises
     ------
     ConfigurationError
-        If the address cannot be listened on, or the certificate cannot be used.
+        If the address cannot be listened on, the certificate cannot be used, or the limit on open files is too low.
 
     Attributes
     ----------
@@ -59,9 +60,12 @@ class Server:
         server = uvicorn.Config(
             make_app(registry, health, live, user=config.basic_auth),
             log_config=None,  # its lines go where ours go
-            log_level="warning",
+            log_level="error",  # a warning for each request that is none would be a way to fill a disk
             access_log=False,
             lifespan="off",
+            loop="asyncio",
+            http="h11",
+            ws="none",
             timeout_graceful_shutdown=2,
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,
@@ -70,11 +74,12 @@ class Server:
             server.load()
         except (OSError, ssl.SSLError) as error:
             raise ConfigurationError(f"monitor.tls: the certificate and its key cannot be used: {error}") from None
+        limit = connections_allowed()
         self._socket = _listen(config.host, config.port)
         self.port: int = self._socket.getsockname()[1]
         host = f"[{config.host}]" if ":" in config.host else config.host
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}/"
-        self._server = uvicorn.Server(server)
+        self._server = BoundedServer(server, limit=limit)
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self.failed: StreamlearnError | None = None
@@ -83,7 +88,7 @@ class Server:
         try:
             self._server.run(sockets=[self._socket])
             if not self._stopping:
-                raise RuntimeError("the server has ended by itself")
+                raise self._server.failure or RuntimeError("the server has ended by itself")
         except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
             self.failed = unforeseen("http", error)
 
@@ -113,8 +118,13 @@ def make_app(registry: CollectorRegistry, health: Health, live: Live, *, user: B
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": content_type})
 
-    async def page(_: Request) -> FileResponse:
-        return FileResponse(PAGE / "index.html")
+    files = {path.name: path.read_bytes() for path in PAGE.iterdir() if path.suffix in TYPES}  # whoever asks opens none
+
+    async def page(request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in files:
+            return PlainTextResponse("there is no such file\n", 404)
+        return Response(files[name], media_type=TYPES[Path(name).suffix])
 
     async def now(_: Request) -> JSONResponse:
         view = live.view() | {"state": health.state, "streamlearn": streamlearn.__version__}
@@ -127,7 +137,7 @@ def make_app(registry: CollectorRegistry, health: Health, live: Live, *, user: B
             Route("/metrics", metrics),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
-            Mount("/page", StaticFiles(directory=PAGE)),
+            Route("/page/{name}", page),
         ],
         middleware=[Middleware(GZipMiddleware), *middleware(user)],
     )

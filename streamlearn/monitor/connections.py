@@ -1,9 +1,10 @@
-"""Lets few connections in, each for a short time, so that one port cannot cost the learner its file descriptors.
+"""Lets few connections in, each for a short time: one port must cost the learner neither descriptors nor processor.
 
 uvicorn bounds neither: a connection that never sends a request stays for ever, and once the descriptors are used up,
 checkpoints cannot be written either. So at most :func:`connections_allowed` are open at a time. Who comes when all are
-taken is let in, in the place of the one that has waited longest for a request or an answer: whoever floods the port
-drives out its own connections, and a probe or a scrape, which sends its request at once, is answered.
+taken is let in, in the place of the one that has been idle longest: whoever floods the port drives out its own
+connections, and a probe or a scrape, which sends its request at once, is answered. And the thread uses a third of a
+processor at most, so that learning goes on however often it is asked.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import logging
 import os
 import resource
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
+import h11
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from streamlearn.errors import ConfigurationError
@@ -30,6 +34,8 @@ RESERVE = 48  # descriptors: a learner on one broker takes 17, each further brok
 EXCHANGE_SECONDS = 10.0  # Prometheus gives a scrape up after as many
 HANDSHAKE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
+FULL_SECONDS = 0.01
+SHARE = 1 / 3  # of one processor: some 150 scrapes or 2,000 silent connections a second
 NO_LISTENER = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)  # of the errors of accept(2), those that do not pass
 
 
@@ -58,6 +64,51 @@ def _open_files() -> int:
     return len(os.listdir(listing)) if listing.is_dir() else 16  # noqa: PTH208 - it lists descriptors
 
 
+class Throttle:
+    """Keeps the thread that it is called on from using more than ``SHARE`` of a processor.
+
+    Whoever calls it waits until what has been used since the call before is paid for; one after the other.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._used, self._at = time.thread_time(), time.monotonic()
+
+    async def __call__(self) -> None:
+        """Wait until it is paid for."""
+        async with self._turn:
+            used, now = time.thread_time(), time.monotonic()
+            due = max(now, self._at + (used - self._used) / SHARE)
+            self._used, self._at = used, due
+            await asyncio.sleep(due - now)
+
+
+class Throttled:
+    """An application that answers no faster than ``throttle`` lets it.
+
+    Parameters
+    ----------
+    app
+        The application.
+
+    Attributes
+    ----------
+    throttle
+        Set by the server, on its own thread.
+
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.throttle: Throttle | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer when it is this request's turn."""
+        if self.throttle:
+            await self.throttle()
+        await self._app(scope, receive, send)
+
+
 class Connection(H11Protocol):
     """A connection that is cut where a request has not come and been answered within ``EXCHANGE_SECONDS``.
 
@@ -79,8 +130,8 @@ class Connection(H11Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether it has been asked something that it has not answered yet."""
-        return bool(self.cycle) and not self.cycle.response_complete
+        """Whether an answer is being made; one that is not read is none."""
+        return bool(self.cycle) and not self.cycle.response_complete and not self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to count the seconds, with any TLS handshake behind."""
@@ -88,8 +139,10 @@ class Connection(H11Protocol):
         self._wait_for_exchange()
 
     def on_response_complete(self) -> None:
-        """Count anew: an answer has been written."""
+        """Count anew, unless others need the place, or more of the request would have to be read."""
         self._wait_for_exchange()
+        if self._server.is_full or self.conn.their_state is h11.SEND_BODY:
+            self.transport.close()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,8 +172,8 @@ class BoundedServer(uvicorn.Server):
 
     Parameters
     ----------
-    config
-        uvicorn's.
+    config, app
+        uvicorn's, and the application that it names.
     limit
         How many may be open at a time.
 
@@ -131,9 +184,9 @@ class BoundedServer(uvicorn.Server):
 
     """
 
-    def __init__(self, config: uvicorn.Config, *, limit: int) -> None:
+    def __init__(self, config: uvicorn.Config, app: Throttled, *, limit: int) -> None:
         super().__init__(config)
-        self._limit = limit
+        self._app, self._limit = app, limit
         self._open: set[Connection] = set()
         self._accepting: list[asyncio.Task[None]] = []
         self.failure: BaseException | None = None
@@ -141,9 +194,10 @@ class BoundedServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept on `sockets`."""
         await super().startup(sockets=[])
+        throttle = self._app.throttle = Throttle()
         for listener in sockets or []:
             listener.setblocking(False)
-            task = asyncio.create_task(self._accept(listener))
+            task = asyncio.create_task(self._accept(listener, throttle))
             task.add_done_callback(self._ended)
             self._accepting.append(task)
 
@@ -155,10 +209,10 @@ class BoundedServer(uvicorn.Server):
             connection.cut()
         await super().shutdown(sockets=sockets)
 
-    async def _accept(self, listener: socket.socket) -> None:
+    async def _accept(self, listener: socket.socket, throttle: Throttle) -> None:
         loop, said = asyncio.get_running_loop(), False
         while True:
-            await asyncio.sleep(0)  # to accept what waits does not yield to the loop
+            await throttle()
             try:
                 accepted, _ = await loop.sock_accept(listener)
             except ConnectionAbortedError:
@@ -172,11 +226,26 @@ class BoundedServer(uvicorn.Server):
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             said = False
-            while len(self._open) >= self._limit:
-                longest = min(self._open, key=lambda connection: (connection.busy, connection.since))
-                self.forget(longest)
-                longest.cut()
+            while not self._make_room():  # noqa: ASYNC110 - an answer, a reader or a deadline may end it
+                await asyncio.sleep(FULL_SECONDS)
             self._let_in(loop, accepted)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another connection would be one too many."""
+        return len(self._open) >= self._limit
+
+    def _make_room(self) -> bool:
+        """Return whether one more connection may be open, once the one that was idle longest is cut if need be."""
+        if not self.is_full:
+            return True
+        idle = [connection for connection in self._open if not connection.busy]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda connection: connection.since)
+        self.forget(longest)
+        longest.cut()
+        return True
 
     def _let_in(self, loop: asyncio.AbstractEventLoop, accepted: socket.socket) -> None:
         connection = Connection(self)

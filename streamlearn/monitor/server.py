@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from starlette.routing import Route
 import streamlearn
 from streamlearn.config import BasicAuth, Monitor
 from streamlearn.errors import ConfigurationError, StreamlearnError
-from streamlearn.monitor.connections import BoundedServer, connections_allowed
+from streamlearn.monitor.connections import BoundedServer, Throttled, connections_allowed
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.security import middleware
@@ -57,8 +58,9 @@ class Server:
 
     def __init__(self, config: Monitor, *, registry: CollectorRegistry, health: Health, live: Live) -> None:
         tls = config.tls
+        app = Throttled(make_app(registry, health, live, user=config.basic_auth))
         server = uvicorn.Config(
-            make_app(registry, health, live, user=config.basic_auth),
+            app,
             log_config=None,  # its lines go where ours go
             log_level="error",  # a warning for each request that is none would be a way to fill a disk
             access_log=False,
@@ -79,7 +81,7 @@ class Server:
         self.port: int = self._socket.getsockname()[1]
         host = f"[{config.host}]" if ":" in config.host else config.host
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}/"
-        self._server = BoundedServer(server, limit=limit)
+        self._server = BoundedServer(server, app, limit=limit)
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self.failed: StreamlearnError | None = None
@@ -139,7 +141,7 @@ def make_app(registry: CollectorRegistry, health: Health, live: Live, *, user: B
             Route("/readyz", readyz),
             Route("/page/{name}", page),
         ],
-        middleware=[Middleware(GZipMiddleware), *middleware(user)],
+        middleware=[Middleware(GZipMiddleware, thread_minimum_size=sys.maxsize), *middleware(user)],
     )
 
 

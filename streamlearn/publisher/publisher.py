@@ -24,6 +24,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,15 +147,11 @@ class Publisher:
         with self.fence.change():
             for directory in (self.fence.directory, self.checkpoints.directory, self.snapshots.directory):
                 sweep(directory)
-        self.version = self._published()
-
-    def _published(self) -> int:
-        """Return the newest version that is published, 0 where there is none or it cannot be known."""
         try:
-            return self.snapshots.latest() or 0
-        except OSError as error:
+            self.version = self.snapshots.latest() or 0
+        except OSError as error:  # no reason not to learn
             log.warning("what is published cannot be looked at: %s", error)
-            return 0
+            self.version = 0
 
     def begin(self, step: int) -> None:
         """Count from `step` on what is due."""
@@ -327,7 +324,8 @@ class Publisher:
             raise
         except (OSError, StateError) as error:
             log.error("snapshot %d failed: %s", version, error, extra=_place(capture))
-            self.version = max(self.version, self._published())
+            with suppress(OSError):
+                self.version = max(self.version, self.snapshots.latest() or 0)
             return "failed"
         self.version = version
         log.info("published snapshot %d of step %d at %s", version, capture.step, path, extra=_place(capture))

@@ -218,12 +218,14 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what writers that were killed left behind in `directory`, if it is one."""
+    """Remove what writers that were killed left behind in `directory`, if it is one and can be listed."""
     try:
         refuse_other_than_directory(directory)
-    except StateError:  # whoever writes there says so
+        names = names_in(directory)
+    except (OSError, StateError) as error:  # whoever reads or writes there meets it too
+        log.warning("what was left behind in %s is not removed: %s", directory, error)
         return
-    for name in names_in(directory):
+    for name in names:
         if name.startswith(TEMPORARY):
             discard(directory / name)
 

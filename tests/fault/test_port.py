@@ -98,10 +98,10 @@ def test_a_flood_of_connections_costs_no_checkpoint_no_probe_and_no_scrape(
         learner.wait_for("streamlearn_events_total", 160, outcome="trained")
         learner.wait_for("streamlearn_checkpoints_total", 1, outcome="written")
         with Flood(learner.port, sent) as flood:
-            wait_until(lambda: flood.made > 2 * SILENT, "the flood is on")
+            wait_until(lambda: flood.made > 2 * CONNECTIONS, "the flood is on")
             for number in range(160, 960, 160):
-                send(config, [event(n) for n in range(number, number + 160)])
                 written = learner.metric("streamlearn_checkpoints_total", outcome="written")
+                send(config, [event(n) for n in range(number, number + 160)])
                 learner.wait_for("streamlearn_events_total", number + 160, outcome="trained")
                 learner.wait_for("streamlearn_checkpoints_total", written + 1, outcome="written")
                 seen.append((descriptors(process), threads(process)))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,14 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLI
 
 
 class LearnerProcess:
-    """``streamlearn run`` with the given overrides, its metrics on `port` or on a free one."""
+    """``streamlearn run`` with the given overrides, its metrics on `port` or on a free one, started through `by`."""
 
-    def __init__(self, overrides: list[str], *, port: int | None = None) -> None:
+    def __init__(self, overrides: list[str], *, port: int | None = None, by: Sequence[str] = ()) -> None:
         self.port = port or free_port()
         arguments = [f"--set={override}" for override in [*overrides, f"monitor.port={self.port}"]]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - kept as long as the process
-        self.process = subprocess.Popen([sys.executable, "-m", "streamlearn", "run", *arguments], stderr=self._log)
+        command = [*by, sys.executable, "-m", "streamlearn", "run", *arguments]
+        self.process = subprocess.Popen(command, stderr=self._log)
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a sample of the learner's metrics, 0 while it does not answer or has no such sample."""

@@ -6,10 +6,11 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,33 @@ print(client.recv(100).split(b"\\r\\n")[0].decode())
         "no connection can be accepted on monitor.port: Too many open files; trying again",
         "HTTP/1.1 200 OK",
     ]
+
+
+def test_however_often_it_is_asked_it_uses_a_part_of_a_processor_and_answers_others(serve: Serve) -> None:
+    server = serve()
+    assert answers(server)
+    (thread,) = (t.native_id for t in threading.enumerate() if t.name == "http")
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            with suppress(OSError), connect(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 5) as connection:
+                while connection.recv(2**16):
+                    pass
+
+    clients = [threading.Thread(target=ask) for _ in range(2 * LIMIT)]
+    for client in clients:
+        client.start()
+    used, started = processor_seconds(thread), time.monotonic()
+    while time.monotonic() - started < 3.0:
+        assert answers(server)
+    used, seconds = processor_seconds(thread) - used, time.monotonic() - started
+    ended.set()
+    for client in clients:
+        client.join()
+    assert used <= 1.5 * connections.SHARE * seconds
+
+
+def processor_seconds(thread: int | None) -> float:
+    fields = Path(f"/proc/self/task/{thread}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

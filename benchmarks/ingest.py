@@ -80,7 +80,7 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     intake = Intake(consumer.queue, admission, size=1000, max_wait=5.0)
     consumer.start()
     consumer.wait_for_term(0, 30.0)
-    consumer.read_from({}, 30.0)
+    consumer.read_from({}, {}, 30.0)
     batch = intake.next(idle=30.0)
     if batch.draft:
         admission.take_in(batch.draft)

@@ -14,6 +14,7 @@ LABELS_FROM, LABELS_TO = -(2**63), 2**63 - 1  # integers that every reader of a 
 Label = str | int
 Partition = tuple[str, int]  # topic, partition number
 Positions = dict[Partition, int]  # the next offset to read, per partition
+Topics = dict[str, str]  # the id that the broker gave a topic when it was made, by name; of old brokers none
 
 
 def named(positions: Positions) -> dict[str, int]:
@@ -69,3 +70,5 @@ class Reason(str, Enum):
     TOO_MANY_LABELS = "too_many_labels"
     NOT_FINITE = "not_finite"
     MODEL_ERROR = "model_error"
+    RECORD_TOO_LARGE = "record_too_large"
+    UNREADABLE = "unreadable"

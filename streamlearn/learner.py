@@ -20,7 +20,7 @@ from streamlearn.config import Config
 from streamlearn.consumer.admission import Admission, Outcome
 from streamlearn.consumer.intake import MicroBatch
 from streamlearn.errors import AstrayError
-from streamlearn.events import Event, Positions, Reason
+from streamlearn.events import Event, Positions, Reason, Topics
 from streamlearn.monitor.drift import RiseDetector
 from streamlearn.monitor.holdout import HoldOut, Score
 from streamlearn.monitor.prequential import PrequentialAccuracy
@@ -73,6 +73,8 @@ class Learner:
         How many snapshots have been asked for.
     positions
         The next offset to read of each partition.
+    topics
+        The id of the topic that these are positions in; empty where the broker knows none.
     counts
         Records dealt with since the beginning, by outcome.
     proven
@@ -92,6 +94,7 @@ class Learner:
         self.step = 0
         self.version = 0
         self.positions: Positions = {}
+        self.topics: Topics = {}
         self.counts: Counter[str] = Counter()
         self.proven = False
         self.fruitless = 0
@@ -234,6 +237,7 @@ class Learner:
             "step": self.step,
             "version": self.version,
             "positions": [[topic, partition, offset] for (topic, partition), offset in sorted(self.positions.items())],
+            "topics": dict(self.topics),
             "counts": dict(self.counts),
             **{name: part.state() for name, part in self._parts.items()},
         }
@@ -251,5 +255,6 @@ class Learner:
             part.load(state[name])
         self.step, self.version = state["step"], state["version"]
         self.positions = {(topic, partition): offset for topic, partition, offset in state["positions"]}
+        self.topics = dict(state.get("topics", {}))
         self.counts = Counter(state["counts"])
         self.proven, self.fruitless = False, 0

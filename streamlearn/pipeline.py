@@ -219,17 +219,16 @@ class Pipeline:
 
     def _learn(self, learner: Learner, term: int) -> None:
         """Consumer → buffer → updater → publisher, until the term is over."""
-        begun = bool(learner.positions)
-        while (positions := self.consumer.read_from(learner.positions, BEAT_SECONDS)) is None:
+        while (positions := self.consumer.read_from(learner.positions, learner.topics, BEAT_SECONDS)) is None:
             if not self._lasts(learner, term):
                 return
-        learner.positions = positions
-        if not begun and self._config.kafka.start == "latest":
-            self._keep(learner, snapshot=False)  # or the next start begins later
+        if self._takeover.adopt(learner, positions, self.consumer.topics):
+            self._keep(learner, snapshot=False)  # or the next start begins elsewhere
             self.publisher.drain()
         updater = self._config.updater
+        queue, most = self.consumer.queue, self._config.kafka.queue_bytes // 2
         intake = Intake(
-            self.consumer.queue, learner.admission, size=updater.micro_batch, max_wait=updater.max_wait_seconds
+            queue, learner.admission, size=updater.micro_batch, max_wait=updater.max_wait_seconds, most_bytes=most
         )
         while self._lasts(learner, term):
             batch = intake.next(stopping=lambda: self._over(term))

@@ -77,12 +77,21 @@ def reread(
         return
     with closing(Rereader(kafka, decoder, (wanted for entry in entries for wanted in entry.ranges))) as reader:
         for entry in entries:
+            for topic, recorded in entry.topics.items():
+                if reader.topic_id(topic) not in (None, recorded):
+                    raise BrokerError(f"topic '{topic}' was made anew since step {entry.step}: its records are gone")
             arrivals = [reader.read(wanted) for wanted in entry.ranges]
             missing = 0
             for wanted, arrival in zip(entry.ranges, arrivals, strict=True):
                 lost = wanted.records - len(arrival.records)
                 if not lost:
                     continue
+                if lost < 0:
+                    raise BrokerError(
+                        f"Kafka has {-lost} records more than step {entry.step} took "
+                        f"({wanted.topic}/{wanted.partition}, offsets {wanted.first} to {wanted.end}): "
+                        "it was taken with another kafka.client.isolation_level, or from another topic of this name"
+                    )
                 gap = (
                     f"Kafka no longer has {lost} of the records of step {entry.step} "
                     f"({wanted.topic}/{wanted.partition}, offsets {wanted.first} to {wanted.end})"

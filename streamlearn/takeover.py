@@ -13,14 +13,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from itertools import takewhile
 
 from streamlearn.config import Config
+from streamlearn.consumer.client import topic_ids
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import MicroBatch
+from streamlearn.consumer.out_of_range import made_anew
 from streamlearn.errors import AstrayError, StateError, UnavailableError
+from streamlearn.events import Positions, Topics
 from streamlearn.learner import Learner
 from streamlearn.publisher.fence import FencedError
+from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Publisher
 from streamlearn.recovery import reread
 from streamlearn.state import State
@@ -167,7 +172,7 @@ class Takeover:
 
     def _recover(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
         """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them."""
-        entries = self._publisher.journal.entries(learner.step)
+        entries = self._still_there(learner, self._publisher.journal.entries(learner.step))
         if entries:
             log.info("re-running journal steps %d–%d", entries[0].step, entries[-1].step)
         deleted = self._config.publisher.journal.deleted
@@ -180,6 +185,43 @@ class Takeover:
                 return False
         self._publisher.record(learner.step)
         return True
+
+    def adopt(self, learner: Learner, positions: Positions, topics: Topics) -> bool:
+        """Let `learner` go on from `positions` in `topics`; return whether that has to be kept before it learns.
+
+        It has where the topic is another one than before, which counts as a step without events, since checkpoint and
+        journal name by their step what they hold; and where it begins at the end, which will be elsewhere later.
+        """
+        begins = not learner.positions and self._config.kafka.start == "latest"
+        made_anew = bool(learner.topics) and bool(topics) and learner.topics != topics
+        learner.step += made_anew
+        learner.positions, learner.topics = positions, topics or learner.topics
+        self._publisher.journal.topics = learner.topics
+        return begins or made_anew
+
+    def _still_there(self, learner: Learner, entries: list[Entry]) -> list[Entry]:
+        """Return those of `entries` whose topic is still there: one that was made anew holds other records.
+
+        Where it was, `learner` keeps the topic that its positions are in, and reading begins where
+        ``kafka.out_of_range`` says; unless some of the new one is recorded already.
+        """
+        kafka, journal = self._config.kafka, self._publisher.journal
+        now = topic_ids(kafka)
+        before = learner.topics or (entries[0].topics if entries else {})
+        learner.topics = journal.topics = now or before
+        if not before or learner.topics == before:
+            return entries
+        usable = list(takewhile(lambda entry: entry.topics == now, entries))
+        if usable:
+            learner.positions = {}
+            return usable
+        if kafka.out_of_range == "fail":
+            made_anew(kafka, before, now)
+        learner.topics = before
+        if entries:
+            lost = entries[0].step, entries[-1].step
+            log.error("journal steps %d–%d are not taken again: the topic that held their records is gone", *lost)
+        return []
 
 
 def _load(learner: Learner, name: str, state: State) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
+from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import MemberToRemove, NewTopic
@@ -14,12 +15,16 @@ from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError, TopicAlr
 
 from streamlearn.config import Kafka
 from streamlearn.consumer.assignor import SingleActiveAssignor
+from streamlearn.consumer.bounded import BoundedConsumer
 from streamlearn.errors import BrokerError, UnavailableError
+from streamlearn.events import Topics
 
 log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0005
 LARGEST_REQUEST = 64 * 2**20  # bytes; the broker's own limit is the one that counts
+NO_ID = UUID(int=0)
+POLL_BYTES = 4 * 2**20  # of keys, values and headers that one poll hands over
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
 
@@ -43,7 +48,8 @@ def make_consumer(config: Kafka, *, assignor: SingleActiveAssignor | None = None
         options |= {"group_id": config.group, "partition_assignment_strategy": [assignor]}
     else:
         options |= {"group_id": None, "group_instance_id": None}
-    return KafkaConsumer(
+    return BoundedConsumer(
+        poll_bytes=min(POLL_BYTES, config.queue_bytes),
         **options,
         enable_auto_commit=False,
         auto_offset_reset="none",
@@ -123,6 +129,23 @@ def partition_count(config: Kafka, topic: str) -> int | None:
     with as_sentence(config), closing(make_admin(config)) as admin:
         topics = {entry["name"]: entry for entry in admin.describe_topics()}
     return len(topics[topic]["partitions"]) if topic in topics else None
+
+
+def topic_ids(config: Kafka) -> Topics:
+    """Return the id of the topic of events, of which a broker makes a new one when a topic is made anew.
+
+    It is empty where there is no such topic, or the broker is too old to know ids.
+
+    Raises
+    ------
+    BrokerError
+        If Kafka cannot be asked.
+
+    """
+    with as_sentence(config), closing(make_admin(config)) as admin:
+        found = {entry["name"]: UUID(str(entry.get("topic_id") or NO_ID)) for entry in admin.describe_topics()}
+    identity = found.get(config.topic, NO_ID)
+    return {config.topic: str(identity)} if identity != NO_ID else {}
 
 
 def create_topic(config: Kafka, topic: str, *, partitions: int = 1, settings: dict[str, str] | None = None) -> None:

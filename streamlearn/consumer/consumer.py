@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from kafka.errors import KafkaError, OffsetOutOfRangeError, RetriableError
+from kafka.errors import KafkaError
 from kafka.structs import MemberState
 
 from streamlearn.config import Kafka
@@ -21,17 +21,15 @@ from streamlearn.consumer.commits import REQUEST_MILLISECONDS, Commits
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.ends import LogEnds
-from streamlearn.consumer.out_of_range import where_to_go_on
-from streamlearn.consumer.queue import Arrival, ArrivalQueue
+from streamlearn.consumer.queue import ArrivalQueue
+from streamlearn.consumer.reading import Reading
 from streamlearn.consumer.watch import Watch
-from streamlearn.errors import BrokerError
-from streamlearn.events import Partition, Positions, Reason
+from streamlearn.events import Partition, Positions, Topics
 from streamlearn.patience import Patience
 from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
 
-POLL_MILLISECONDS = 200
 STOP_SECONDS = 8.0  # for what the polling thread asks Kafka at the moment, and to leave the group
 SESSIONS = 2  # within so many session timeouts the group has missed whoever does not answer
 
@@ -73,21 +71,19 @@ class Consumer:
         patience: Patience | None = None,
     ) -> None:
         self.queue = ArrivalQueue(records=config.queue_records, bytes=config.queue_bytes)
-        self._config, self._decode, self._dead_letters, self._watch = config, decoder.decode, dead_letters, watch
+        self._config, self._watch = config, watch
+        self._reading = Reading(config, decoder=decoder, dead_letters=dead_letters, queue=self.queue, watch=watch)
         self._client: Any = None
         self._assignor = SingleActiveAssignor(self._on_assigned)
         self._terms = 0
         self._held: set[Any] = set()  # the partitions that are ours
         self._standing_by = False
-        self._reading = False
-        self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
         self._ends = LogEnds(config, answers=watch.answers)
-        self._paused = False
         self._rebalancing_since: float | None = None
         self._resigning = False
         self._commits = Commits(taken=watch.committed, patience=patience)
         self._changed = threading.Condition()
-        self._to_read: tuple[int, Positions] | None = None  # in which term, and from where
+        self._to_read: tuple[int, Positions, Topics] | None = None  # in which term, and from where
         self._begun_at: Positions = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
@@ -133,8 +129,16 @@ class Consumer:
                 raise self.queue.failed
             return self.term if (self.term or 0) > after else None
 
-    def read_from(self, positions: Positions, timeout: float) -> Positions | None:
+    @property
+    def topics(self) -> Topics:
+        """The id of the topic that is read."""
+        return dict(self._reading.topics)
+
+    def read_from(self, positions: Positions, topics: Topics, timeout: float) -> Positions | None:
         """Read on from `positions`, and return them with the first offset of each partition not among them.
+
+        They are positions in the topic whose id is in `topics`. Where it was made anew, ``kafka.out_of_range`` says
+        where to begin in the new one.
 
         Whatever is in the queue is dropped. Without any positions the policy ``kafka.start`` says where to begin;
         with some, a partition that is not among them has been added, and is read from its beginning. None is
@@ -147,11 +151,11 @@ class Consumer:
 
         """
         with self._changed:
-            self._to_read = self._terms, dict(positions)
+            self._to_read = self._terms, dict(positions), dict(topics)
             self._changed.wait_for(lambda: self._to_read is None or self.queue.failed, timeout)
             if self.queue.failed:
                 raise self.queue.failed
-            return dict(self._begun_at) if self._reading and self._to_read is None else None
+            return dict(self._begun_at) if self._reading.active and self._to_read is None else None
 
     def resign(self) -> None:
         """Give the membership up and join anew, with no claim to be the active member."""
@@ -175,8 +179,8 @@ class Consumer:
         try:
             while not self._stopping.is_set():
                 self._begin_to_read()
-                self._pause_or_resume()
-                self._poll()
+                self._reading.pause_or_resume(self._client, self._held)
+                self._reading.poll(self._client)
                 self._join_anew_where_needed()
                 self._commit()
                 self._ends.look(self._client, self._held)
@@ -208,6 +212,11 @@ class Consumer:
             self._rebalancing_since = None
         elif self._rebalancing_since is None:
             self._rebalancing_since = now
+        if self._reading.lost_topic(self._client):
+            log.error(
+                "topic %s is gone or was made anew; joining group %s anew", self._config.topic, self._config.group
+            )
+            self._resigning = True
         if self._resigning or (self._rebalancing_since is not None and now - self._rebalancing_since > limit):
             self._resigning, self._rebalancing_since = False, None
             self._on_lost(self._held)
@@ -215,89 +224,30 @@ class Consumer:
             self._subscribe()
 
     def _begin_to_read(self) -> None:
-        """Seek to where :meth:`read_from` says; while Kafka cannot tell the first offsets, that waits."""
+        """Begin where :meth:`read_from` says; while Kafka cannot tell the first offsets, that waits."""
         wish = self._to_read
         if wish is None or not self._held:
             return
-        term, positions = wish
+        term, positions, topics = wish
         if term != self._terms:  # whoever was active since has gone on from there
             self._answer(wish)
             return
         try:
-            added = sorted(partition for partition in self._held if _key(partition) not in positions)
-            earliest = bool(positions) or self._config.start == "earliest"
-            first = self._client.beginning_offsets if earliest else self._client.end_offsets
-            starts = first(added, timeout_ms=REQUEST_MILLISECONDS) if added else {}
+            begun_at = self._reading.begin(self._client, self._held, positions, topics)
         except KafkaError as error:
             log.debug("reading begins later: %s", describe(error))
             return
         if self._to_read != wish:
             return
-        self.queue.clear()
-        self._begun_at = positions | {_key(partition): offset for partition, offset in starts.items()}
-        self._next = dict(self._begun_at)
-        for partition in self._held:
-            self._client.seek(partition, self._next[_key(partition)])
-        self._client.resume(*self._client.paused())
+        self._begun_at = begun_at
         self._ends.forget()
-        self._reading = True
         self._answer(wish)
 
-    def _answer(self, wish: tuple[int, Positions]) -> None:
+    def _answer(self, wish: tuple[int, Positions, Topics]) -> None:
         with self._changed:
             if self._to_read == wish:
                 self._to_read = None
                 self._changed.notify_all()
-
-    def _poll(self) -> None:
-        started = time.perf_counter()
-        try:
-            polled = self._client.poll(timeout_ms=POLL_MILLISECONDS)
-        except OffsetOutOfRangeError as error:
-            self._out_of_range(error.args[0])
-            return
-        except RetriableError as error:
-            log.debug("polling goes on: %s", describe(error))
-            return
-        except KafkaError as error:
-            raise BrokerError(f"Kafka at {self._config.bootstrap_servers} refused: {describe(error)}") from error
-        for partition, records in polled.items():
-            self._enqueue(partition, records)
-        if polled:
-            self._watch.polled(time.perf_counter() - started)
-
-    def _enqueue(self, partition: Any, records: list[Any]) -> None:
-        """Decode `records`; those before the position are dropped."""
-        key = _key(partition)
-        expected = self._next.get(key, -1)
-        if records[0].offset < expected:
-            records = [record for record in records if record.offset >= expected]
-            if not records:
-                return
-        decode = self._decode
-        outcomes = [decode(record) for record in records]
-        for record, outcome in zip(records, outcomes, strict=True):
-            if isinstance(outcome, Reason):
-                self._dead_letters.put(record, outcome)
-        self._next[key] = records[-1].offset + 1
-        size = sum(len(record.value) for record in records if record.value)
-        self.queue.put(Arrival(*key, records, outcomes, size))
-
-    def _pause_or_resume(self) -> None:
-        """Stop fetching while the learner is behind or dead letters are not taken."""
-        if not self._reading:
-            return
-        if self.queue.full or self._dead_letters.blocked:
-            self._paused = True
-            self._client.pause(*self._held)
-        elif self._paused and self.queue.drained:
-            self._paused = False
-            self._client.resume(*self._client.paused())
-
-    def _out_of_range(self, offsets: dict[Any, int]) -> None:
-        for partition, target in where_to_go_on(self._config, self._client, offsets, self._watch.skipped).items():
-            self._next[_key(partition)] = target
-            self._client.seek(partition, target)
 
     def _commit(self) -> None:
         if self._held:
@@ -314,7 +264,7 @@ class Consumer:
             self._end_term()
         added = partitions - self._held
         for partition in added:
-            if self._reading:
+            if self._reading.active:
                 self._client.seek_to_beginning(partition)
             else:
                 self._client.pause(partition)
@@ -327,6 +277,8 @@ class Consumer:
         self._ends.forget()
         if added:
             log.info("active: the group has given us %d partitions of %s", len(added), self._config.topic)
+        elif not partitions and not self._client.has_topic(self._config.topic):
+            log.warning("waiting: there is no topic %s", self._config.topic)
         elif not partitions and not self._standing_by:
             log.info("standing by: another member of group %s is active", self._config.group)
         self._standing_by = not partitions
@@ -341,10 +293,7 @@ class Consumer:
     def _end_term(self) -> None:
         """Hold nothing, read nothing and commit nothing any more."""
         with self._changed:
-            self._held, self._reading = set(), False
+            self._held = set()
+            self._reading.end()
         self._ends.forget()
         self._commits.refuse()
-
-
-def _key(partition: Any) -> Partition:
-    return partition.topic, partition.partition

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from streamlearn.config import Events
+from streamlearn.consumer.withheld import Withheld
 from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label, Reason
 
 MILLISECONDS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
@@ -68,8 +69,8 @@ class Decoder:
     def decode(self, record: Any) -> Event | Reason:
         """Return the event in `record` (kafka-python's ``ConsumerRecord``), or why there is none."""
         value = record.value
-        if value is None:
-            return Reason.TOMBSTONE
+        if value is None or isinstance(value, Withheld):
+            return value.reason if value is not None else Reason.TOMBSTONE
         try:
             if not value.isascii():
                 value.decode()  # the JSON decoder leaves unknown fields unread

@@ -43,6 +43,7 @@ class LogEnds:
         if time.monotonic() - self._at < INTERVAL_SECONDS:
             return
         self._at = time.monotonic()
+        client.ask_for_topics()  # or a topic that is made anew would be noticed only when the metadata are old
         asked = held or {TopicPartition(self._config.topic, 0)}
         try:
             ends = client.end_offsets(list(asked), timeout_ms=REQUEST_MILLISECONDS)

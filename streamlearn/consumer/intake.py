@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +22,7 @@ class MicroBatch:
     ``held_out_records`` are theirs; ``refused`` are records that turned out unacceptable only now. ``draft`` is what
     admission remembers once it is learnt. ``positions`` are the next offsets to read once all of it has been dealt
     with, and ``ranges`` the runs of offsets in the order in which they were taken.
+    ``bytes`` is what all records that went in take, whatever became of them.
     """
 
     fresh: list[Event] = field(default_factory=list)
@@ -32,6 +34,7 @@ class MicroBatch:
     positions: Positions = field(default_factory=dict)
     ranges: list[Range] = field(default_factory=list)
     draft: Draft | None = None
+    bytes: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.positions)
@@ -44,7 +47,7 @@ class MicroBatch:
         fresh: list[Event] = []
         held_out: list[Event] = []
         dead_letters = duplicates = 0
-        index = first
+        index = first - 1
         for index in range(first, len(outcomes)):
             event = outcomes[index]
             if not isinstance(event, Event):
@@ -75,9 +78,13 @@ class MicroBatch:
             }
         )
         arrival.start = index + 1
-        last = records[index].offset
-        self.positions[arrival.topic, arrival.partition] = last + 1
-        self.ranges.append(Range(arrival.topic, arrival.partition, records[first].offset, last + 1, index + 1 - first))
+        taken = sum(arrival.sizes[first : index + 1])
+        arrival.bytes -= taken
+        self.bytes += taken
+        end = arrival.end if arrival.start == len(records) else records[index].offset + 1
+        begin = records[first].offset if records else arrival.begin
+        self.positions[arrival.topic, arrival.partition] = end
+        self.ranges.append(Range(arrival.topic, arrival.partition, begin, end, index + 1 - first))
 
 
 class Intake:
@@ -93,6 +100,8 @@ class Intake:
         Fresh events of a full micro-batch.
     max_wait
         Seconds after which a partial micro-batch goes, so that a slow topic still learns.
+    most_bytes
+        At which a partial micro-batch goes, too: what is refused or a duplicate must not gather without end.
     clock
         A monotonic clock in seconds.
 
@@ -105,19 +114,21 @@ class Intake:
         *,
         size: int,
         max_wait: float,
+        most_bytes: int = sys.maxsize,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._admission = admission
         self._size = size
         self._max_wait = max_wait
+        self._most_bytes = most_bytes
         self._clock = clock
 
     def next(self, idle: float = 0.5, stopping: Callable[[], bool] = lambda: False) -> MicroBatch:
         """Return the next micro-batch; an empty one after `idle` seconds without any record."""
         batch = MicroBatch()
         deadline = self._clock() + idle
-        while len(batch.fresh) < self._size:
+        while len(batch.fresh) < self._size and batch.bytes < self._most_bytes:
             remaining = deadline - self._clock()
             arrival = self._queue.get(max(0.0, min(remaining, idle))) if remaining > 0 else None
             if arrival is None:

@@ -17,11 +17,12 @@ becomes an empty value, and is marked:
 ``null_value``
     ``true``: the value was null, as the key is.
 
-Where Kafka refuses the record for what it is, a *stub* stands for it: no value, none of its headers, its key if that
+Where Kafka refuses the record for what it is, or it was too large for memory or not readable when it came, a *stub*
+stands for it: no value, none of its headers, its key if that
 fits.
 
 ``stub``
-    The name of Kafka's error.
+    The name of Kafka's error, or the reason again.
 ``value_length``, ``value_sha256``
     Bytes of the value, -1 where it was null, and their digest in hexadecimal.
 ``key_length``, ``key_sha256``
@@ -38,6 +39,7 @@ import time
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from streamlearn.consumer.withheld import Withheld
 from streamlearn.events import Reason
 
 PREFIX = "streamlearn."
@@ -92,6 +94,8 @@ def write(record: Any, reason: Reason, form: Form = Form.WHOLE, *, refusal: str 
         "timestamp": str(record.timestamp),
         "refused_at": str(int(time.time() * 1000)),
     }
+    if form is Form.WHOLE and isinstance(record.value, Withheld):
+        form, refusal = Form.STUB, reason.value
     if form is Form.WHOLE:
         return _whole(record, ours)
     ours |= {"stub": refusal, **_digest("value", record.value)}
@@ -122,4 +126,6 @@ def _headers(ours: dict[str, str]) -> Headers:
 def _digest(name: str, content: bytes | None) -> dict[str, str]:
     if content is None:
         return {f"{name}_length": "-1"}
+    if isinstance(content, Withheld):
+        return {f"{name}_length": str(content.length), f"{name}_sha256": content.sha256}
     return {f"{name}_length": str(len(content)), f"{name}_sha256": hashlib.sha256(content).hexdigest()}

@@ -1,4 +1,4 @@
-"""What becomes of a partition whose next offset retention has deleted, or that was made anew."""
+"""Where to go on when what was to be read next is gone: deleted by retention, cut off, or with its topic."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import as_sentence
 from streamlearn.errors import BrokerError
+from streamlearn.events import Topics
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,50 @@ def where_to_go_on(
             raise BrokerError(f"{gap}; set kafka.out_of_range to 'earliest' or 'latest' to go on from there")
         targets[partition] = target = start if policy == "earliest" else end
         lost = max(0, target - offset)
-        log.error("%s; going on from %s, %d records are lost", gap, policy, lost)
+        log.error("%s; going on from %s, %d offsets are skipped", gap, policy, lost)
         skipped(lost)
     return targets
+
+
+def after_truncation(config: Kafka, divergent: dict[Any, Any], client: Any) -> dict[Any, int]:
+    """Return where to go on in partitions whose log was cut back: a replica without its end became the leader.
+
+    `divergent` says where that is, or None where the leader does not know.
+
+    Raises
+    ------
+    BrokerError
+        If ``kafka.out_of_range`` says to fail, or Kafka cannot be asked.
+
+    """
+    targets = {}
+    for partition, known in divergent.items():
+        where = f"{partition.topic}/{partition.partition}"
+        with as_sentence(config):
+            target = known.offset if known else client.end_offsets([partition])[partition]
+        lost = f"the log of {where} was cut back to offset {target}: records that were read are no longer in Kafka"
+        if config.out_of_range == "fail":
+            raise BrokerError(f"{lost}; set kafka.out_of_range to 'earliest' or 'latest' to go on from there")
+        log.error("%s; going on from there", lost)
+        targets[partition] = target
+    return targets
+
+
+def made_anew(config: Kafka, before: Topics, now: Topics) -> str:
+    """Say that the topic is not the one that the positions are in, and return whether to begin at its start or end.
+
+    Raises
+    ------
+    BrokerError
+        If ``kafka.out_of_range`` says to fail.
+
+    """
+    topic, policy = config.topic, config.out_of_range
+    fact = f"topic '{topic}' was deleted and made anew: its id was {before.get(topic)} and is {now.get(topic)}"
+    if policy == "fail":
+        raise BrokerError(
+            f"{fact}; set kafka.out_of_range to 'earliest' or 'latest' to go on with the new topic from there, "
+            "or move publisher.directory away to learn it from nothing"
+        )
+    log.error("%s; going on with the new one from %s; what was not yet learnt of the old one is lost", fact, policy)
+    return policy

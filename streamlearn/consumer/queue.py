@@ -12,22 +12,49 @@ from typing import Any
 
 import msgspec
 
-from streamlearn.events import Event, Reason
+from streamlearn.events import Event, Partition, Reason
+
+RECORD_BYTES = 600  # that a record and its event take beside their content
+HEADER_BYTES = 160  # that a header takes beside its content
 
 
 class Arrival(msgspec.Struct, gc=False, eq=False):
-    """Records of one partition in their order, each with the event it holds or the reason of its refusal."""
+    """Records of one partition in their order, each with the event it holds or the reason of its refusal.
+
+    It may hold none, and only say that there is none from offset `begin` to `end`, as after an aborted transaction.
+    """
 
     topic: str
     partition: int
     records: list[Any]
     outcomes: list[Event | Reason]
-    bytes: int = 0  # of the records' values
+    begin: int
+    end: int  # the next offset to read, once all of it is taken
+    sizes: list[int]  # of each record, as `size_of` tells it
+    bytes: int  # of the records that have not been taken
     start: int = 0  # the first one that has not been taken
 
 
+def size_of(record: Any, outcome: Event | Reason) -> int:
+    """Return the bytes of memory that `record`, kafka-python's, and the event in it take."""
+    size: int = RECORD_BYTES + record.serialized_key_size + record.serialized_value_size
+    if outcome.__class__ is Event:
+        size += outcome.text.__sizeof__()
+    if record.headers:
+        size += record.serialized_header_size + HEADER_BYTES * len(record.headers)
+    return size
+
+
+def arrival(
+    partition: Partition, records: list[Any], outcomes: list[Event | Reason], *, begin: int, end: int
+) -> Arrival:
+    """Return `records` with their `outcomes`, which lie in `partition` between the offsets `begin` and `end`."""
+    sizes = list(map(size_of, records, outcomes))
+    return Arrival(*partition, records, outcomes, begin, end, sizes, sum(sizes))
+
+
 class ArrivalQueue:
-    """A first-in-first-out queue of arrivals that counts records and their bytes.
+    """A first-in-first-out queue of arrivals that counts records and the memory they take.
 
     Parameters
     ----------
@@ -100,7 +127,7 @@ class ArrivalQueue:
             self._records = self._bytes = 0
 
     def _count(self, arrival: Arrival, sign: int) -> None:
-        """Count `arrival` in or out: its records that are left, and all its bytes until the last one is taken."""
+        """Count what is left of `arrival` in or out."""
         self._records += sign * (len(arrival.records) - arrival.start)
         self._bytes += sign * arrival.bytes
 

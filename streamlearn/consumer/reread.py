@@ -14,12 +14,12 @@ from kafka.errors import OffsetOutOfRangeError
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import as_sentence, make_consumer
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.queue import Arrival
+from streamlearn.consumer.queue import Arrival, arrival, size_of
 from streamlearn.errors import UnavailableError
-from streamlearn.events import Partition, Positions, Range
+from streamlearn.events import Event, Partition, Positions, Range, Reason
 
 POLL_MILLISECONDS = 500
-AHEAD = 10_000  # records of a partition that are read before they are wanted
+AHEAD_BYTES = 16 * 2**20  # of memory, of records that are read before they are wanted
 
 
 class Rereader:
@@ -46,13 +46,17 @@ class Rereader:
     def __init__(self, config: Kafka, decoder: Decoder, ranges: Iterable[Range]) -> None:
         self._config, self._decode = config, decoder.decode
         begins: Positions = {}
+        self._until: Positions = {}  # per partition, the end of the last range
         for wanted in ranges:
-            begins.setdefault((wanted.topic, wanted.partition), wanted.first)
-        self._held: dict[Partition, deque[Any]] = {partition: deque() for partition in begins}
+            partition = (wanted.topic, wanted.partition)
+            begins.setdefault(partition, wanted.first)
+            self._until[partition] = wanted.end
+        self._held: dict[Partition, deque[tuple[Any, Event | Reason, int]]] = {key: deque() for key in begins}
+        self._bytes = 0  # of all that is held
         self._reached: Positions = {}  # per partition, the offset before which all that is there is held
         with as_sentence(config):
             self._client = make_consumer(config)
-        partitions = [TopicPartition(*partition) for partition in begins]
+        partitions = [TopicPartition(*key) for key in begins]
         with ExitStack() as unless_it_works, as_sentence(config):
             unless_it_works.callback(self.close)
             self._client.assign(partitions)
@@ -60,10 +64,15 @@ class Rereader:
             ends = self._client.end_offsets(partitions)
             unless_it_works.pop_all()
         self._ends: Positions = {(p.topic, p.partition): end for p, end in ends.items()}
-        for partition in partitions:
-            key = (partition.topic, partition.partition)
-            self._reached[key] = max(begins[key], starts[partition])
-            self._client.seek(partition, self._reached[key])
+        for topic_partition in partitions:
+            key = (topic_partition.topic, topic_partition.partition)
+            self._reached[key] = max(begins[key], starts[topic_partition])
+            self._client.seek(topic_partition, self._reached[key])
+
+    def topic_id(self, topic: str) -> str | None:
+        """Return the id of `topic`, None where the broker gives it none."""
+        identity: str | None = self._client.topic_id(topic)
+        return identity
 
     def read(self, wanted: Range) -> Arrival:
         """Return the records of `wanted` that are still there, decoded; fewer than recorded where some were deleted.
@@ -87,18 +96,21 @@ class Rereader:
                     f"{wanted.topic}/{wanted.partition} cannot be read again from offset {self._reached[partition]}: "
                     f"Kafka at {self._config.bootstrap_servers} does not answer"
                 )
-        records = []
-        while held and held[0].offset < wanted.end:
-            record = held.popleft()
+        records, outcomes = list[Any](), list[Event | Reason]()
+        while held and held[0][0].offset < wanted.end:
+            record, outcome, size = held.popleft()
+            self._bytes -= size
             if record.offset >= wanted.first:
                 records.append(record)
-        return Arrival(*partition, records, [self._decode(record) for record in records])
+                outcomes.append(outcome)
+        return arrival(partition, records, outcomes, begin=wanted.first, end=wanted.end)
 
     def _poll(self, wanted: Partition) -> bool:
-        """Read on in `wanted` and, unless they are far ahead, in the other partitions; return whether it went on."""
-        ahead = [p for p, held in self._held.items() if p != wanted and len(held) >= AHEAD]
+        """Read on in `wanted` and, where there is room, in the others; return whether `wanted` went on."""
+        others = [key for key in self._held if key != wanted]
+        enough = [key for key in others if self._bytes >= AHEAD_BYTES or self._reached[key] >= self._until[key]]
         self._client.resume(*self._client.paused())
-        self._client.pause(*(TopicPartition(*partition) for partition in ahead))
+        self._client.pause(*(TopicPartition(*partition) for partition in enough))
         with as_sentence(self._config):
             try:
                 polled = self._client.poll(timeout_ms=POLL_MILLISECONDS)
@@ -106,10 +118,18 @@ class Rereader:
                 return self._skip_deleted(error.args[0])
         before = self._reached[wanted]
         for partition, records in polled.items():
-            self._held[partition.topic, partition.partition].extend(records)
+            self._hold((partition.topic, partition.partition), records)
         for key in self._held:
             self._reached[key] = self._client.position(TopicPartition(*key))
         return self._reached[wanted] > before
+
+    def _hold(self, partition: Partition, records: list[Any]) -> None:
+        for record in records:
+            if record.offset < self._until[partition]:
+                outcome = self._decode(record)
+                size = size_of(record, outcome)
+                self._held[partition].append((record, outcome, size))
+                self._bytes += size
 
     def _skip_deleted(self, offsets: dict[Any, int]) -> bool:
         """Go on from the first record left, where retention deletes while it is read."""

@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from streamlearn.errors import StateError
-from streamlearn.events import Range
+from streamlearn.events import Range, Topics
 from streamlearn.publisher.files import make_directory, names_in, open_regular, refuse_other_than_directory
 from streamlearn.publisher.store import discard
 
@@ -39,16 +39,21 @@ LINE_BYTES = 16 * 2**20  # a step of a hundred thousand ranges; what has longer 
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The first line of a segment: the settings that decide θ, under which its steps were taken."""
+    """The first line of a segment: the settings that decide θ, and the ids of the topics, of which its steps are."""
 
     configuration: dict[str, Any]
+    topics: Topics = {}
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One step: its number, and the ranges of offsets in the order in which they were taken."""
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step: its number, and the ranges of offsets in the order in which they were taken.
+
+    ``topics`` are the ids of the topics in which they are; they stand in the first line of the segment.
+    """
 
     step: int
     ranges: list[Range]
+    topics: Topics = {}
 
 
 class Segment(msgspec.Struct, frozen=True, order=True):
@@ -69,10 +74,16 @@ class Journal:
     configuration
         The settings that decide θ, written into each segment.
 
+    Attributes
+    ----------
+    topics
+        The ids of the topics that are read, written into each segment that is begun.
+
     """
 
     def __init__(self, directory: Path, *, configuration: dict[str, Any]) -> None:
         self.directory = directory
+        self.topics: Topics = {}
         self._configuration = configuration
         self._epoch = 0
         self._file: int | None = None
@@ -162,7 +173,7 @@ class Journal:
         except (OSError, StateError) as error:
             self._failed(error)
             return
-        self._write(Header(self._configuration))
+        self._write(Header(self._configuration, self.topics))
 
     def append(self, entry: Entry) -> None:
         """Record `entry`, unless the disk refused something of this segment."""
@@ -213,14 +224,19 @@ class Journal:
         self.close()
 
     def _read(self, segment: Segment) -> Iterator[Entry]:
-        number = 0
+        number, topics = 0, Topics()
         try:
             for number, line in enumerate(_lines(segment.path), 1):
                 if len(line) < LINE_BYTES and not line.endswith(b"\n"):
                     log.warning("%s ends in a torn line, which is cut", segment.path)
-                elif number > 1:
-                    yield msgspec.json.decode(_checked(line), type=Entry)
-                elif _header(line).configuration != self._configuration:
+                    return
+                if number > 1:
+                    entry = msgspec.json.decode(_checked(line), type=Entry)
+                    yield msgspec.structs.replace(entry, topics=topics)
+                    continue
+                header = _header(line)
+                topics = header.topics
+                if header.configuration != self._configuration:
                     log.warning("%s was recorded under another configuration than this one", segment.path)
         except FileNotFoundError:  # trimmed since it was listed
             return

@@ -147,7 +147,7 @@ class Course:
         self._letters.seek_to_beginning(self._partition)
         try:
             assert self._consumer.wait_for_term(0, DEADLINE_SECONDS)
-            assert self._consumer.read_from({}, DEADLINE_SECONDS) is not None
+            assert self._consumer.read_from({}, {}, DEADLINE_SECONDS) is not None
             yield self
         finally:
             self._consumer.stop()

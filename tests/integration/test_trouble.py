@@ -75,8 +75,8 @@ def test_where_reading_begins_is_told_as_it_was_though_records_have_come_since(c
         def _begin_to_read(self) -> None:
             with self._changed:  # whoever waits for the answer cannot have it before records are queued
                 super()._begin_to_read()
-                while self._reading and not len(self.queue):
-                    self._poll()
+                while self._reading.active and not len(self.queue):
+                    self._reading.poll(self._client)
 
     send(config, [event(n) for n in range(20)])
     nothing: Any = lambda *_: None  # noqa: E731
@@ -89,7 +89,7 @@ def test_where_reading_begins_is_told_as_it_was_though_records_have_come_since(c
     consumer.start()
     try:
         assert consumer.wait_for_term(0, 30) == 1
-        assert consumer.read_from({}, 30) == {(config.kafka.topic, 0): 0}
+        assert consumer.read_from({}, {}, 30) == {(config.kafka.topic, 0): 0}
         assert len(consumer.queue) == 20
     finally:
         consumer.stop()

@@ -20,5 +20,7 @@ def make_event(number: int, label: str | int | None = None, text: str | None = N
 def make_record(value: bytes | None, *, offset: int = 0, **fields: Any) -> Any:
     """Return a record as kafka-python hands it out."""
     given = {"topic": "t", "partition": 0, "timestamp": 1_700_000_000_000, "key": None, "headers": []} | fields
+    sizes = {"value": len(value or b""), "key": len(given["key"] or b""), "header": 0}
+    given |= {f"serialized_{part}_size": size for part, size in sizes.items()}
     names = ConsumerRecord._fields
     return ConsumerRecord(**{name: given.get(name) for name in names} | {"offset": offset, "value": value})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from streamlearn.config import Events
+from streamlearn.consumer import queue as arrivals
 from streamlearn.consumer.admission import Admission, Outcome
 from streamlearn.consumer.intake import Intake
 from streamlearn.consumer.queue import Arrival, ArrivalQueue
@@ -16,7 +17,8 @@ def arrival(offsets: range, partition: int = 0, refused: tuple[int, ...] = ()) -
     outcomes: list[Event | Reason] = [
         Reason.NOT_JSON if offset in refused else make_event(1000 * partition + offset) for offset in offsets
     ]
-    return Arrival("t", partition, [make_record(b"", offset=offset) for offset in offsets], outcomes)
+    records = [make_record(b"", offset=offset) for offset in offsets]
+    return arrivals.arrival(("t", partition), records, outcomes, begin=offsets.start, end=offsets.stop)
 
 
 def intake(queue: ArrivalQueue, size: int = 4, max_wait: float = 0.05) -> Intake:

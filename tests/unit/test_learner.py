@@ -15,7 +15,7 @@ from streamlearn.capture import capture_checkpoint
 from streamlearn.config import Config
 from streamlearn.consumer.admission import Outcome
 from streamlearn.consumer.intake import MicroBatch
-from streamlearn.consumer.queue import Arrival
+from streamlearn.consumer.queue import arrival
 from streamlearn.errors import AstrayError
 from streamlearn.events import Event, Reason
 from streamlearn.learner import Learner
@@ -62,7 +62,8 @@ def admitted(learner: Learner, *events: Event) -> MicroBatch:
     """Return a micro-batch of `events`, as the intake makes it."""
     batch = MicroBatch()
     records = [make_record(b"", offset=event.offset) for event in events]
-    batch.take(Arrival("t", 0, records, list(events)), learner.admission)
+    begin, end = events[0].offset, events[-1].offset + 1
+    batch.take(arrival(("t", 0), records, list(events), begin=begin, end=end), learner.admission)
     return batch
 
 

@@ -1,0 +1,226 @@
+"""A batch of records, read one by one within bounded memory, and whatever it holds.
+
+kafka-python decompresses a batch as a whole, and is stuck for good at one that it cannot read. Here a batch is a
+stream; a record that is too large for memory is passed over, with its length and digest; one that cannot be read
+is told as such, and what follows it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from kafka import codec
+from kafka.errors import CorruptRecordError
+from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
+from kafka.record.util import decode_varint
+
+from streamlearn.consumer.compression import Stream, decompressed
+from streamlearn.consumer.withheld import Withheld
+from streamlearn.events import Reason
+
+LARGEST_RECORD = 32 * 2**20  # bytes; brokers take 1 MiB by default, and the largest hosted ones 20 MiB
+MOST_HEADERS = 10_000  # of a record; each takes a hundred bytes of memory, and two of the record
+PIECE = 2**18  # bytes that are decompressed at once
+SMALL = 2**19  # an uncompressed batch below it needs no second look at each record
+LONGEST_PREFIX = 64  # bytes before a record's key
+BROKEN: tuple[type[Exception], ...] = (
+    *(CorruptRecordError, ValueError, IndexError, OverflowError, EOFError, OSError, RuntimeError, zlib.error),
+    *((codec.zstd.ZstdError,) if codec.zstd else ()),
+    *((codec.snappy.UncompressError,) if hasattr(codec.snappy, "UncompressError") else ()),
+)
+"""What decompressing and reading raise where the bytes are not what they should be."""
+
+
+class Budget:
+    """How many bytes may still be handed over at once."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = 0
+
+
+class Batch(DefaultRecordBatch):  # type: ignore[misc]
+    """A batch of kafka-python's, read within bounds.
+
+    Parameters
+    ----------
+    whole
+        The batch as kafka-python makes it, not yet read.
+    budget
+        Charged with what is handed over.
+
+    """
+
+    _buffer: Any
+    _pos: int
+
+    def __init__(self, whole: DefaultRecordBatch, budget: Budget) -> None:
+        super().__init__(whole._buffer)  # noqa: SLF001 - it has no public name
+        self._budget = budget
+        self._stream: Stream | None = None
+        self._broken = False
+
+    def validate_crc(self) -> bool:
+        """Look whether the batch is what was written; where it is not, it is handed on as unreadable."""
+        self._broken = not super().validate_crc()
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield its records, and where no more can be read one in place of the rest."""
+        raw = bytes(self._buffer)
+        try:
+            if self._broken:
+                raise CorruptRecordError
+            careful = self._open()
+            for _ in range(self._num_records):
+                yield self._carefully() if careful else self._plainly()
+        except BROKEN:
+            withheld = Withheld.of(Reason.UNREADABLE, length=len(raw), sha256=hashlib.sha256(raw).hexdigest())
+            yield self._record(len(raw), self.last_offset_delta, 0, None, withheld, [])
+
+    def _open(self) -> bool:
+        """Begin to decompress, where it is compressed; return whether its records need a second look."""
+        kind = self.compression_type
+        if kind == self.CODEC_NONE:
+            self._budget.left -= len(self._buffer)
+            return len(self._buffer) > SMALL
+        self._assert_has_codec(kind)
+        self._stream = decompressed(kind, bytes(self._buffer[self._pos :]))
+        self._buffer, self._pos = b"", 0
+        return True
+
+    def _plainly(self) -> Any:
+        try:
+            return self._read_msg()
+        except (ValueError, IndexError, CorruptRecordError):
+            return self._carefully()
+
+    def _carefully(self) -> Any:
+        """Return the next record; without its content where that is too much, or is not what it should be."""
+        self._have(LONGEST_PREFIX, at_least=1)
+        length, start = decode_varint(self._buffer, self._pos)
+        if length < 0:
+            raise ValueError("a record of negative length")
+        if length > LARGEST_RECORD:
+            return self._pass_over(length, Reason.RECORD_TOO_LARGE)
+        size = start - self._pos + length
+        self._have(size, at_least=size)
+        if self._stream:
+            self._budget.left -= size
+        content = self._pos + size - length
+        if self._headers(content) > MOST_HEADERS:
+            return self._pass_over(length, Reason.RECORD_TOO_LARGE)
+        try:
+            return self._read_msg()
+        except UnicodeDecodeError:  # Kafka says that the name of a header is UTF-8, and does not look
+            return self._read_any_names(length, content)
+
+    def _headers(self, position: int) -> int:
+        """Return how many headers the record has whose content begins at `position`."""
+        for part in ("attributes", "timestamp", "offset", "key", "value"):
+            number, position = decode_varint(self._buffer, position)
+            position += max(number, 0) if part in ("key", "value") else 0
+        count: int = decode_varint(self._buffer, position)[0]
+        return count
+
+    def _read_any_names(self, length: int, position: int) -> Any:
+        """Return the next record, with what is not UTF-8 in the names of its headers replaced."""
+        end = position + length
+        _, position = decode_varint(self._buffer, position)
+        timestamp, position = decode_varint(self._buffer, position)
+        offset, position = decode_varint(self._buffer, position)
+        key, position = self._field(position)
+        value, position = self._field(position)
+        count, position = decode_varint(self._buffer, position)
+        headers = []
+        for _ in range(count):
+            name, position = self._field(position)
+            content, position = self._field(position)
+            headers.append(((name or b"").decode(errors="replace"), content))
+        if position != end:
+            raise ValueError("a record that is not as long as it says")
+        self._pos = end
+        return self._record(length, offset, timestamp, key, value, headers)
+
+    def _field(self, position: int) -> tuple[bytes | None, int]:
+        """Return the field at `position`, None where it is null, and where it ends."""
+        size, position = decode_varint(self._buffer, position)
+        if size < 0:
+            return None, position
+        return bytes(self._buffer[position : position + size]), position + size
+
+    def _pass_over(self, length: int, reason: Reason) -> Any:
+        """Return the next record, of `length` bytes, with its key at most, holding no more of it in memory."""
+        _, self._pos = decode_varint(self._buffer, self._pos)
+        end = length
+        _, end = self._number(end)  # attributes
+        timestamp, end = self._number(end)
+        offset, end = self._number(end)
+        size, end = self._number(end)
+        key = self._peek(size) if 0 <= size <= PIECE else None
+        self._skip(max(size, 0), hashlib.sha256())
+        end -= max(size, 0)
+        size, end = self._number(end)
+        digest = hashlib.sha256()
+        self._skip(max(size, 0), digest)
+        self._skip(end - max(size, 0), hashlib.sha256())
+        withheld = Withheld.of(reason, length=max(size, 0), sha256=digest.hexdigest())
+        return self._record(length, offset, timestamp, key, withheld, [])
+
+    def _number(self, left: int) -> tuple[int, int]:
+        """Return the number that is next, and how many of the `left` bytes of the record are left behind it."""
+        self._have(10, at_least=1)
+        before = self._pos
+        number, self._pos = decode_varint(self._buffer, before)
+        return number, left - (self._pos - before)
+
+    def _peek(self, size: int) -> bytes:
+        """Return the next `size` bytes without passing them by."""
+        self._have(size, at_least=size)
+        return bytes(self._buffer[self._pos : self._pos + size])
+
+    def _skip(self, size: int, digest: Any) -> None:
+        """Pass `size` bytes by, through `digest`."""
+        if size < 0:
+            raise ValueError("a record that is longer than it says")
+        while size:
+            self._have(PIECE, at_least=1)
+            piece = self._buffer[self._pos : self._pos + min(size, PIECE)]
+            digest.update(piece)
+            self._pos += len(piece)
+            size -= len(piece)
+
+    def _have(self, size: int, *, at_least: int) -> None:
+        """Have the next `size` bytes in the buffer, or all that are left but `at_least` so many."""
+        while self._stream and len(self._buffer) - self._pos < size:
+            piece = self._stream.read(max(PIECE, size - len(self._buffer) + self._pos))
+            if not piece:
+                break
+            self._buffer, self._pos = bytes(self._buffer[self._pos :]) + piece, 0
+        if len(self._buffer) - self._pos < at_least:
+            raise EOFError("a batch that ends within a record")
+
+    def _record(
+        self,
+        length: int,
+        offset: int,
+        timestamp: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes | None]],
+    ) -> DefaultRecord:
+        """Return a record as kafka-python does, `offset` and `timestamp` counted from the batch's own."""
+        appended = self.timestamp_type == self.LOG_APPEND_TIME
+        return DefaultRecord(
+            length,
+            self.base_offset + offset,
+            self.max_timestamp if appended else self.first_timestamp + timestamp,
+            self.timestamp_type,
+            key,
+            value,
+            headers,
+        )

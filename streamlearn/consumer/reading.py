@@ -1,0 +1,206 @@
+"""Reading: from positions on, record by record, into the arrival queue; and the topic that they are positions in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from kafka.errors import (
+    KafkaError,
+    LogTruncationError,
+    OffsetOutOfRangeError,
+    RetriableError,
+    UnknownTopicOrPartitionError,
+)
+
+from streamlearn.config import Kafka
+from streamlearn.consumer.client import describe
+from streamlearn.consumer.commits import REQUEST_MILLISECONDS
+from streamlearn.consumer.dead_letters import DeadLetters
+from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.out_of_range import after_truncation, made_anew, where_to_go_on
+from streamlearn.consumer.queue import ArrivalQueue, arrival
+from streamlearn.consumer.watch import Watch
+from streamlearn.errors import BrokerError
+from streamlearn.events import Partition, Positions, Reason, Topics
+
+log = logging.getLogger(__name__)
+
+POLL_MILLISECONDS = 200
+ADVANCE_SECONDS = 1.0
+
+
+class Reading:
+    """Reads the partitions held, on the polling thread, between :meth:`begin` and :meth:`end`.
+
+    Parameters
+    ----------
+    config
+        The section ``kafka``.
+    decoder
+        Makes events of records.
+    dead_letters
+        Takes the records that are none.
+    queue
+        Takes all records, in their order within each partition.
+    watch
+        Told what happens.
+
+    Attributes
+    ----------
+    active
+        Whether it has begun.
+    topics
+        The id of the topic that is read; empty where the broker knows none.
+
+    """
+
+    def __init__(
+        self, config: Kafka, *, decoder: Decoder, dead_letters: DeadLetters, queue: ArrivalQueue, watch: Watch
+    ) -> None:
+        self.active = False
+        self.topics: Topics = {}
+        self._config, self._decode, self._dead_letters = config, decoder.decode, dead_letters
+        self._queue, self._watch = queue, watch
+        self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
+        self._paused = False
+        self._advanced_at = 0.0
+
+    def begin(self, client: Any, held: set[Any], positions: Positions, topics: Topics) -> Positions:
+        """Seek to `positions`, and return them with the first offset of each partition held but not among them.
+
+        Where the topic is not the one of `topics` any more, ``kafka.out_of_range`` says where to begin in the new one.
+
+        Raises
+        ------
+        KafkaError
+            If Kafka cannot tell now what is to be known.
+        BrokerError
+            If the topic was made anew, and ``kafka.out_of_range`` says to fail.
+
+        """
+        topic, starts_early = self._config.topic, bool(positions) or self._config.start == "earliest"
+        client.ask_for_topics(REQUEST_MILLISECONDS)
+        if not client.has_topic(topic):
+            raise UnknownTopicOrPartitionError(topic)
+        found = self._found(client)
+        if topics and found and found != topics:
+            starts_early = made_anew(self._config, topics, found) == "earliest"
+            positions = {}
+        added = sorted(partition for partition in held if key_of(partition) not in positions)
+        first = client.beginning_offsets if starts_early else client.end_offsets
+        starts = first(added, timeout_ms=REQUEST_MILLISECONDS) if added else {}
+        self._queue.clear()
+        self._next = positions | {key_of(partition): offset for partition, offset in starts.items()}
+        self.topics = found
+        for partition in held:
+            client.seek(partition, self._next[key_of(partition)])
+        client.resume(*client.paused())
+        self._paused, self.active = False, True
+        return dict(self._next)
+
+    def end(self) -> None:
+        """Read nothing any more."""
+        self.active = False
+
+    def lost_topic(self, client: Any) -> bool:
+        """Whether the topic is gone, or is another one of the same name: what is read now belongs to no position."""
+        return self.active and bool(self.topics) and self._found(client) != self.topics
+
+    def poll(self, client: Any) -> None:
+        """Take what has come; wait a little where nothing has.
+
+        Raises
+        ------
+        BrokerError
+            If Kafka refuses, or what was to be read next is gone and ``kafka.out_of_range`` says to fail.
+
+        """
+        started = time.perf_counter()
+        try:
+            polled = client.poll(timeout_ms=POLL_MILLISECONDS)
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            self._go_on_elsewhere(client, error)
+            return
+        except RetriableError as error:
+            log.debug("polling goes on: %s", describe(error))
+            return
+        except KafkaError as error:
+            raise BrokerError(f"Kafka at {self._config.bootstrap_servers} refused: {describe(error)}") from error
+        if self.lost_topic(client):
+            return
+        for partition, records in polled.items():
+            self._enqueue(partition, records, client.reached(partition))
+        if polled:
+            self._watch.polled(time.perf_counter() - started)
+        self._advance(client)
+
+    def _enqueue(self, partition: Any, records: list[Any], reached: int | None) -> None:
+        """Decode `records`; those before the position are dropped."""
+        key = key_of(partition)
+        expected = self._next.get(key, -1)
+        if records[0].offset < expected:
+            records = [record for record in records if record.offset >= expected]
+            if not records:
+                return
+        decode = self._decode
+        outcomes = [decode(record) for record in records]
+        for index, outcome in enumerate(outcomes):
+            if outcome.__class__ is Reason:
+                self._dead_letters.put(records[index], outcome)
+        end = max(records[-1].offset + 1, reached or 0)
+        self._next[key] = end
+        self._queue.put(arrival(key, records, outcomes, begin=records[0].offset, end=end))
+
+    def _advance(self, client: Any) -> None:
+        """Pass on where a partition has been read further than its records go.
+
+        Behind them may be the ends of transactions, whole transactions that were aborted, or what compaction left out.
+        """
+        if not self.active or time.monotonic() - self._advanced_at < ADVANCE_SECONDS:
+            return
+        self._advanced_at = time.monotonic()
+        for partition in client.assignment():
+            key, reached = key_of(partition), client.reached(partition)
+            before = self._next.get(key)
+            if before is not None and reached is not None and reached > before:
+                self._next[key] = reached
+                self._queue.put(arrival(key, [], [], begin=before, end=reached))
+
+    def pause_or_resume(self, client: Any, held: set[Any]) -> None:
+        """Stop fetching while the learner is behind or dead letters are not taken."""
+        if not self.active:
+            return
+        if self._queue.full or self._dead_letters.blocked:
+            self._paused = True
+            client.pause(*held)
+        elif self._paused and self._queue.drained:
+            self._paused = False
+            client.resume(*client.paused())
+
+    def _go_on_elsewhere(self, client: Any, error: OffsetOutOfRangeError | LogTruncationError) -> None:
+        """Seek to where ``kafka.out_of_range`` says, unless it is another topic in which the offsets are not there."""
+        try:
+            client.ask_for_topics(REQUEST_MILLISECONDS)
+        except KafkaError as unanswered:
+            log.debug("where to go on is asked later: %s", describe(unanswered))
+            return
+        if self.lost_topic(client):
+            return
+        if isinstance(error, LogTruncationError):
+            targets = after_truncation(self._config, error.divergent_offsets, client)
+        else:
+            targets = where_to_go_on(self._config, client, error.args[0], self._watch.skipped)
+        for partition, target in targets.items():
+            self._next[key_of(partition)] = target
+            client.seek(partition, target)
+
+    def _found(self, client: Any) -> Topics:
+        identity = client.topic_id(self._config.topic)
+        return {self._config.topic: identity} if identity else {}
+
+
+def key_of(partition: Any) -> Partition:
+    """Return kafka-python's ``TopicPartition`` as ours."""
+    return partition.topic, partition.partition

@@ -50,8 +50,16 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
     """
     settings = configuration(config, overrides)
     stopping = threading.Event()
+    pipeline: Any = None
+
+    def told_to_end(*_: object) -> None:
+        again = stopping.is_set()
+        stopping.set()
+        if pipeline and pipeline.starting and not again:  # in the middle of a wait for Kafka, or of loading a model
+            raise SystemExit(0)
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stopping.set())
+        signal.signal(name, told_to_end)
     from streamlearn.logs import START, adopt, catch, configure  # noqa: PLC0415
 
     placed = configure(settings.monitor, lambda: START)

@@ -28,9 +28,14 @@ class Patience:
         self._stopping, self._clock = stopping or threading.Event(), clock
         self._ends: float | None = None
 
+    @property
+    def ending(self) -> bool:
+        """Whether it was told to end."""
+        return self._stopping.is_set()
+
     def left(self, seconds: float) -> float:
         """Return how many of `seconds` may still be waited for."""
-        if not self._stopping.is_set():
+        if not self.ending:
             return seconds
         if self._ends is None:
             self._ends = self._clock() + ENDING_SECONDS

@@ -29,7 +29,7 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
-from streamlearn.errors import AstrayError, NotKeptError, StreamlearnError
+from streamlearn.errors import AstrayError, StreamlearnError
 from streamlearn.events import Positions, named
 from streamlearn.learner import Learner, StepReport
 from streamlearn.logs import Place
@@ -66,6 +66,11 @@ class Pipeline:
     stopping
         Set by whoever wants the loop to end, as :meth:`stop` does.
 
+    Attributes
+    ----------
+    starting
+        Whether it has begun to run and nothing can have been learnt yet: there is nothing to keep.
+
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class Pipeline:
         patience = Patience(self._stopping)
         self._lag_at = 0.0
         self.failed: StreamlearnError | None = None
+        self.starting = False
         self.metrics = Metrics(CollectorRegistry())
         self.health = Health(config.monitor.heartbeat_timeout_seconds)
         self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
@@ -155,7 +161,9 @@ class Pipeline:
             If learning comes to nothing, for θ, for what it is to learn, or for the device.
 
         """
-        config = self._config
+        if self._stopping.is_set():
+            return
+        config, self.starting = self._config, True
         with ExitStack() as stack:
             self.publisher.check()
             self.server = Server(config.monitor, registry=self.metrics.registry, health=self.health, live=self.live)
@@ -185,6 +193,7 @@ class Pipeline:
         learner = Learner(self._config)
         self.health.model_loaded = True
         self.consumer.start()
+        self.starting = False
         current = False  # whether `learner` is what the state directory, claimed by us, has come to
         last = 0
         while not self._stopping.is_set():
@@ -297,17 +306,8 @@ class Pipeline:
             self.publisher.drain()
             if self.publisher.astray:
                 raise AstrayError(self.publisher.astray)
-        self._say_what_is_not_kept(learner.step)
+        self.publisher.require_kept(learner.step)
         log.info("stopped at step %d", learner.step)
-
-    def _say_what_is_not_kept(self, step: int) -> None:
-        publisher = self.publisher
-        if publisher.unwritten(step) and not publisher.fenced:
-            newest = f"the checkpoint is of step {publisher.written}" if publisher.written else "there is no checkpoint"
-            raise NotKeptError(
-                f"stopped at step {step}; {newest}, because {publisher.trouble or 'it was not written'}: "
-                "what was learnt since is learnt again at the next start"
-            )
 
     def _restored(self, learner: Learner) -> None:
         """Show `learner` as a checkpoint has left it."""

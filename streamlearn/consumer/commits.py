@@ -47,7 +47,8 @@ class Commits:
     def commit(self, positions: Positions) -> bool:
         """Have `positions` committed; return False where the group refuses, because we are not its active member.
 
-        Where Kafka cannot take them within some seconds, True is returned and they are committed later.
+        Where Kafka cannot take them within some seconds, True is returned and they are committed later; at the end of
+        the learner one attempt must do, and its next start commits them.
         """
         with self._changed:
             self._refused = False
@@ -67,6 +68,8 @@ class Commits:
             if _passes(error):
                 self._not_before = time.monotonic() + RETRY_SECONDS
                 log.debug("offsets are committed later: %s", describe(error))
+                if self._patience.ending:
+                    self._settle(wish, refused=False)
                 return
             log.warning("the group did not take the offsets: %s", describe(error))
             self._settle(wish, refused=True)

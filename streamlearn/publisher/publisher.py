@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamlearn.config import Publisher as PublisherConfig
-from streamlearn.errors import NotFiniteError, StateError, StreamlearnError
+from streamlearn.errors import NotFiniteError, NotKeptError, StateError, StreamlearnError
 from streamlearn.events import Positions, named
 from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.fence import Fence, FencedError
@@ -186,6 +186,15 @@ class Publisher:
     def unwritten(self, step: int) -> bool:
         """Whether anything has been learnt at `step` that no checkpoint contains."""
         return step > self._checkpoint_due.since
+
+    def require_kept(self, step: int) -> None:
+        """Raise :class:`NotKeptError` where what was learnt up to `step` is in no checkpoint, and is for us to keep."""
+        if self.unwritten(step) and not self.fenced:
+            newest = f"the checkpoint is of step {self.written}" if self.written else "there is no checkpoint"
+            raise NotKeptError(
+                f"stopped at step {step}; {newest}, because {self.trouble or 'it was not written'}: "
+                "what was learnt since is learnt again at the next start"
+            )
 
     def unpublished(self, step: int) -> bool:
         """Whether anything has been learnt at `step` that no candidate for a snapshot contained."""

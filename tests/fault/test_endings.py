@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -88,6 +89,19 @@ def test_where_dead_letters_are_stuck_it_ends_soon_with_1_and_says_what_is_learn
     assert end(again) == 0
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(40)]
     assert read_dead_letters(config.kafka, 1) == {40: (b"no JSON" * 100, "not_json")}
+
+
+def test_before_anything_is_learnt_it_ends_at_once(tiny_model: Path, tmp_path: Path, start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and says nothing
+        address = f"kafka.bootstrap_servers=127.0.0.1:{silent.getsockname()[1]}"
+        overrides = [f"updater.model={tiny_model}", f"publisher.directory={tmp_path}", "kafka.topic=never", address]
+        learner = start(overrides)
+        silent.settimeout(60)
+        silent.accept()
+        begun = time.monotonic()
+        assert end(learner) == 0
+        assert time.monotonic() - begun < ENDS_WITHIN / 2
+    assert "Traceback" not in learner.stderr()
 
 
 def stop(broker: ApacheKafka) -> None:

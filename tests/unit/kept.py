@@ -56,7 +56,7 @@ def state(step: int) -> State:
 def write(publisher: Publisher, step: int, *, version: int, snapshot: bool = True) -> None:
     export = Export(Saved(), {"w": torch.zeros(3)}, Saved()) if snapshot else None
     publisher.journal.append(Entry(step, [Range("t", 0, step, step + 1, 1)]))
-    publisher.submit(Capture(step, state(step), {("t", 0): step + 1}, version, export, {}, PROVENANCE))
+    publisher.submit(Capture(step, state(step), {("t", 0): step + 1}, version, export, provenance=PROVENANCE))
     publisher.drain()
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from streamlearn.config import Config
 from streamlearn.consumer.client import partition_count
 from streamlearn.consumer.dead_letter_topic import look_at_dead_letter_topic
+from streamlearn.consumer.sample import look_at_records
 from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
 from streamlearn.monitor.connections import connections_allowed
 from streamlearn.publisher.fence import source_of
@@ -77,7 +78,8 @@ def _topic(config: Config) -> str:
     partitions = partition_count(kafka, kafka.topic)
     if not partitions:
         raise BrokerError(f"Kafka at {kafka.bootstrap_servers} has no topic '{kafka.topic}'; create it first")
-    return f"{kafka.bootstrap_servers} has '{kafka.topic}' with {partitions} partitions"
+    records = look_at_records(config)
+    return f"{kafka.bootstrap_servers} has '{kafka.topic}' with {partitions} partitions; {records}"
 
 
 def _dead_letter_topic(config: Config) -> str:

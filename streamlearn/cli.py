@@ -93,12 +93,10 @@ def demo(
 
     Example: streamlearn demo --keep
     """
-    try:
-        from streamlearn.local.demo import run_demo  # noqa: PLC0415 - needs the extra [demo]
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] == "streamlearn":
-            raise
-        raise ConfigurationError(f"demo needs {error.name}; pip install 'streamlearn[demo]' brings it") from None
+    from streamlearn.local.parts import require_parts  # noqa: PLC0415
+
+    require_parts()
+    from streamlearn.local.demo import run_demo  # noqa: PLC0415 - needs the extra [demo]
 
     run_demo(output=output, stream=stream, as_json=json_output, keep=keep)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,39 @@ def fill(disk: Path) -> Path:
             file.write(b"x" * min(free, 2**20))
             file.flush()
     return filler
+
+
+BLOCKER = """
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self._finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in {blocked!r} else self._finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+"""
+
+
+def without(
+    directory: Path, modules: list[str], *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in an interpreter in which `modules` are not installed."""
+    (directory / "sitecustomize.py").write_text(BLOCKER.format(blocked=modules))
+    path = os.pathsep.join([str(directory), str(Path(__file__).parents[1])])
+    return subprocess.run(
+        [sys.executable, "-m", "streamlearn", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"} | environment,
+    )
 
 
 def brokers() -> list[str]:

@@ -11,17 +11,25 @@ from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import MemberToRemove, NewTopic
-from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError, TopicAlreadyExistsError
+from kafka.errors import (
+    KafkaConfigurationError,
+    KafkaError,
+    KafkaTimeoutError,
+    RetriableError,
+    TopicAlreadyExistsError,
+    UnsupportedCodecError,
+)
 
 from streamlearn.config import Kafka
 from streamlearn.consumer.assignor import SingleActiveAssignor
 from streamlearn.consumer.bounded import BoundedConsumer
-from streamlearn.errors import BrokerError, UnavailableError
+from streamlearn.errors import BrokerError, ConfigurationError, StreamlearnError, UnavailableError
 from streamlearn.events import Topics
 
 log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.0005
+CODECS = ("lz4", "snappy", "zstd")  # gzip is Python's own
 LARGEST_REQUEST = 64 * 2**20  # bytes; the broker's own limit is the one that counts
 NO_ID = UUID(int=0)
 POLL_BYTES = 4 * 2**20  # of keys, values and headers that one poll hands over
@@ -48,7 +56,8 @@ def make_consumer(config: Kafka, *, assignor: SingleActiveAssignor | None = None
         options |= {"group_id": config.group, "partition_assignment_strategy": [assignor]}
     else:
         options |= {"group_id": None, "group_instance_id": None}
-    return BoundedConsumer(
+    return _made(
+        BoundedConsumer,
         poll_bytes=min(POLL_BYTES, config.queue_bytes),
         **options,
         enable_auto_commit=False,
@@ -68,16 +77,23 @@ def make_producer(config: Kafka, **needed: Any) -> Any:
         "metrics_enabled": False,
         "reconnect_backoff_max_ms": 2000,
     }
-    return KafkaProducer(
-        **{**_shared(config), **defaults, **_options(config, KafkaProducer), **needed},
-        acks="all",
-        allow_auto_create_topics=False,
+    decided = {"acks": "all", "allow_auto_create_topics": False}
+    return _made(
+        KafkaProducer, **{**_shared(config), **defaults, **_options(config, KafkaProducer), **needed, **decided}
     )
 
 
 def make_admin(config: Kafka) -> Any:
     """Return a ``KafkaAdminClient``."""
-    return KafkaAdminClient(**{**_shared(config), **_options(config, KafkaAdminClient)})
+    return _made(KafkaAdminClient, **{**_shared(config), **_options(config, KafkaAdminClient)})
+
+
+def _made(client: Any, **options: Any) -> Any:
+    """Return `client` made with `options`; ConfigurationError where kafka-python cannot work with them."""
+    try:
+        return client(**options)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"kafka.client: kafka-python cannot work with these: {describe(error)}") from None
 
 
 def _shared(config: Kafka) -> dict[str, Any]:
@@ -105,9 +121,23 @@ def as_sentence(config: Kafka) -> Iterator[None]:
     except RetriableError as error:
         raise UnavailableError(f"Kafka at {config.bootstrap_servers} does not answer: {describe(error)}") from None
     except KafkaError as error:
-        raise BrokerError(f"Kafka at {config.bootstrap_servers} refused: {describe(error)}") from None
+        raise refusal(config, error) from None
     except OSError as error:
         raise UnavailableError(f"cannot talk to Kafka at {config.bootstrap_servers}: {error}") from None
+
+
+def refusal(config: Kafka, error: KafkaError) -> StreamlearnError:
+    """Return kafka-python's `error`, which will not pass, as a sentence that says what to do."""
+    if isinstance(error, UnsupportedCodecError):
+        codec = next((name for name in CODECS if name in str(error)), "a codec")
+        extra = codec if codec in CODECS else "lz4,snappy,zstd"
+        return ConfigurationError(
+            f"there are records in {config.topic} that are compressed with {codec}, which cannot be read here; "
+            f"pip install 'kafka-python[{extra}]' brings it"
+        )
+    if isinstance(error, KafkaConfigurationError):
+        return ConfigurationError(f"kafka.client: kafka-python cannot work with these: {describe(error)}")
+    return BrokerError(f"Kafka at {config.bootstrap_servers} refused: {describe(error)}")
 
 
 def describe(error: BaseException) -> str:

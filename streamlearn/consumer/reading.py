@@ -15,14 +15,13 @@ from kafka.errors import (
 )
 
 from streamlearn.config import Kafka
-from streamlearn.consumer.client import describe
+from streamlearn.consumer.client import describe, refusal
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.out_of_range import after_truncation, made_anew, where_to_go_on
 from streamlearn.consumer.queue import ArrivalQueue, arrival
 from streamlearn.consumer.watch import Watch
-from streamlearn.errors import BrokerError
 from streamlearn.events import Partition, Positions, Reason, Topics
 
 log = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ class Reading:
             log.debug("polling goes on: %s", describe(error))
             return
         except KafkaError as error:
-            raise BrokerError(f"Kafka at {self._config.bootstrap_servers} refused: {describe(error)}") from error
+            raise refusal(self._config, error) from error
         if self.lost_topic(client):
             return
         for partition, records in polled.items():

@@ -25,7 +25,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from streamlearn.errors import BrokerError
+from streamlearn.errors import BrokerError, ConfigurationError
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -220,8 +220,9 @@ class NoidaDB(Broker):
         """Return the command of the wheel's own binary."""
         package = find_spec("noida_db")
         if package is None or package.origin is None:
-            raise BrokerError(
-                "there is no Kafka to start: set KAFKA_HOME to Apache Kafka's directory, or install streamlearn[demo]"
+            raise ConfigurationError(
+                "there is no Kafka to start: set KAFKA_HOME to Apache Kafka's directory, "
+                "or pip install 'streamlearn[demo]'"
             )
         binary = Path(package.origin).parent / "noida-db"
         data = str(self.directory / "data")

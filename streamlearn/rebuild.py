@@ -9,12 +9,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from streamlearn.config import Config
-from streamlearn.consumer.decode import Decoder
+from streamlearn.config import Config, digest
 from streamlearn.errors import ConfigurationError
-from streamlearn.learner import Learner
 from streamlearn.publisher.snapshots import SnapshotStore
-from streamlearn.recovery import approach, retake
+from streamlearn.recovery import Retracing
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,15 @@ class Rebuilt:
 
 
 def rebuild(config: Config, version: str) -> Rebuilt:
-    """Make the snapshot called `version` again, by the steps that the journal records.
+    """Make the snapshot called `version` again, by the steps and under the settings that the journal records.
 
-    The promise holds on one machine and one type of device, with the same number of threads.
+    Where that is read is what `config` says. The promise holds on one machine and one type of device, with the same
+    number of threads.
 
     Raises
     ------
     ConfigurationError
-        If the snapshot was made under another configuration.
+        If the snapshot was made under another configuration than the one that is recorded.
     StateError
         If there is no such snapshot, or no checkpoint and journal that lead to it.
     BrokerError
@@ -47,15 +46,13 @@ def rebuild(config: Config, version: str) -> Rebuilt:
     store = SnapshotStore(config.publisher.directory / "snapshots")
     number = store.resolve(version)
     manifest = store.verify(number)
-    if manifest.get("config_digest") != config.digest():
-        raise ConfigurationError(
-            f"snapshot {number} was made under another configuration of events, buffer or updater than this one"
-        )
-    learner = Learner(config)
-    entries = approach(config, learner, manifest["step"])
-    from_step, events = learner.step, 0
-    for report in retake(learner, entries, config.kafka, Decoder(config.events)):
-        events += len(report.learnt)
+    retracing = Retracing(config)
+    stretches = retracing.approach(manifest["step"], strictly=True)
+    if not stretches or manifest.get("config_digest") != digest(stretches[-1].configuration):
+        raise ConfigurationError(f"snapshot {number} was made under another configuration than the journal records")
+    from_step = stretches[0].entries[0].step - 1
+    events = sum(len(report.learnt) for report in retracing.take(stretches))
+    learner = retracing.learner
     published = load_file(store.path(number) / "model.safetensors")
     return Rebuilt(
         version=number,

@@ -6,7 +6,7 @@ state and meet the same records in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from streamlearn.config import Config
@@ -15,7 +15,7 @@ from streamlearn.consumer.intake import MicroBatch
 from streamlearn.errors import ConfigurationError
 from streamlearn.learner import Learner, StepReport
 from streamlearn.publisher.journal import Entry
-from streamlearn.recovery import approach, open_journal, reread, retake
+from streamlearn.recovery import Retracing, open_journal, recorded, reread, retake
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Course:
 
 
 def replay(config: Config, *, from_step: int, to_step: int | None = None) -> list[Course]:
-    """Return the course of the recorded configuration and that of `config` after `from_step`.
+    """Return the course of the recorded configuration, or configurations, and that of `config` after `from_step`.
 
     Parameters
     ----------
@@ -57,23 +57,25 @@ def replay(config: Config, *, from_step: int, to_step: int | None = None) -> lis
 
     """
     journal = open_journal(config)
-    recorded = Config.model_validate(config.model_dump() | journal.configuration(from_step))
-    learner, other = Learner(recorded), Learner(config)
-    for _ in retake(learner, approach(config, learner, from_step), config.kafka, Decoder(recorded.events)):
+    journal.configuration(from_step)  # or it does not reach back so far
+    stretches = journal.stretches(from_step, to=to_step, quiet=True)
+    if not stretches:
+        raise ConfigurationError(f"no step after {from_step} is recorded in {journal.directory}")
+    retracing, other = Retracing(config), Learner(config)
+    for _ in retracing.take(retracing.approach(from_step, strictly=False)):
         pass
     if from_step:
-        other.load(learner.state())
-    entries = [entry for entry in journal.entries(from_step) if to_step is None or entry.step <= to_step]
-    if not entries:
-        raise ConfigurationError(f"no step after {from_step} is recorded in {journal.directory}")
+        other.load(retracing.learner.state())
+    entries = [entry for stretch in stretches for entry in stretch.entries]
+    sizes = {recorded(config, stretch.configuration).updater.micro_batch for stretch in stretches}
     others = (
         retake(other, entries, config.kafka, Decoder(config.events))
-        if config.updater.micro_batch == recorded.updater.micro_batch
+        if sizes == {config.updater.micro_batch}
         else _regrouped(other, entries, config)
     )
     return [
-        _course("recorded", learner, retake(learner, entries, config.kafka, Decoder(recorded.events))),
-        _course("other", other, others),
+        _course("recorded", lambda: retracing.learner, retracing.take(stretches)),
+        _course("other", lambda: other, others),
     ]
 
 
@@ -91,7 +93,7 @@ def _regrouped(learner: Learner, entries: list[Entry], config: Config) -> Iterat
         yield learner.learn(batch)
 
 
-def _course(configuration: str, learner: Learner, reports: Iterator[StepReport]) -> Course:
+def _course(configuration: str, learner: Callable[[], Learner], reports: Iterator[StepReport]) -> Course:
     steps = events = correct = 0
     loss = 0.0
     for report in reports:
@@ -100,7 +102,7 @@ def _course(configuration: str, learner: Learner, reports: Iterator[StepReport])
             events += len(report.learnt)
             correct += int(report.result.correct.sum())
             loss += float(report.result.losses.sum())
-    holdout = learner.evaluate()
+    holdout = learner().evaluate()
     return Course(
         configuration=configuration,
         steps=steps,

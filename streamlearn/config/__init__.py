@@ -41,6 +41,8 @@ from streamlearn.errors import ConfigurationError
 from streamlearn.sources import Origins, merge
 from streamlearn.sources.masking import hide, masked_tree, without_secrets
 
+WHOLE_SECTIONS = ("events", "buffer", "updater")  # of which every setting decides θ
+
 LONGEST_TOPIC = 249
 
 
@@ -225,23 +227,28 @@ class Config(Section):
     monitor: Monitor = Monitor()
 
     def decisive(self) -> dict[str, Any]:
-        """Return the settings that decide θ as plain values; where and how it is watched does not count.
+        """Return the settings that decide θ and the learner's state as plain values, which the journal records.
 
+        Where and how it is watched does not count, but what of it is state: the detectors and the window.
         They are written to disk, so no secret is among them: none decides θ.
         """
-        settings: dict[str, Any] = without_secrets(
-            self.model_dump(mode="json", include={"events", "buffer", "updater"})
-        )
+        parts = dict.fromkeys(WHOLE_SECTIONS, True) | {"monitor": {"drift": True, "accuracy_window": True}}
+        settings: dict[str, Any] = without_secrets(self.model_dump(mode="json", include=parts))
         return settings
 
     def digest(self) -> str:
         """Return the SHA-256 of the settings that decide θ."""
-        return hashlib.sha256(json.dumps(self.decisive(), sort_keys=True).encode()).hexdigest()
+        return digest(self.decisive())
 
     def masked(self) -> dict[str, Any]:
         """Return the tree as plain values in which every secret reads ``***``."""
         masked: dict[str, Any] = masked_tree(self.model_dump(mode="json"))
         return masked
+
+
+def digest(decisive: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of settings as :meth:`Config.decisive` returns them."""
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def load(

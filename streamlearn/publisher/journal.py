@@ -22,6 +22,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
+from logging import DEBUG, ERROR, WARNING
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import msgspec
 from streamlearn.errors import StateError
 from streamlearn.events import Range, Topics
 from streamlearn.publisher.files import make_directory, names_in, open_regular, refuse_other_than_directory
-from streamlearn.publisher.store import discard
+from streamlearn.publisher.store import TEMPORARY, discard
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     step: int
     ranges: list[Range]
     topics: Topics = {}
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Recorded steps in a row that were taken under one configuration."""
+
+    configuration: dict[str, Any]
+    entries: list[Entry]
 
 
 class Segment(msgspec.Struct, frozen=True, order=True):
@@ -102,30 +110,43 @@ class Journal:
 
     def _whole(self) -> list[Segment]:
         """Return the segments that begin as they were written; what else is there records nothing."""
-        return [segment for segment in self.segments() if self._begins_well(segment)]
+        return [segment for segment in self.segments() if self._first_line(segment)]
 
-    def _begins_well(self, segment: Segment) -> bool:
+    def _first_line(self, segment: Segment) -> Header | None:
+        """Return the first line of `segment`, or None where it is not what was written."""
         try:
-            _header(next(_lines(segment.path), b""))
+            return _header(next(_lines(segment.path), b""))
         except (FileNotFoundError, ValueError, RecursionError, StateError):
-            return False
-        return True
+            return None
 
     def entries(self, after: int) -> list[Entry]:
         """Return the recorded steps that follow step `after` without a gap."""
-        recorded: dict[int, Entry] = {}
+        return [entry for stretch in self.stretches(after) for entry in stretch.entries]
+
+    def stretches(self, after: int, *, to: int | None = None, quiet: bool = False) -> list[Stretch]:
+        """Return what :meth:`entries` does, up to step `to`, cut where the configuration changed.
+
+        What cannot be read is named, unless `quiet`.
+        """
+        recorded: dict[int, tuple[Entry, dict[str, Any]]] = {}
         epoch = 0
         for segment in self.segments():
-            if not self._begins_well(segment):
-                log.error("%s is no segment of the journal, and is passed over", segment.path)
+            header = self._first_line(segment)
+            if header is None:
+                log.log(DEBUG if quiet else ERROR, "%s is no segment of the journal, and is passed over", segment.path)
                 continue
             if segment.epoch != epoch:
                 epoch = segment.epoch
                 recorded = {step: entry for step, entry in recorded.items() if step <= segment.step}
-            recorded |= {entry.step: entry for entry in self._read(segment)}
-        found: list[Entry] = []
-        while entry := recorded.get(after + 1 + len(found)):
-            found.append(entry)
+            recorded |= {entry.step: (entry, header.configuration) for entry in self._read(segment, quiet=quiet)}
+        found: list[Stretch] = []
+        step = after + 1
+        while step in recorded and (to is None or step <= to):
+            entry, configuration = recorded[step]
+            if not found or found[-1].configuration != configuration:
+                found.append(Stretch(configuration, []))
+            found[-1].entries.append(entry)
+            step += 1
         return found
 
     def configuration(self, step: int) -> dict[str, Any]:
@@ -149,10 +170,34 @@ class Journal:
         """Return the newest epoch there is, 0 where nothing is recorded."""
         return max((segment.epoch for segment in self._whole()), default=0)
 
-    def begin(self, step: int, *, epoch: int) -> None:
-        """Begin to record the steps after `step`, in an `epoch` of this writer's own."""
+    def begin(self, step: int, *, epoch: int, since: int | None = None) -> None:
+        """Begin to record the steps after `step`, in an `epoch` of this writer's own.
+
+        The steps after `since` have just been taken again. Where they were recorded under another configuration than
+        this one, under which they are now part of the state, they are recorded once more.
+        """
         self._epoch = epoch
+        again = [] if since is None else self.stretches(since, to=step, quiet=True)
+        if any(stretch.configuration != self._configuration for stretch in again):
+            self._record_again([entry for stretch in again for entry in stretch.entries])
         self.rotate(step)
+
+    def _record_again(self, entries: list[Entry]) -> None:
+        """Write a segment of `entries` beside its name, and rename it: it is there whole or not at all."""
+        path, temporary = self._path(entries[0].step - 1), self.directory / f"{TEMPORARY}again"
+        try:
+            make_directory(self.directory, private=True)
+            temporary.unlink(missing_ok=True)
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(file, "wb") as content:
+                content.write(_line(Header(self._configuration, self.topics)))
+                content.writelines(_line(msgspec.structs.replace(entry, topics={})) for entry in entries)
+            temporary.rename(path)
+        except OSError as error:
+            self._failed(error)
+
+    def _path(self, step: int) -> Path:
+        return self.directory / f"{self._epoch:08d}-{step:012d}.jsonl"
 
     def rotate(self, step: int) -> None:
         """Go on in a new segment for the steps after `step`, once recording has begun.
@@ -163,7 +208,7 @@ class Journal:
         if not self._epoch:
             return
         self.close()
-        path = self.directory / f"{self._epoch:08d}-{step:012d}.jsonl"
+        path = self._path(step)
         try:
             if not NAME.fullmatch(path.name):
                 raise StateError(f"the name of a segment cannot hold epoch {self._epoch} and step {step}")
@@ -210,8 +255,7 @@ class Journal:
         """Write one line with one call, so that it is there whole or torn at the end."""
         if self._file is None:
             return
-        payload = msgspec.json.encode(content)
-        line = b"%08x %s\n" % (zlib.crc32(payload), payload)
+        line = _line(content)
         try:
             if os.write(self._file, line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -223,12 +267,12 @@ class Journal:
         log.error("steps are not recorded in %s until the next checkpoint: %s", self.directory, reason)
         self.close()
 
-    def _read(self, segment: Segment) -> Iterator[Entry]:
+    def _read(self, segment: Segment, *, quiet: bool) -> Iterator[Entry]:
         number, topics = 0, Topics()
         try:
             for number, line in enumerate(_lines(segment.path), 1):
                 if len(line) < LINE_BYTES and not line.endswith(b"\n"):
-                    log.warning("%s ends in a torn line, which is cut", segment.path)
+                    log.log(DEBUG if quiet else WARNING, "%s ends in a torn line, which is cut", segment.path)
                     return
                 if number > 1:
                     entry = msgspec.json.decode(_checked(line), type=Entry)
@@ -236,12 +280,13 @@ class Journal:
                     continue
                 header = _header(line)
                 topics = header.topics
-                if header.configuration != self._configuration:
+                if header.configuration != self._configuration and not quiet:
                     log.warning("%s was recorded under another configuration than this one", segment.path)
         except FileNotFoundError:  # trimmed since it was listed
             return
         except (ValueError, RecursionError):
-            log.error("%s is damaged at line %d; what it records from there on is learnt anew", segment.path, number)
+            said = "%s is damaged at line %d; what it records from there on is learnt anew"
+            log.log(DEBUG if quiet else ERROR, said, segment.path, number)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -249,6 +294,12 @@ def _lines(path: Path) -> Iterator[bytes]:
     with open_regular(path) as file:
         while line := file.readline(LINE_BYTES):
             yield line
+
+
+def _line(content: Header | Entry) -> bytes:
+    """Return the line for `content`: its checksum, then JSON."""
+    payload = msgspec.json.encode(content)
+    return b"%08x %s\n" % (zlib.crc32(payload), payload)
 
 
 def _header(line: bytes) -> Header:

@@ -159,8 +159,8 @@ class Publisher:
         self._snapshot_due.reset(step)
 
     def record(self, step: int) -> None:
-        """Begin to record the steps after `step` in the journal."""
-        self.journal.begin(step, epoch=self._epoch)
+        """Begin to record the steps after `step` in the journal; those since the checkpoint were taken again."""
+        self.journal.begin(step, epoch=self._epoch, since=self.written)
 
     @property
     def busy(self) -> bool:

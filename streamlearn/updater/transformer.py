@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from streamlearn.errors import ConfigurationError, DeviceError
 from streamlearn.events import Reason
 from streamlearn.state import State
 from streamlearn.updater.batches import Part, collate
+from streamlearn.updater.fingerprint import fingerprint
 from streamlearn.updater.model import grow_head, load_model, shrink_head
 from streamlearn.updater.optimizer import Optimizer
 from streamlearn.updater.randomness import OwnRandom
@@ -77,6 +79,11 @@ class TransformerExpert:
             list(texts), truncation=True, max_length=self._config.max_tokens, return_attention_mask=False
         )
         return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+
+    @cached_property
+    def encoding(self) -> State:
+        """What decides the token ids of a text."""
+        return {"max_tokens": self._config.max_tokens, "tokenizer": fingerprint(self.tokenizer)}
 
     def predict(self, tokens: Sequence[NDArray[np.int32]]) -> Tensor:
         """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises."""

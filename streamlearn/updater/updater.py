@@ -243,7 +243,16 @@ class Updater:
 
     def state(self) -> State:
         """Return the labels and the state of every expert."""
-        return {"model": self._model_name, "labels": list(self.labels), "transformer": self._expert.state()}
+        return {
+            "model": self._model_name,
+            "labels": list(self.labels),
+            "encoding": dict(self._expert.encoding),
+            "transformer": self._expert.state(),
+        }
+
+    def encodes_as(self, state: State) -> bool:
+        """Whether texts get the token ids that they got when `state` was made, as far as it says."""
+        return bool(state.get("encoding", self._expert.encoding) == self._expert.encoding)
 
     def load(self, state: State) -> None:
         """Continue from `state`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +11,18 @@ from pathlib import Path
 import pytest
 
 from streamlearn.config import Config, load
+from streamlearn.consumer.client import create_topic
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.learner import Learner
+from streamlearn.local.broker import Broker
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.rebuild import rebuild
-from tests.integration.learner import surviving_state
+from streamlearn.recovery import Retracing, open_journal
+from streamlearn.replay import replay
+from tests.fault.bits import assert_same_bits
+from tests.fault.streams import learner_settings, stream
+from tests.fault.victim import exit_code, start
+from tests.integration.learner import send, surviving_state
 
 
 @pytest.fixture
@@ -61,6 +70,61 @@ def test_a_snapshot_to_which_no_checkpoint_leads_cannot_be_made_again(
         rebuild(load(overrides=[*ended, f"publisher.directory={tmp_path}"]), "latest")
 
 
-def test_another_configuration_is_no_audit(ended: list[str]) -> None:
-    with pytest.raises(ConfigurationError, match="another configuration"):
-        rebuild(load(overrides=[*ended, "updater.learning_rate=0.5"]), "latest")
+def test_what_counts_is_the_configuration_that_is_recorded_and_not_the_one_given(ended: list[str]) -> None:
+    assert rebuild(load(overrides=[*ended, "updater.learning_rate=0.5"]), "latest").difference is None
+
+
+def test_a_snapshot_of_a_configuration_that_is_not_recorded_is_no_audit(
+    config: Config, ended: list[str], tmp_path: Path
+) -> None:
+    learner = Learner(config)
+    learner.load(surviving_state(config.publisher.directory))
+    export = learner.export(learner.state())
+    SnapshotStore(tmp_path / "snapshots").write(1, 50, export, {"config_digest": "of another"})
+    for room in ("checkpoints", "journal"):
+        (tmp_path / room).symlink_to(config.publisher.directory / room)
+    with pytest.raises(ConfigurationError, match="another configuration than the journal records"):
+        rebuild(load(overrides=[*ended, f"publisher.directory={tmp_path}"]), "1")
+
+
+def test_across_a_change_of_the_configuration_each_step_is_taken_again_under_its_own(
+    broker: Broker, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Killed under one rate, the steps behind the checkpoint are taken again under another, and others follow."""
+    first = [
+        *learner_settings(broker, "changed", tiny_model, tmp_path),
+        "publisher.checkpoints.keep=1000",
+        "publisher.checkpoints.every_steps=11",
+        "publisher.snapshots.every_steps=1000",
+        "updater.dropout=0.1",
+    ]
+    config = load(overrides=first)
+    create_topic(config.kafka, "changed")
+    records = list(stream(200))
+    send(config, records)
+    half = len(records) // 2
+    assert exit_code(start(first, until=half)) == 0
+    second = [*first, "updater.learning_rate=0.003", "updater.dropout=0.2", "monitor.drift.delta=0.01"]
+    seldom = "publisher.checkpoints.every_steps=1000"
+    killed = start([*second, seldom], until=len(records), point="optimiser step", nth=14)
+    assert exit_code(killed) == -signal.SIGKILL
+    third = [*second, "updater.learning_rate=0.001"]
+    assert exit_code(start(third, until=len(records))) == 0
+    state = surviving_state(config.publisher.directory)
+    for checkpoint in sorted((config.publisher.directory / "checkpoints").iterdir())[1:]:
+        shutil.rmtree(checkpoint)
+    retracing = Retracing(config)
+    stretches = open_journal(config).stretches(11)
+    assert [stretch.configuration["updater"]["learning_rate"] for stretch in stretches] == [1e-4, 1e-3]
+    assert retracing.approach(11, strictly=False) == []
+    for _ in retracing.take(stretches):
+        pass
+    assert_same_bits(retracing.learner.state() | {"version": state["version"]}, state)
+    made = rebuild(config, "latest")
+    assert (made.from_step, made.difference) == (11, None)
+    change = 11 + len(stretches[0].entries)
+    recorded, other = replay(load(overrides=third), from_step=change - 2)
+    assert (recorded.steps, recorded.events) == (other.steps, other.events)
+    assert recorded.loss != other.loss
+    recorded, other = replay(load(overrides=third), from_step=change)
+    assert (recorded.loss, recorded.accuracy) == (other.loss, other.accuracy)

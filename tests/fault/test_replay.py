@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from streamlearn.config import load
+from streamlearn.consumer.client import create_topic
 from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.local.broker import Broker
+from streamlearn.publisher.checkpoints import step_of
 from streamlearn.replay import replay
+from tests.fault.streams import learner_settings
+from tests.fault.victim import exit_code, start
+from tests.integration.learner import event, send
 
 
 def test_the_same_configuration_fares_the_same(ended: list[str]) -> None:
     recorded, other = replay(load(overrides=ended), from_step=30)
     assert (recorded.steps, recorded.events) == (20, 80)
     assert (other.accuracy, other.loss, other.validation) == (recorded.accuracy, recorded.loss, recorded.validation)
+
+
+def test_with_dropout_and_a_label_that_comes_late_the_same_configuration_has_the_same_course(
+    broker: Broker, tiny_model: Path, tmp_path: Path
+) -> None:
+    settings = [*learner_settings(broker, "dropout", tiny_model, tmp_path), "updater.dropout=0.3"]
+    settings += ["publisher.checkpoints.keep=1000", "events.holdout_ratio=0"]
+    config = load(overrides=settings)
+    create_topic(config.kafka, "dropout")
+    records = [event(n, label="late" if n > 80 and n % 5 == 0 else None) for n in range(120)]
+    send(config, records)
+    assert exit_code(start(settings, until=len(records))) == 0
+    (checkpoint, *_) = sorted((config.publisher.directory / "checkpoints").iterdir())
+    recorded, other = replay(config, from_step=step_of(checkpoint.name))  # which is at exactly that step
+    assert recorded.steps == 30 - step_of(checkpoint.name)
+    assert dataclasses.replace(other, configuration="recorded") == recorded
 
 
 def test_another_rate_fares_otherwise_on_the_same_events(ended: list[str]) -> None:

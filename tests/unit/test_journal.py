@@ -7,7 +7,7 @@ import pytest
 
 from streamlearn.errors import StateError
 from streamlearn.events import Range
-from streamlearn.publisher.journal import Entry, Journal
+from streamlearn.publisher.journal import Entry, Journal, Stretch
 
 CONFIGURATION = {"updater": {"seed": 0}}
 
@@ -122,3 +122,29 @@ def test_the_configuration_of_a_step_is_known(tmp_path: Path) -> None:
     segment(tmp_path).write_bytes(b"00000000 {}\n")
     with pytest.raises(StateError, match="first line is not what was written"):
         journal.configuration(3)
+
+
+def test_steps_taken_again_under_another_configuration_are_recorded_under_that_one(tmp_path: Path) -> None:
+    write(tmp_path, 0, 1, 2, 3, 4)
+    other = Journal(tmp_path, configuration={"updater": {"seed": 1}})
+    other.begin(4, epoch=2, since=2)
+    other.append(entry(5, 2))
+    other.close()
+    before, after = other.stretches(0)
+    assert before == Stretch(CONFIGURATION, [entry(1), entry(2)])
+    assert after == Stretch({"updater": {"seed": 1}}, [entry(3), entry(4), entry(5, 2)])
+    assert other.stretches(0, to=2) == [before]
+    assert other.configuration(2) == other.configuration(4) == {"updater": {"seed": 1}}
+    assert not list(tmp_path.glob(".tmp*"))
+
+
+def test_steps_taken_again_under_the_same_configuration_stay_where_they_are(tmp_path: Path) -> None:
+    write(tmp_path, 0, 1, 2, 3)
+    same = Journal(tmp_path, configuration=CONFIGURATION)
+    same.begin(3, epoch=2, since=1)
+    same.close()
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "00000001-000000000000.jsonl",
+        "00000002-000000000003.jsonl",
+    ]
+    assert same.stretches(0) == [Stretch(CONFIGURATION, [entry(1), entry(2), entry(3)])]

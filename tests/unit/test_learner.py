@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from streamlearn.buffer.base import size_of
 from streamlearn.capture import capture_checkpoint
 from streamlearn.config import Config
 from streamlearn.consumer.admission import Outcome
@@ -230,3 +231,36 @@ def test_a_micro_batch_without_fresh_events_moves_the_positions_and_not_the_weig
     assert report.result is None
     assert learner.positions == {("t", 3): 9}
     assert flat(learner.updater.state()) == before
+
+
+def test_after_a_change_of_max_tokens_what_is_remembered_is_encoded_again(make_config: MakeConfig) -> None:
+    before = Learner(make_config("updater.max_tokens=6", "events.holdout_ratio=0.3"))
+    before.learn(admitted(before, *(make_event(n, text=" ".join(WORDS[n : n + 9])) for n in range(16))))
+    after = Learner(make_config("updater.max_tokens=4", "events.holdout_ratio=0.3"))
+    after.load(before.state())
+    state = after.state()
+    remembered = [*state["buffer"]["events"], *state["holdout"]["validation"], *state["holdout"]["test"]]
+    assert len(remembered) == 16
+    assert {len(event.tokens) for event in remembered} == {4}
+    assert after.buffer.held_bytes == sum(map(size_of, state["buffer"]["events"]))
+    older = before.state()
+    del older["updater"]["encoding"]  # as of a checkpoint that does not say
+    after.load(older)
+    assert {len(event.tokens) for event in after.state()["buffer"]["events"]} == {6}
+
+
+def test_two_learners_of_one_configuration_in_one_process_have_the_same_bits(
+    make_config: MakeConfig, micro_batches: list[MicroBatch]
+) -> None:
+    config = make_config("updater.dropout=0.3")
+    alone = flat(final_state(config, micro_batches))
+    outside = torch.get_rng_state()
+    one, other = Learner(config), Learner(config)
+    for batch in micro_batches:
+        one.learn(batch)
+        torch.rand(3)  # others draw from torch's own generator, and it is none of theirs
+        other.learn(batch)
+    torch.set_rng_state(outside)
+    assert flat(one.state()) == flat(other.state()) == alone
+    Learner(config).learn(micro_batches[0])
+    assert torch.equal(torch.get_rng_state(), outside)

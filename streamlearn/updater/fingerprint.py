@@ -1,0 +1,21 @@
+"""What a tokenizer makes of texts, in one digest: whether tokens that were kept are those it would give now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+PASSING = ("truncation", "padding")  # set by each call, and no part of what the tokenizer is
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """Return the SHA-256 of the vocabulary and the rules of `tokenizer`, one of Hugging Face's."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        rules: Any = sorted(tokenizer.get_vocab().items())
+    else:
+        rules = {name: part for name, part in json.loads(backend.to_str()).items() if name not in PASSING}
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    content = json.dumps([type(tokenizer).__name__, special, rules], sort_keys=True)
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()

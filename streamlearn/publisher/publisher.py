@@ -59,8 +59,8 @@ class Capture:
     version: int
     export: Export | None = None
     accuracy: Accuracy = field(default_factory=dict)
-    unpredicted: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
+    unpredicted: int = 0
 
 
 class Publisher:

@@ -196,7 +196,7 @@ def recorded(config: Config, decisive: Mapping[str, Any]) -> Config:
 
 
 def _overlaid(tree: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `tree` with the values of `above`, which names some sections whole, but for secrets, and others in part."""
+    """Return `tree` with the values of `above`, which names some sections whole but for secrets, others in part."""
     merged = dict(tree)
     for key, value in above.items():
         if key in WHOLE_SECTIONS:

@@ -55,7 +55,7 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
     def told_to_end(*_: object) -> None:
         again = stopping.is_set()
         stopping.set()
-        if pipeline and pipeline.starting and not again:  # in the middle of a wait for Kafka, or of loading a model
+        if pipeline and pipeline.starting and not again:  # perhaps waiting for Kafka, or loading a model
             raise SystemExit(0)
 
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -69,7 +69,7 @@ class Pipeline:
     Attributes
     ----------
     starting
-        Whether it has begun to run and nothing can have been learnt yet: there is nothing to keep.
+        Whether it is beginning, or taking over: nothing has been learnt that is not kept, and it may end at once.
 
     """
 
@@ -211,7 +211,9 @@ class Pipeline:
                 continue
             last = term  # who was replaced within it must not take over again before the group says so
             self._activate(True)
+            self.starting = not current
             current = current or self._takeover.run(learner, partial(self._lasts, learner, term))
+            self.starting = False
             if current:
                 self._learn(learner, term)
             self._activate(False)

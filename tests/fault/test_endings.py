@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from streamlearn.local.broker import ApacheKafka, Broker
 from streamlearn.local.feed import read_dead_letters
 from tests.conftest import fill
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state
+from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until
 
 ENDS_WITHIN = 20.0  # seconds, on a machine that has other things to do
 Start = Callable[..., LearnerProcess]
@@ -102,6 +104,34 @@ def test_before_anything_is_learnt_it_ends_at_once(tiny_model: Path, tmp_path: P
         assert end(learner) == 0
         assert time.monotonic() - begun < ENDS_WITHIN / 2
     assert "Traceback" not in learner.stderr()
+
+
+def test_while_recorded_steps_are_waited_for_it_ends_at_once(
+    broker: Broker, tiny_model: Path, tmp_path: Path, start: Start
+) -> None:
+    overrides, config = prepared(broker, "recovering", tiny_model, tmp_path)
+    send(config, [event(n) for n in range(40)])
+    learner = start(overrides)
+    learner.wait_for("streamlearn_events_total", 40, outcome="trained")
+    learner.kill()
+    code = (
+        "import time\n"
+        "from streamlearn import cli\n"
+        "from streamlearn.consumer.reread import Rereader\n"
+        "Rereader.read = lambda *_: time.sleep(600)\n"  # as where Kafka has stopped to answer
+        "cli.main()\n"
+    )
+    arguments = ["run", *(f"--set={override}" for override in overrides)]
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        again = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=output)
+    try:
+        wait_until(lambda: "re-running journal steps" in log.read_text(), "it takes over")
+        again.send_signal(signal.SIGTERM)
+        assert again.wait(ENDS_WITHIN) == 0
+    finally:
+        again.kill()
+    assert "Traceback" not in log.read_text()
 
 
 def stop(broker: ApacheKafka) -> None:

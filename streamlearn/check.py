@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from streamlearn.config import Config
 from streamlearn.consumer.client import partition_count
-from streamlearn.consumer.dead_letter_topic import look_at_dead_letter_topic
+from streamlearn.consumer.dead_letter_topic import compaction, look_at_dead_letter_topic
 from streamlearn.consumer.sample import look_at_records
 from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
 from streamlearn.monitor.connections import connections_allowed
@@ -78,8 +78,11 @@ def _topic(config: Config) -> str:
     partitions = partition_count(kafka, kafka.topic)
     if not partitions:
         raise BrokerError(f"Kafka at {kafka.bootstrap_servers} has no topic '{kafka.topic}'; create it first")
-    records = look_at_records(config)
-    return f"{kafka.bootstrap_servers} has '{kafka.topic}' with {partitions} partitions; {records}"
+    found = f"{kafka.bootstrap_servers} has '{kafka.topic}' with {partitions} partitions; {look_at_records(config)}"
+    compacted = compaction(kafka)
+    if compacted and config.publisher.journal.deleted == "fail":
+        raise BrokerError(compacted)
+    return f"{found}; {compacted}" if compacted else found
 
 
 def _dead_letter_topic(config: Config) -> str:

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from streamlearn.config import WHOLE_SECTIONS, Config, Kafka
+from streamlearn.config import READ_COMMITTED, WHOLE_SECTIONS, Config, Kafka
 from streamlearn.consumer.admission import Admission
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import MicroBatch
@@ -76,8 +77,15 @@ def reread(
         If it refuses, or records are missing and `deleted` says to fail.
 
     """
-    if not entries:
-        return
+    for isolation_level, group in groupby(entries, key=lambda entry: entry.isolation_level or READ_COMMITTED):
+        client = kafka.client | {"isolation_level": isolation_level}
+        yield from _reread(list(group), kafka.model_copy(update={"client": client}), decoder, deleted)
+
+
+def _reread(
+    entries: Sequence[Entry], kafka: Kafka, decoder: Decoder, deleted: Literal["fail", "skip"]
+) -> Iterator[Reread]:
+    """Read the records of each of `entries`, all of which were read as `kafka` says."""
     with closing(Rereader(kafka, decoder, (wanted for entry in entries for wanted in entry.ranges))) as reader:
         for entry in entries:
             for topic, recorded in entry.topics.items():
@@ -93,7 +101,7 @@ def reread(
                     raise BrokerError(
                         f"Kafka has {-lost} records more than step {entry.step} took "
                         f"({wanted.topic}/{wanted.partition}, offsets {wanted.first} to {wanted.end}): "
-                        "it was taken with another kafka.client.isolation_level, or from another topic of this name"
+                        "it was taken from another topic of this name"
                     )
                 gap = (
                     f"Kafka no longer has {lost} of the records of step {entry.step} "

@@ -44,6 +44,7 @@ from streamlearn.sources.masking import hide, masked_tree, without_secrets
 WHOLE_SECTIONS = ("events", "buffer", "updater")  # of which every setting decides θ
 
 LONGEST_TOPIC = 249
+READ_COMMITTED = "read_committed"
 
 
 class Fields(Section):
@@ -77,6 +78,11 @@ class Kafka(Section):
     poll_records: int = Field(default=2000, ge=1, le=10**6)
     connect_timeout_seconds: Wait = 30.0
     client: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def isolation_level(self) -> str:
+        """Which records of transactions are read; it decides which events there are."""
+        return str(self.client.get("isolation_level", READ_COMMITTED))
 
     @field_validator("client")
     @classmethod
@@ -234,6 +240,8 @@ class Config(Section):
         """
         parts = dict.fromkeys(WHOLE_SECTIONS, True) | {"monitor": {"drift": True, "accuracy_window": True}}
         settings: dict[str, Any] = without_secrets(self.model_dump(mode="json", include=parts))
+        if self.kafka.isolation_level != READ_COMMITTED:
+            settings["kafka"] = {"client": {"isolation_level": self.kafka.isolation_level}}
         return settings
 
     def digest(self) -> str:

@@ -6,20 +6,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from streamlearn.config.bounds import finite
+from streamlearn.config.client_options import check_together, check_value
 from streamlearn.config.mistakes import nearest
 from streamlearn.sources.masking import shown_key
 
 OWN_OPTIONS = {
+    "acks",  # a dead letter counts as kept once all replicas in sync have it
     "allow_auto_create_topics",
+    "api_version",  # reading what was committed, and telling topics apart, need the newest that both sides speak
+    "auto_commit_interval_ms",
     "auto_offset_reset",
     "bootstrap_servers",
+    "check_crcs",
     "consumer_timeout_ms",
     "enable_auto_commit",
+    "enable_idempotence",
     "group_id",
+    "group_instance_id",  # two learners with one would both stay active, and take the fence from each other for ever
     "key_deserializer",
     "key_serializer",
+    "max_in_flight_requests_per_connection",
     "max_poll_records",
     "partition_assignment_strategy",
+    "retries",  # a dead letter is tried until Kafka has it
+    "transaction_timeout_ms",
+    "transactional_id",  # dead letters of one transaction would not be there until it ends
     "value_deserializer",
     "value_serializer",
 }
@@ -62,6 +73,8 @@ def check_client(client: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
         if option not in known:
             raise ValueError(f"kafka-python has no option '{shown_key(option)}'{nearest(option, known)}")
         _fits(option, value, defaults[option])
+        check_value(option, value, defaults[option])
+    check_together(client)
 
 
 def _fits(option: str, value: Any, default: Any) -> None:

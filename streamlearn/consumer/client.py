@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,7 @@ SWITCH_SECONDS = 0.0005
 CODECS = ("lz4", "snappy", "zstd")  # gzip is Python's own
 LARGEST_REQUEST = 64 * 2**20  # bytes; the broker's own limit is the one that counts
 NO_ID = UUID(int=0)
+FILES = {"ssl_cafile", "ssl_certfile", "ssl_crlfile", "ssl_keyfile"}
 POLL_BYTES = 4 * 2**20  # of keys, values and headers that one poll hands over
 
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
@@ -90,9 +92,16 @@ def make_admin(config: Kafka) -> Any:
 
 def _made(client: Any, **options: Any) -> Any:
     """Return `client` made with `options`; ConfigurationError where kafka-python cannot work with them."""
+    for option in FILES & options.keys():
+        path = options[option]
+        try:
+            if path is not None:
+                Path(path).open("rb").close()
+        except OSError as error:
+            raise ConfigurationError(f"kafka.client.{option}: cannot read {path}: {error.strerror}") from None
     try:
         return client(**options)
-    except (AssertionError, TypeError, ValueError) as error:
+    except (KafkaConfigurationError, AssertionError, ImportError, LookupError, TypeError, ValueError) as error:
         raise ConfigurationError(f"kafka.client: kafka-python cannot work with these: {describe(error)}") from None
 
 

@@ -18,12 +18,14 @@ from streamlearn.config import Kafka
 from streamlearn.consumer.assignor import LossListener, SingleActiveAssignor
 from streamlearn.consumer.client import as_sentence, describe, hand_over_sooner, leave, make_consumer
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS, Commits
+from streamlearn.consumer.dead_letter_topic import compaction
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.ends import LogEnds
 from streamlearn.consumer.queue import ArrivalQueue
 from streamlearn.consumer.reading import Reading
 from streamlearn.consumer.watch import Watch
+from streamlearn.errors import BrokerError
 from streamlearn.events import Partition, Positions, Topics
 from streamlearn.patience import Patience
 from streamlearn.unforeseen import unforeseen
@@ -31,6 +33,7 @@ from streamlearn.unforeseen import unforeseen
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 8.0  # for what the polling thread asks Kafka at the moment, and to leave the group
+RESIGNED_SECONDS, MOST_RESIGNED = 600.0, 5  # a claim that comes too late makes a learner resign once
 SESSIONS = 2  # within so many session timeouts the group has missed whoever does not answer
 
 
@@ -81,6 +84,7 @@ class Consumer:
         self._ends = LogEnds(config, answers=watch.answers)
         self._rebalancing_since: float | None = None
         self._resigning = False
+        self._resigned: list[float] = []
         self._commits = Commits(taken=watch.committed, patience=patience)
         self._changed = threading.Condition()
         self._to_read: tuple[int, Positions, Topics] | None = None  # in which term, and from where
@@ -101,6 +105,8 @@ class Consumer:
             self._client = make_consumer(self._config, assignor=self._assignor)
             self._subscribe()
             self._client.partitions_for_topic(self._config.topic)  # or the first assignment knows of none
+        if compacted := compaction(self._config):
+            log.warning("%s", compacted)
         hand_over_sooner()
         self._thread.start()
 
@@ -158,7 +164,21 @@ class Consumer:
             return dict(self._begun_at) if self._reading.active and self._to_read is None else None
 
     def resign(self) -> None:
-        """Give the membership up and join anew, with no claim to be the active member."""
+        """Give the membership up and join anew, with no claim to be the active member.
+
+        Whoever has to again and again, because others take the state over while the group calls it the active one, gets
+        nowhere, and neither do they: that ends the polling thread with one sentence.
+        """
+        now = time.monotonic()
+        self._resigned = [at for at in self._resigned if now - at < RESIGNED_SECONDS] + [now]
+        if len(self._resigned) > MOST_RESIGNED:
+            self.queue.fail(
+                BrokerError(
+                    f"another learner took the state over {len(self._resigned)} times within ten minutes while group "
+                    f"{self._config.group} had this one as its active member; learners of different groups or Kafka "
+                    "clusters each need a publisher.directory of their own"
+                )
+            )
         self._resigning = True
 
     def commit(self, positions: Positions) -> bool:

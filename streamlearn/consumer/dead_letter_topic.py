@@ -84,6 +84,17 @@ def look_at_dead_letter_topic(config: Kafka) -> str:
     return f"'{topic}' is there"
 
 
+def compaction(config: Kafka) -> str | None:
+    """Return what it means that the topic of events is compacted, None where it is not or Kafka does not tell."""
+    if "compact" not in topic_settings(config, config.topic, ["cleanup.policy"]).get("cleanup.policy", ""):
+        return None
+    return (
+        f"topic '{config.topic}' is compacted: of records with the same key Kafka keeps the last, so after a crash the "
+        "recorded steps may not be taken again to the same bits; set its cleanup.policy to delete, "
+        "or publisher.journal.deleted to 'skip' to go on without what is gone"
+    )
+
+
 def topic_settings(config: Kafka, topic: str, names: Iterable[str]) -> dict[str, str]:
     """Return the settings `names` of `topic`, without those that Kafka does not tell."""
     resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict.fromkeys(names))

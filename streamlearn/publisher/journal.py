@@ -45,16 +45,24 @@ class Header(msgspec.Struct, frozen=True):
     configuration: dict[str, Any]
     topics: Topics = {}
 
+    @property
+    def isolation_level(self) -> str | None:
+        """Which records of transactions were read, None where only those of committed ones."""
+        level = self.configuration.get("kafka", {}).get("client", {}).get("isolation_level")
+        return None if level is None else str(level)
+
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One step: its number, and the ranges of offsets in the order in which they were taken.
 
-    ``topics`` are the ids of the topics in which they are; they stand in the first line of the segment.
+    ``topics`` are the ids of the topics in which they are, and ``isolation_level`` says how they were read, where that
+    was not as usual; both stand in the first line of the segment.
     """
 
     step: int
     ranges: list[Range]
     topics: Topics = {}
+    isolation_level: str | None = None
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -268,7 +276,7 @@ class Journal:
         self.close()
 
     def _read(self, segment: Segment, *, quiet: bool) -> Iterator[Entry]:
-        number, topics = 0, Topics()
+        number, topics, isolation_level = 0, Topics(), None
         try:
             for number, line in enumerate(_lines(segment.path), 1):
                 if len(line) < LINE_BYTES and not line.endswith(b"\n"):
@@ -276,10 +284,10 @@ class Journal:
                     return
                 if number > 1:
                     entry = msgspec.json.decode(_checked(line), type=Entry)
-                    yield msgspec.structs.replace(entry, topics=topics)
+                    yield msgspec.structs.replace(entry, topics=topics, isolation_level=isolation_level)
                     continue
                 header = _header(line)
-                topics = header.topics
+                topics, isolation_level = header.topics, header.isolation_level
                 if header.configuration != self._configuration and not quiet:
                     log.warning("%s was recorded under another configuration than this one", segment.path)
         except FileNotFoundError:  # trimmed since it was listed

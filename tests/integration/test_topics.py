@@ -11,6 +11,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
+from streamlearn.check import check
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic, topic_ids
 from streamlearn.errors import BrokerError
@@ -115,6 +116,45 @@ def test_steps_over_the_gaps_of_transactions_are_taken_again_to_the_same_bits(
     assert sum(position for _, _, position in state["positions"]) == ends
     assert state["counts"]["trained"] == 90
     assert_same_bits(state, unbroken_by_the_record(config, state))
+
+
+def test_steps_taken_under_another_isolation_level_are_taken_again_as_they_were(
+    config: Config, overrides: list[str], transactions: KafkaProducer, caplog: pytest.LogCaptureFixture
+) -> None:
+    never = ["publisher.checkpoints.every_steps=10000", "publisher.snapshots.every_steps=10000"]
+    learner = LearnerProcess([*overrides, *never, "kafka.client.isolation_level=read_uncommitted"])
+    try:
+        transact(transactions, config, range(30))
+        transact(transactions, config, range(30, 60), abort=True)
+        learner.wait_for("streamlearn_events_total", 60, outcome="trained")
+    finally:
+        learner.kill()
+    pipeline = Pipeline(load(overrides=[*overrides, *never]))
+    with running(pipeline):
+        wait_until(lambda: trained(pipeline) == 60, "the recorded steps are taken again")
+        transact(transactions, config, range(60, 90))
+        transact(transactions, config, range(90, 120), abort=True)
+        wait_until(lambda: trained(pipeline) == 90, "from then on what was aborted is not read")
+        wait_until_there_is_no_lag(pipeline)
+    assert surviving_state(config.publisher.directory)["counts"] == {"trained": 90}
+    assert "recorded under another configuration" in caplog.text
+
+
+def test_a_compacted_topic_is_told_by_check_and_at_the_start(
+    overrides: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = load(overrides=overrides)
+    create_topic(config.kafka, config.kafka.topic, settings={"cleanup.policy": "compact,delete"})
+    finding = next(iter(check(config)))
+    assert isinstance(finding.error, BrokerError)
+    assert "is compacted" in finding.found
+    assert "publisher.journal.deleted" in finding.found
+    aware = load(overrides=[*overrides, "publisher.journal.deleted=skip"])
+    assert next(iter(check(aware))).ok
+    pipeline = Pipeline(config)
+    with running(pipeline):
+        wait_until(lambda: pipeline.consumer.term is not None, "it is active")
+    assert caplog.text.count("is compacted") == 1
 
 
 def recorded_to(config: Config) -> int:

@@ -80,6 +80,8 @@ class Learner:
         The id of the topic that these are positions in; empty where the broker knows none.
     counts
         Records dealt with since the beginning, by outcome.
+    reasons
+        The dead letters among them, by reason.
     proven
         Whether θ is known to predict, as :meth:`prove` finds out.
     fruitless
@@ -99,6 +101,7 @@ class Learner:
         self.positions: Positions = {}
         self.topics: Topics = {}
         self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.proven = False
         self.fruitless = 0
         self._replay_ratio = Fraction(repr(config.updater.replay_ratio))  # as it is written: .1 is no binary fraction
@@ -148,6 +151,8 @@ class Learner:
         outcomes, letters = self._settle(batch, refused, refused_held_out)
         self.positions.update(batch.positions)
         self.counts.update({outcome.value: count for outcome, count in outcomes.items()})
+        self.reasons.update({reason.value: count for reason, count in batch.reasons.items()})
+        self.reasons.update(reason.value for reason in (*refused.values(), *refused_held_out.values()))
         self.step += 1
         return StepReport(
             step=self.step,
@@ -242,6 +247,7 @@ class Learner:
             "positions": [[topic, partition, offset] for (topic, partition), offset in sorted(self.positions.items())],
             "topics": dict(self.topics),
             "counts": dict(self.counts),
+            "reasons": dict(self.reasons),
             **{name: part.state() for name, part in self._parts.items()},
         }
 
@@ -262,6 +268,7 @@ class Learner:
         self.positions = {(topic, partition): offset for topic, partition, offset in state["positions"]}
         self.topics = dict(state.get("topics", {}))
         self.counts = Counter(state["counts"])
+        self.reasons = Counter(state.get("reasons", {}))
         self.proven, self.fruitless = False, 0
 
     def _encoded_again(self, state: State) -> State:

@@ -288,6 +288,7 @@ class Pipeline:
             learner.version = version
             self.publisher.uncaptured(learner.step, version + 1, error, snapshot=snapshot)
         else:
+            self._place = learner.step, learner.version, dict(learner.positions)
             self.publisher.submit(capture)
 
     def _capture(self, learner: Learner, *, snapshot: bool) -> Capture:

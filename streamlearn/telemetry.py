@@ -39,7 +39,7 @@ class Telemetry:
         self._show(learner)
         self._live.counted(learner.step, learner.counts)
         shown = {"version": snapshot["version"], "at": snapshot["created"]} if snapshot else None
-        self._live.resumed(learner.counts["trained"], shown)
+        self._live.resumed(learner.counts["trained"], shown, reasons=learner.reasons)
         if snapshot:
             self._metrics.snapshot_version.set(snapshot["version"])
             self._metrics.last_publish.set(snapshot["created"])

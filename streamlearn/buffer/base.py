@@ -56,6 +56,7 @@ class ReplayBuffer(ABC):
         self.bytes = bytes
         self.held_bytes = 0
         self._events: list[Event] = []
+        self._labels: dict[Label, int] = {}  # how many of the held events have each label
         self._random = random.Random(seed)
 
     def __len__(self) -> int:
@@ -81,12 +82,11 @@ class ReplayBuffer(ABC):
     def forget(self, events: Iterable[Event]) -> None:
         """Let `events`, which a draw returned, go for good."""
         gone = set(map(id, events))
-        self._events = [event for event in self._events if id(event) not in gone]
-        self.held_bytes = sum(map(size_of, self._events))
+        self._hold([event for event in self._events if id(event) not in gone])
 
     def by_label(self) -> Counter[Label]:
-        """Count the held events of each label."""
-        return Counter(event.label for event in self._events)
+        """Return how many of the held events have each label; they are counted as they come and go."""
+        return Counter(self._labels)
 
     def state(self) -> State:
         """Return the held events, the generator's state and the policy's counters."""
@@ -104,8 +104,27 @@ class ReplayBuffer(ABC):
 
     def _restore(self, state: State) -> None:
         """Take the events and counters of a state of the same policy."""
-        self._events = list(state["events"])
-        self.held_bytes = sum(map(size_of, self._events))
+        self._hold(list(state["events"]))
+
+    def _hold(self, events: list[Event]) -> None:
+        """Hold `events` and no others."""
+        self._events = events
+        self.held_bytes = sum(map(size_of, events))
+        self._labels = dict(Counter(event.label for event in events))
+
+    def _count_in(self, event: Event) -> None:
+        """Count `event`, which comes to be held."""
+        self.held_bytes += size_of(event)
+        self._labels[event.label] = self._labels.get(event.label, 0) + 1
+
+    def _count_out(self, event: Event) -> None:
+        """Count `event` no more, which is let go."""
+        self.held_bytes -= size_of(event)
+        left = self._labels[event.label] - 1
+        if left:
+            self._labels[event.label] = left
+        else:
+            del self._labels[event.label]
 
     def _index(self, below: int) -> int:
         return int(self._random.random() * below)

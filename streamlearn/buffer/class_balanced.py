@@ -75,7 +75,7 @@ class ClassBalancedReservoir(ReplayBuffer):
         places.append(len(self._events))
         self._file(event.label, len(places) - 1, len(places))
         self._events.append(event)
-        self.held_bytes += size_of(event)
+        self._count_in(event)
 
     def _remove(self, label: Label | None) -> None:
         """Remove a random event of `label`; the last event and the label's last place close the two gaps."""
@@ -83,7 +83,7 @@ class ClassBalancedReservoir(ReplayBuffer):
             return
         places = self._places[label]
         index = places[self._index(len(places))]
-        self.held_bytes -= size_of(self._events[index])
+        self._count_out(self._events[index])
         rank, moved = self._rank[index], places.pop()
         if moved != index:
             places[rank], self._rank[moved] = moved, rank

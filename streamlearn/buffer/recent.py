@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
-from streamlearn.buffer.base import ReplayBuffer, size_of
-from streamlearn.events import Event, Label
+from streamlearn.buffer.base import ReplayBuffer
+from streamlearn.events import Event
 from streamlearn.state import State
 
 
@@ -42,14 +41,14 @@ class RecentWindow(ReplayBuffer):
     def add(self, event: Event) -> None:
         """Take in `event`, and let the oldest go where a bound is exceeded."""
         self._events.append(event)
-        self.held_bytes += size_of(event)
+        self._count_in(event)
         self._expire()
         if self._oldest > len(self):
             self._trim()
 
     def _expire(self) -> None:
         while len(self) > self.records or self.held_bytes > self.bytes:
-            self.held_bytes -= size_of(self._events[self._oldest])
+            self._count_out(self._events[self._oldest])
             self._oldest += 1
 
     def _trim(self) -> None:
@@ -69,11 +68,6 @@ class RecentWindow(ReplayBuffer):
         """Let `events`, which a draw returned, go for good."""
         self._trim()
         super().forget(events)
-
-    def by_label(self) -> Counter[Label]:
-        """Count the held events of each label."""
-        self._trim()
-        return super().by_label()
 
     def state(self) -> State:
         """Return the held events, oldest first, and the generator's state."""

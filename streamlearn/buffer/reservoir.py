@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamlearn.buffer.base import ReplayBuffer, size_of
+from streamlearn.buffer.base import ReplayBuffer
 from streamlearn.events import Event
 from streamlearn.state import State
 
@@ -41,12 +41,13 @@ class Reservoir(ReplayBuffer):
         events = self._events
         if len(events) < self._capacity:
             events.append(event)
-            self.held_bytes += size_of(event)
+            self._count_in(event)
         else:
             index = self._index(self._seen)
             if index >= self._capacity:
                 return
-            self.held_bytes += size_of(event) - size_of(events[index])
+            self._count_out(events[index])
+            self._count_in(event)
             events[index] = event
         self._fit()
 
@@ -60,7 +61,7 @@ class Reservoir(ReplayBuffer):
 
     def _evict(self) -> None:
         index = self._index(len(self._events))
-        self.held_bytes -= size_of(self._events[index])
+        self._count_out(self._events[index])
         self._events[index] = self._events[-1]
         self._events.pop()
 

@@ -22,6 +22,7 @@ class MicroBatch:
     ``held_out_records`` are theirs; ``refused`` are records that turned out unacceptable only now. ``draft`` is what
     admission remembers once it is learnt. ``positions`` are the next offsets to read once all of it has been dealt
     with, and ``ranges`` the runs of offsets in the order in which they were taken.
+    ``reasons`` are those of the dead letters among the ``outcomes``, and
     ``bytes`` is what all records that went in take, whatever became of them.
     """
 
@@ -31,6 +32,7 @@ class MicroBatch:
     held_out_records: list[Any] = field(default_factory=list)
     refused: list[tuple[Any, Reason]] = field(default_factory=list)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
     positions: Positions = field(default_factory=dict)
     ranges: list[Range] = field(default_factory=list)
     draft: Draft | None = None
@@ -52,6 +54,7 @@ class MicroBatch:
             event = outcomes[index]
             if not isinstance(event, Event):
                 dead_letters += 1
+                self.reasons[event] += 1
                 continue
             outcome = admit(event)
             if outcome is Outcome.TRAINED:
@@ -64,6 +67,7 @@ class MicroBatch:
                 self.held_out_records.append(records[index])
             elif isinstance(outcome, Reason):
                 dead_letters += 1
+                self.reasons[outcome] += 1
                 self.refused.append((records[index], outcome))
             else:
                 duplicates += 1

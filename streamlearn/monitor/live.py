@@ -121,9 +121,15 @@ class Live:
             self._snapshot = {"events": self._captured.get(version), "version": version, "at": time.time()}
             self._publishes.append(self._snapshot)
 
-    def resumed(self, events: int, snapshot: dict[str, Any] | None) -> None:
-        """Go on after so many `events`, with the version of the newest `snapshot` and when it was published."""
+    def resumed(
+        self, events: int, snapshot: dict[str, Any] | None, *, reasons: Mapping[str, int] | None = None
+    ) -> None:
+        """Go on after so many `events`, with the version of the newest `snapshot` and when it was published.
+
+        The dead letters so far are as many as `reasons` says: what came after them is read again, and refused again.
+        """
         with self._lock:
+            self._reasons = Counter(reasons or {})
             self._course.cut(events)
             for marks in (self._drifts, self._publishes):
                 kept = [mark for mark in marks if (mark["events"] or 0) <= events]

@@ -38,6 +38,7 @@ def test_neither_bound_is_ever_exceeded(
         assert buffer.held_bytes <= kilobytes * 1000
     held = buffer.draw(1000)
     assert buffer.held_bytes == sum(map(size_of, held))
+    assert buffer.by_label() == Counter(event.label for event in held)
     assert len(held) == len(buffer) == len(set(ids(held)))
 
 
@@ -163,6 +164,7 @@ def test_events_that_are_forgotten_are_drawn_no_more_and_the_rest_goes_on(policy
     assert buffer.held_bytes == sum(map(size_of, held))
     again = policy(records=20, bytes=LARGE)
     again.load(buffer.state())
+    assert buffer.by_label() == again.by_label() == Counter(event.label for event in held)
     for each in (buffer, again):
         each.extend(make_event(n, label=f"label-{n % 4}") for n in range(70, 140))
     assert ids(again.draw(20)) == ids(buffer.draw(20))

@@ -92,6 +92,7 @@ def test_a_secret_in_the_environment_is_not_in_what_check_and_run_print(tmp_path
         assert done.returncode in (2, 3), done.stderr
         assert b"hunter2x" not in done.stdout + done.stderr
         assert_lines(done.stdout + done.stderr)
+        assert all(json.loads(line) for line in (done.stdout + done.stderr).splitlines())
 
 
 @pytest.mark.parametrize(

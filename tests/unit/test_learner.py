@@ -99,7 +99,7 @@ def test_one_text_that_overflows_costs_itself_alone_and_the_others_are_learnt_to
     assert list(poisoned.updater.labels) == list(clean.updater.labels)
     ours, theirs = flat(poisoned.state()), flat(clean.state())
     changed = {path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path)}
-    assert changed == {"/counts/dead_letter"}
+    assert changed == {"/counts/dead_letter", "/reasons/not_finite"}
 
 
 @pytest.mark.parametrize("held_out", [False, True])
@@ -264,3 +264,21 @@ def test_two_learners_of_one_configuration_in_one_process_have_the_same_bits(
     assert flat(one.state()) == flat(other.state()) == alone
     Learner(config).learn(micro_batches[0])
     assert torch.equal(torch.get_rng_state(), outside)
+
+
+def test_dead_letters_are_counted_by_reason_and_a_saved_learner_knows_them(make_config: MakeConfig) -> None:
+    config = make_config("events.holdout_ratio=0")
+    learner, batch = Learner(config), MicroBatch()
+    outcomes: list[Event | Reason] = [Reason.NOT_JSON, make_event(0), Reason.TOMBSTONE, Reason.NOT_JSON]
+    outcomes.append(make_event(1, label=7))  # the first label is a text
+    records = [make_record(b"", offset=offset) for offset in range(len(outcomes))]
+    batch.take(arrival(("t", 0), records, outcomes, begin=0, end=len(records)), learner.admission)
+    learner.learn(batch)
+    assert learner.reasons == {"not_json": 2, "tombstone": 1, "label_type": 1}
+    assert learner.counts["dead_letter"] == sum(learner.reasons.values())
+    again, older = Learner(config), learner.state()
+    again.load(learner.state())
+    assert again.reasons == learner.reasons
+    del older["reasons"]
+    again.load(older)
+    assert not again.reasons

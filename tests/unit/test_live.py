@@ -60,6 +60,15 @@ def test_who_takes_over_goes_on_where_the_checkpoint_is() -> None:
     assert view["snapshot"] == {"version": 3, "at": 7.0}
 
 
+def test_who_takes_over_counts_dead_letters_from_the_checkpoint_on() -> None:
+    shown = live()
+    for _ in range(3):
+        shown.refused("not_json")
+    shown.resumed(500, None, reasons={"not_json": 2, "tombstone": 1})
+    shown.refused("not_json")
+    assert shown.view()["dead_letters"]["reasons"] == {"not_json": 3, "tombstone": 1}
+
+
 def test_the_view_is_a_copy_that_json_can_carry_and_stays_small() -> None:
     shown = live()
     before = shown.view()

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from streamlearn.config import Monitor
-from streamlearn.logs import REPEATS, WINDOW_SECONDS, Sparing, configure
+from streamlearn.logs import REPEATS, WINDOW_SECONDS, Sparing, adopt, catch, configure
+from streamlearn.sources import masking
+from streamlearn.unforeseen import unforeseen
 
 PLACE = {"step": 7, "version": 2, "positions": {"t/0": 130}}
 log = logging.getLogger("streamlearn.somewhere")
@@ -90,3 +94,50 @@ def test_what_was_held_back_is_said_on_the_next_line_of_its_kind(capsys: pytest.
         now += WINDOW_SECONDS + 1 if number == REPEATS + 3 else 0
         log.warning("again")
     assert capsys.readouterr().err.splitlines()[-1].endswith("again (and 3 more like it before)")
+
+
+def test_whatever_is_logged_is_one_line_that_no_escape_sequence_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(Monitor(), lambda: PLACE)
+    log.error("label %s", "spam\x1b[2J\n2026-01-01 INFO all is well\u202e")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"label spam\x1b[2J\n2026-01-01 INFO all is well\u202e")
+
+
+@pytest.mark.parametrize("log_format", ["human", "json"])
+def test_no_secret_that_was_read_is_logged(log_format: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    masking._hidden.clear()
+    masking.hide({"kafka": {"client": {"sasl_plain_password": 'hun"ter2'}}})
+    configure(Monitor(log_format=log_format), lambda: PLACE)
+    try:
+        raise ValueError('hun"ter2')
+    except ValueError:
+        log.exception("refused: %s at u:pw@h:1", 'hun"ter2')
+    masking._hidden.clear()
+    found = capsys.readouterr().err
+    assert "ter2" not in found
+    assert "u:pw" not in found
+    assert "***" in found
+
+
+def test_in_json_traces_other_libraries_and_what_nobody_can_catch_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.unraisablehook
+    library = logging.getLogger("somebodys.library")
+    library.addHandler(logging.StreamHandler(sys.stderr))
+    configure(Monitor(log_format="json"), lambda: PLACE)
+    catch()
+    adopt()
+    try:
+        library.warning("a line\nof its own")
+        unforeseen("learning", KeyError("x"))
+
+        class Dying:
+            def __del__(self) -> None:
+                raise OSError("too late")
+
+        Dying()
+    finally:
+        sys.unraisablehook = before
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["level"] for line in lines] == ["WARNING", "ERROR", "ERROR"]
+    assert all(line.keys() >= {"time", "message", "step", "version", "positions"} for line in lines)
+    assert not any(name.startswith("_") for line in lines for name in line)

@@ -21,7 +21,7 @@ from streamlearn.config import Config
 from streamlearn.consumer.admission import Admission, Outcome
 from streamlearn.consumer.intake import MicroBatch
 from streamlearn.errors import AstrayError
-from streamlearn.events import Event, Positions, Reason, Topics
+from streamlearn.events import Event, Positions, Reason, Topics, named
 from streamlearn.monitor.drift import RiseDetector
 from streamlearn.monitor.holdout import HoldOut, Score
 from streamlearn.monitor.prequential import PrequentialAccuracy
@@ -234,6 +234,10 @@ class Learner:
     def evaluate(self) -> dict[str, Score]:
         """Return how the present θ does on both splits of the hold-out."""
         return self.holdout.evaluate(self.updater.predict)
+
+    def place(self) -> dict[str, Any]:
+        """Return where in the stream this is, as plain values for whoever looks on."""
+        return {"step": self.step, "version": self.version, "positions": named(self.positions)}
 
     def export(self, state: State) -> Export:
         """Return what a snapshot of `state`, which :meth:`state` returned just now, publishes."""

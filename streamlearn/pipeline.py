@@ -30,9 +30,8 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import AstrayError, StreamlearnError
-from streamlearn.events import Positions, named
 from streamlearn.learner import Learner, StepReport
-from streamlearn.logs import Place
+from streamlearn.logs import START, Place
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import Metrics
@@ -129,7 +128,7 @@ class Pipeline:
             publish=partial(self._keep, snapshot=True),
         )
         self._said_that_there_is_nothing = False
-        self._place: tuple[int, int, Positions] = (0, 0, {})
+        self._place: Place = START
         self.server: Server | None = None
         self._seat: Seat | None = None
 
@@ -273,7 +272,7 @@ class Pipeline:
         started = time.perf_counter()
         report = learner.learn(batch)
         self.health.fault = refusing(learner)
-        self._place = learner.step, learner.version, dict(learner.positions)
+        self._place = learner.place()
         self.telemetry.step(learner, report, time.perf_counter() - started)
         for record, reason in report.refused:
             self.dead_letters.put(record, reason)
@@ -288,7 +287,7 @@ class Pipeline:
             learner.version = version
             self.publisher.uncaptured(learner.step, version + 1, error, snapshot=snapshot)
         else:
-            self._place = learner.step, learner.version, dict(learner.positions)
+            self._place = learner.place()
             self.publisher.submit(capture)
 
     def _capture(self, learner: Learner, *, snapshot: bool) -> Capture:
@@ -314,7 +313,7 @@ class Pipeline:
 
     def _restored(self, learner: Learner) -> None:
         """Show `learner` as a checkpoint has left it."""
-        self._place = learner.step, learner.version, dict(learner.positions)
+        self._place = learner.place()
         self.telemetry.resumed(learner, self.publisher.snapshots.newest())
 
     def _membership(self, joined: bool) -> None:
@@ -325,8 +324,7 @@ class Pipeline:
 
     def place(self) -> Place:
         """Return where in the stream the learner is, for the log."""
-        step, version, positions = self._place
-        return {"step": step, "version": version, "positions": named(positions)}
+        return self._place
 
     def _kafka_answers(self, answers: bool) -> None:
         self.metrics.kafka_up.set(answers)

@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kafka import TopicPartition
@@ -21,6 +22,7 @@ from streamlearn.config import Buffer, Config, load
 from streamlearn.consumer.admission import Admission
 from streamlearn.consumer.client import create_topic, make_consumer, make_producer
 from streamlearn.consumer.consumer import Consumer
+from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import Intake
@@ -73,7 +75,7 @@ def bare_poll(config: Config, events: int) -> float:
 def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = lambda _: None) -> float:
     """Return events a second from the broker through decoding, admission and queue to the buffer."""
     nothing: Any = lambda _: None  # noqa: E731
-    dead_letters = DeadLetters(lambda: make_producer(config.kafka), "none", refused=nothing)
+    dead_letters = DeadLetters(partial(make_dead_letter_producer, config.kafka), "none", refused=nothing)
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"group": f"ingest-{time.time_ns()}"})})
     consumer = Consumer(config.kafka, decoder=Decoder(config.events), dead_letters=dead_letters, watch=Watch())
     admission, buffer = Admission(config.events), make_buffer(config.buffer, seed=0)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-ENDING_SECONDS = 10.0
+ENDING_SECONDS = 8.0
 """For all waits together after SIGTERM: it leaves time for a checkpoint in the 30 s that Kubernetes usually gives."""
 
 LOOK_SECONDS = 0.1  # between two looks whether it was told to end: a signal's handler cannot notify a condition

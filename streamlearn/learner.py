@@ -30,6 +30,7 @@ from streamlearn.updater import StepResult, Updater
 
 log = logging.getLogger(__name__)
 
+CHOICE = 2  # labels from which on a prediction says something: the only one there is is always right, and its loss 0
 PROOFS = 8  # texts: a few milliseconds, and one that θ came to be unable to bear does not outvote the others
 ANY = Event("the first text of all", "", "", 0.0, "", 0, 0)
 
@@ -130,6 +131,7 @@ class Learner:
         fresh, refused = self.updater.encode_each(batch.fresh)
         held_out, refused_held_out = self._predictable(batch.held_out)
         result, replayed, unfit = None, [], []
+        known = len(self.updater.labels)
         if fresh:
             replayed = self.buffer.draw(self._due_for_replay(len(fresh)))
             result = self.updater.step(list(fresh.values()), replayed)
@@ -146,7 +148,7 @@ class Learner:
         if unfit:
             self.buffer.forget(unfit)
         self.buffer.extend(learnt)
-        rises = self._evaluate(learnt, result) if result and learnt else []
+        rises = self._evaluate(learnt, result, known) if result and learnt else []
         self.holdout.extend(event for place, event in held_out.items() if place not in refused_held_out)
         outcomes, letters = self._settle(batch, refused, refused_held_out)
         self.positions.update(batch.positions)
@@ -201,8 +203,11 @@ class Learner:
             place: reason for place, reason in zip(encoded, objections, strict=True) if reason is not None
         }
 
-    def _evaluate(self, fresh: list[Event], result: StepResult) -> list[Rise]:
+    def _evaluate(self, fresh: list[Event], result: StepResult, known: int) -> list[Rise]:
+        """Take in how `fresh` were predicted, among so many `known` labels, and return the drifts."""
         self.accuracy.update(result.correct.tolist())
+        if known < CHOICE:
+            return []
         # ADWIN's bound holds for values from 0 to 1, so the loss −log p of the true label goes in as 1 − p.
         signals = {"loss": -np.expm1(-result.losses), "error": ~result.correct}
         return [

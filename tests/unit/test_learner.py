@@ -282,3 +282,14 @@ def test_dead_letters_are_counted_by_reason_and_a_saved_learner_knows_them(make_
     del older["reasons"]
     again.load(older)
     assert not again.reasons
+
+
+def test_where_one_label_is_all_that_was_met_the_next_one_is_no_drift(make_config: MakeConfig) -> None:
+    learner = Learner(make_config("events.holdout_ratio=0", "updater.replay_ratio=0"))
+    labels = ["label-0"] * 96 + [f"label-{n * 7 % 2}" for n in range(96)]
+    events = [make_event(n, label=label) for n, label in enumerate(labels)]
+    rises = []
+    for first in range(0, len(events), 16):
+        rises += learner.learn(admitted(learner, *events[first : first + 16])).rises
+    assert rises == []
+    assert learner.detectors["loss"].mean > 0.2  # from there on they look

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from streamlearn.errors import StateError
+from streamlearn.errors import StateError, StreamlearnError
 
 BATCH = 32
 
@@ -37,14 +37,17 @@ def predict(snapshot: Path, texts: Iterable[str]) -> Iterator[Prediction]:
     """
     import transformers  # noqa: PLC0415 - seconds that only this command needs
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        classify = transformers.pipeline("text-classification", model=str(snapshot.resolve(strict=True)), device="cpu")
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise StateError(f"the snapshot {snapshot} cannot be loaded: {first}") from None
+    from streamlearn.updater.model import one_sentence  # noqa: PLC0415
+    from streamlearn.updater.published import load_published  # noqa: PLC0415
+
+    with one_sentence(f"the snapshot {snapshot} cannot be loaded", StateError):
+        model, tokenizer = load_published(snapshot.resolve(strict=True))
+        classify = transformers.pipeline(
+            "text-classification", model=model, tokenizer=tokenizer, device="cpu", trust_remote_code=False
+        )
     source = iter(texts)
     while batch := list(islice(source, BATCH)):
-        for text, found in zip(batch, classify(batch, truncation=True), strict=True):
+        with one_sentence(f"the snapshot {snapshot} cannot label a text", StreamlearnError):
+            labelled = classify(batch, truncation=True)
+        for text, found in zip(batch, labelled, strict=True):
             yield Prediction(text=text, label=found["label"], score=found["score"])

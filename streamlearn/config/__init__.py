@@ -127,6 +127,7 @@ class Updater(Section):
 
     model: Text = "sentence-transformers/all-MiniLM-L6-v2"
     model_overrides: dict[str, Any] = Field(default_factory=dict)
+    trust_remote_code: bool = False
     device: Text = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # more than any machine has cores for
@@ -242,6 +243,7 @@ class Config(Section):
         settings: dict[str, Any] = without_secrets(self.model_dump(mode="json", include=parts))
         if self.kafka.isolation_level != READ_COMMITTED:
             settings["kafka"] = {"client": {"isolation_level": self.kafka.isolation_level}}
+        del settings["updater"]["trust_remote_code"]  # whether code may run, not what it does
         return settings
 
     def digest(self) -> str:

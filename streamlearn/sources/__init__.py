@@ -23,6 +23,10 @@ Origins = dict[tuple[str, ...], str]
 """The environment variable that has set what stands at a path in the tree."""
 
 
+FILE_ONLY = ("updater", "trust_remote_code")
+"""What runs the code of a stranger is decided in the file, not by whoever can add to an environment or a command."""
+
+
 def merge(
     path: Path | None, environment: Mapping[str, str], overrides: Sequence[str], *, origins: Origins | None = None
 ) -> dict[str, Any]:
@@ -36,6 +40,7 @@ def merge(
     """
     origins = {} if origins is None else origins
     tree = _read(path) if path else {}
+    in_file = _at(tree, FILE_ONLY)
     for name, value in sorted(environment.items()):
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
@@ -54,6 +59,15 @@ def merge(
         _set(tree, keys, value, source=f"--set {shown_key(key.strip())}")
         for place in [place for place in origins if place[: len(keys)] == tuple(keys)]:
             del origins[place]
+    if _at(tree, FILE_ONLY) is not in_file:
+        raise ConfigurationError(f"{'.'.join(FILE_ONLY)} can be set in the configuration file only")
+    return tree
+
+
+def _at(tree: Any, keys: Sequence[str]) -> Any:
+    """Return what stands under `keys`, or None where nothing does."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
 
 

@@ -1,127 +1,263 @@
-"""Loads a classifier by hub name or local path, and grows its head."""
+"""Loads a classifier by hub name or local path, and refuses one that is not what its files say."""
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from streamlearn.config import Updater
-from streamlearn.errors import ConfigurationError
+from streamlearn.errors import ConfigurationError, StreamlearnError
+from streamlearn.updater.head import NO_LABEL_YET, draw_head, grow_head, head_keys, labels_of, output_keys, problem_type
+from streamlearn.updater.model_files import FLOATS, WeightFiles, inspect, locate
+from streamlearn.updater.tokenizer import load_tokenizer
+
+OWN_SETTINGS = {
+    "architectures",
+    "attn_implementation",
+    "auto_map",
+    "cache_dir",
+    "code_revision",
+    "custom_pipelines",
+    "dtype",
+    "experts_implementation",
+    "force_download",
+    "gguf_file",
+    "id2label",
+    "label2id",
+    "local_files_only",
+    "model_type",
+    "num_labels",
+    "pad_token_id",
+    "problem_type",
+    "proxies",
+    "quantization_config",
+    "return_dict",
+    "return_unused_kwargs",
+    "revision",
+    "subfolder",
+    "token",
+    "torch_dtype",
+    "transformers_version",
+    "transformers_weights",
+    "trust_remote_code",
+    "use_return_dict",
+}
+"""Settings of a model that are decided elsewhere: by labels, tokenizer and task, or by how a model is loaded."""
+
+SLACK_VALUES = 2**26  # what a head, a pooler or a table of positions may add to the weights in the file
+SHARES = 4  # how often one tensor of the file may serve (T5 builds its embeddings three times, then ties them)
+SLACK_TENSORS = 512
+SHOWN_NAMES, SHOWN_CHARACTERS = 5, 40
 
 log = logging.getLogger(__name__)
 
 
-def load_model(config: Updater, labels: list[str]) -> tuple[PreTrainedModel, Any, list[str]]:
+def load_model(config: Updater, labels: Sequence[str]) -> tuple[PreTrainedModel, Any, list[str]]:
     """Return the model, its tokenizer, and the names of its head's columns.
 
-    A checkpoint that was already trained to classify keeps its head where its labels are among `labels`, or
-    where `labels` is empty, which asks for discovery; what `labels` adds gets new rows. Otherwise the head is
-    new, initialised from torch's generator.
+    A checkpoint that was already trained to classify keeps its head where each of its labels is one of `labels` by
+    its exact name, or where `labels` is empty, which asks for discovery; what `labels` adds gets new rows. Otherwise
+    the head is new, initialised from torch's generator, and the log says so.
 
     Raises
     ------
     ConfigurationError
-        If the model or its tokenizer cannot be loaded.
+        If the model or its tokenizer cannot be loaded, or is not what its files say.
 
     """
-    transformers.logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every attempt to connect
-    transformers.logging.disable_progress_bar()
-    name = config.model
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise ConfigurationError(f"updater.model: there is no directory {name}")
-    source = os.path.expanduser(name)  # noqa: PTH111 - a hub name must stay as it is
-    try:
-        settings = AutoConfig.from_pretrained(source)
-        dropouts = {key: config.dropout for key in settings.to_dict() if _is_dropout(key)}
-        known = _trained_labels(settings)
-        keeps_head = bool(known) and (not labels or set(known) <= set(labels))
-        columns = known if keeps_head else labels
-        names = columns or ["LABEL_0"]
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source,
-            config=AutoConfig.from_pretrained(
-                source,
-                **dropouts,
-                **config.model_overrides,
-                id2label=dict(enumerate(names)),
-                label2id={name: column for column, name in enumerate(names)},
-            ),
-            ignore_mismatched_sizes=True,
-            dtype=torch.float32,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigurationError(f"updater.model: cannot load '{name}': {first}") from None
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    model.config.pad_token_id = tokenizer.pad_token_id
-    tokenizer.model_max_length = config.max_tokens
-    columns = list(columns)
-    while len(columns) < len(labels):
-        columns += [next(label for label in labels if label not in columns)]
-        grow_head(model, 1)
+    silence()
+    if config.trust_remote_code:
+        log.warning("updater.trust_remote_code: code that comes with '%s' may run in this process", config.model)
+    with one_sentence(f"updater.model: cannot load '{config.model}'", ConfigurationError):
+        directory = locate(config.model, trusted=config.trust_remote_code)
+        files = inspect(directory, trusted=config.trust_remote_code)
+        model, columns = _load(directory, files, config, list(labels))
+    with one_sentence(f"updater.model: cannot load the tokenizer of '{config.model}'", ConfigurationError):
+        tokenizer = load_tokenizer(directory, model, config, from_directory(config.trust_remote_code))
     return model, tokenizer, columns
 
 
-def _is_dropout(key: str) -> bool:
-    return key.endswith(("dropout", "dropout_prob", "pdrop", "drop"))
+def silence() -> None:
+    """Let transformers and the hub's client say nothing: what they find is said in our own words, once."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.CRITICAL)  # it reports what it then raises
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every attempt to connect
 
 
-def _trained_labels(settings: Any) -> list[str]:
-    """Return the labels of a head that was trained; the placeholders LABEL_0, LABEL_1, … mean that none was."""
-    names = [settings.id2label[column] for column in sorted(settings.id2label)]
-    return [] if all(name == f"LABEL_{column}" for column, name in enumerate(names)) else names
+@contextmanager
+def one_sentence(subject: str, kind: type[StreamlearnError]) -> Iterator[None]:
+    """Turn whatever the files of a stranger make transformers, tokenizers or torch raise into one sentence.
 
-
-def output_layer(model: PreTrainedModel) -> tuple[nn.Module, str, nn.Linear]:
-    """Return the last linear layer of the head, with the module that holds it and its name there."""
-    base = {id(module) for module in model.base_model.modules()}
-    for name, module in reversed(list(model.named_modules())):
-        if isinstance(module, nn.Linear) and id(module) not in base and module.out_features == model.config.num_labels:
-            parent, _, attribute = name.rpartition(".")
-            return model.get_submodule(parent), attribute, module
-    raise ConfigurationError(f"{type(model).__name__} ends in no linear layer with one output a label")
-
-
-def grow_head(model: PreTrainedModel, count: int) -> list[tuple[nn.Parameter, nn.Parameter]]:
-    """Add `count` labels to the head and return each replaced parameter with its larger successor.
-
-    New rows are drawn as the model's own initialisation draws them; the old rows keep their values.
+    A panic of the tokenizers' Rust is no ``Exception``.
     """
-    parent, attribute, old = output_layer(model)
-    new = nn.Linear(old.in_features, old.out_features + count, bias=old.bias is not None, device=old.weight.device)
-    with torch.no_grad():
-        new.weight.normal_(0.0, getattr(model.config, "initializer_range", 0.02))
-        new.weight[: old.out_features] = old.weight
-        if old.bias is not None:
-            new.bias.zero_()
-            new.bias[: old.out_features] = old.bias
-    setattr(parent, attribute, new)
-    columns = new.out_features
-    model.config.num_labels = columns
-    if hasattr(model, "num_labels"):
-        model.num_labels = columns  # type: ignore[assignment]
-    return [(parameter, getattr(new, name)) for name, parameter in old.named_parameters()]
+    try:
+        yield
+    except (StreamlearnError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - there is no end to what they may raise
+        raise kind(f"{subject}: {first_line(error)}") from None
 
 
-def shrink_head(model: PreTrainedModel, count: int) -> list[tuple[nn.Parameter, nn.Parameter]]:
-    """Undo :func:`grow_head`: keep the first `count` labels, and return each replaced parameter with its successor."""
-    parent, attribute, old = output_layer(model)
-    new = nn.Linear(old.in_features, count, bias=old.bias is not None, device=old.weight.device)
-    with torch.no_grad():
-        for name, parameter in old.named_parameters():
-            getattr(new, name).copy_(parameter[:count])
-    setattr(parent, attribute, new)
-    model.config.num_labels = count
-    if hasattr(model, "num_labels"):
-        model.num_labels = count  # type: ignore[assignment]
-    return [(parameter, getattr(new, name)) for name, parameter in old.named_parameters()]
+def first_line(error: BaseException) -> str:
+    """Return the first line of what `error` says, with its type where that says little."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        lines[0] = f"{lines[0]} {lines[1]}"
+    if isinstance(error, OSError | ValueError) and lines:
+        return lines[0][:400]
+    return ": ".join([type(error).__name__, *lines[:1]])[:400]
+
+
+def from_directory(trusted: bool) -> dict[str, Any]:
+    """Return the arguments with which everything is loaded: no code, no question on standard input, no network."""
+    return {"trust_remote_code": True} if trusted else {"trust_remote_code": False, "local_files_only": True}
+
+
+def _load(directory: Path, files: WeightFiles, config: Updater, labels: list[str]) -> tuple[PreTrainedModel, list[str]]:
+    how = from_directory(config.trust_remote_code)
+    source = AutoConfig.from_pretrained(directory, **how)
+    _check_overrides(config.model_overrides, source)
+    known = labels_of(source)
+    keeps_head = bool(known) and (not labels or set(known) <= set(labels))
+    names = (known if keeps_head else labels) or [NO_LABEL_YET]
+    settings = AutoConfig.from_pretrained(
+        directory,
+        **{key: config.dropout for key, value in source.to_dict().items() if _is_dropout(key, value)},
+        **config.model_overrides,
+        id2label=dict(enumerate(names)),
+        label2id={name: column for column, name in enumerate(names)},
+        problem_type=problem_type(len(names)),
+        return_dict=True,
+        **how,
+    )
+    with bounded_by(files):
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            directory,
+            config=settings,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            **how,
+        )
+    drawn = {*found["missing_keys"], *(key if isinstance(key, str) else key[0] for key in found["mismatched_keys"])}
+    check_weights(model, files, drawn)
+    if known and (not keeps_head or drawn & head_keys(model)):
+        why = "are not all among events.labels" if not keeps_head else "have no weights in the file"
+        log.warning("updater.model: the head is new, because the labels of its own (%s) %s", _listed(known), why)
+        keeps_head = False
+    if keeps_head:
+        columns = list(known)
+        for label in labels:
+            if label not in known:
+                columns.append(label)
+                grow_head(model, 1)
+        return model, columns
+    if model.config.num_labels != len(labels or [NO_LABEL_YET]) or not output_keys(model) <= drawn:
+        draw_head(model, labels or [NO_LABEL_YET])
+    return model, labels
+
+
+def _check_overrides(overrides: dict[str, Any], settings: Any) -> None:
+    known = {*settings.to_dict(), *type(settings).attribute_map} - OWN_SETTINGS
+    for key in overrides:
+        if key in OWN_SETTINGS:
+            raise ConfigurationError(f"updater.model_overrides: '{key}' is decided by streamlearn")
+        if key not in known:
+            match = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
+            nearest = f"; did you mean '{match[0]}'?" if match else ""
+            raise ConfigurationError(
+                f"updater.model_overrides: a model of type '{settings.model_type}' has no setting '{key}'{nearest}"
+            )
+
+
+def check_weights(model: PreTrainedModel, files: WeightFiles, drawn: set[str]) -> None:
+    """Refuse a model whose body is not the one in its files.
+
+    Parameters
+    ----------
+    model
+        As it was loaded.
+    files
+        The weight files.
+    drawn
+        The names of what was not in them, or had another shape, and was drawn anew.
+
+    Raises
+    ------
+    ValueError
+        If the body is not whole, or a weight is not a finite floating-point number.
+
+    """
+    body = drawn - head_keys(model)
+    poolers = {key for key in body if "pooler" in key.split(".")}
+    if body - poolers:
+        raise ValueError(
+            f"{len(body - poolers)} weights of its body are not in the file or have another shape, "
+            f"first: {min(body - poolers)}"
+        )
+    if poolers:
+        log.info("updater.model: the pooler is new, because the file has none")
+    for name, parameter in model.named_parameters():
+        if files.types.get(name, "F32") not in FLOATS:
+            raise ValueError(f"the weight {name} is of type {files.types[name]}, not a floating-point number")
+        if not bool(torch.isfinite(parameter).all()):
+            raise ValueError(f"the weight {name} holds values that are not finite")
+
+
+@contextmanager
+def bounded_by(files: WeightFiles) -> Iterator[None]:
+    """Stop building a model that is larger than its weight files, or than this machine, before memory is taken.
+
+    transformers builds it without memory, on the device ``meta``, and fills it from the files afterwards.
+    """
+    most_values, most_tensors = SHARES * files.values + SLACK_VALUES, SHARES * len(files.shapes) + SLACK_TENSORS
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    values = tensors = 0
+
+    def count(_module: nn.Module, _name: str, tensor: Tensor | None) -> None:
+        nonlocal values, tensors
+        if tensor is None or not tensor.is_meta:
+            return
+        values, tensors = values + tensor.numel(), tensors + 1
+        if values > most_values or tensors > most_tensors:
+            raise ValueError(
+                f"config.json describes a model that is larger than its weights ({files.values:,} values in "
+                f"{len(files.shapes):,} tensors)"
+            )
+        if 4 * values > memory:
+            raise ValueError(
+                f"its weights alone take {4 * values / 2**30:.0f} GiB, and this machine has {memory / 2**30:.0f}"
+            )
+
+    hooks = [register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _is_dropout(key: str, value: Any) -> bool:
+    """Whether a setting is a rate of dropout; ESM's ``token_dropout``, which is none, is a switch."""
+    return key.endswith(("dropout", "dropout_prob", "pdrop", "drop")) and not isinstance(value, bool)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…" for name in names[:SHOWN_NAMES]]
+    return ", ".join(shown) + (f", … ({len(names)})" if len(names) > len(shown) else "")

@@ -1,0 +1,204 @@
+"""Finds the directory of a model and looks at its files before anything loads them.
+
+A directory may come from a stranger: nothing in it may run, be unpickled, block whoever opens it, or ask for more
+memory than its own weights fill. What is wrong is a ``ValueError`` that says so in one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_JSON_BYTES = 16 * 2**20  # config.json of the largest hub models: some hundred kB; an index of weights: a few MB
+MAX_VOCABULARY_BYTES = 512 * 2**20  # tokenizer.json of a vocabulary of 262,000 tokens: 33 MB
+VOCABULARIES = {"tokenizer.json", "vocab.json"}
+READ_AS_TEXT = {".json", ".txt", ".model", ".jinja", ".vocab", ".spm", ".bpe", ".tiktoken"}
+PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack"}
+FLOATS = {"F16", "BF16", "F32", "F64"}
+FETCHED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja", "*.vocab", "*.spm", "*.bpe", "*.tiktoken"]
+LFS_POINTER = b"version https://git-lfs"
+RUNS_CODE = {"auto_map", "custom_pipelines"}
+REDIRECTS = {"transformers_weights", "quantization_config"}
+HOW_TO_TRUST = (
+    "if you have read that code and want it to run, set updater.trust_remote_code: true in the configuration file"
+)
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """What the headers of a model's weight files say.
+
+    ``shapes`` and ``types`` are by the name of the tensor; the types are safetensors' (``F32``, ``I8``, …).
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    types: dict[str, str]
+
+    @property
+    def values(self) -> int:
+        """How many values they hold."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+def locate(name: str, *, trusted: bool = False) -> Path:
+    """Return the directory of the model called `name`: a path, or a hub name whose files are fetched to the cache.
+
+    Raises
+    ------
+    ValueError
+        If there is no such directory.
+    OSError
+        If the hub does not have it, or cannot be reached while the cache does not have it either.
+
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if name.startswith((".", "/", "~")):
+        raise ValueError(f"there is no directory {name}")
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - a local directory needs no client
+
+    return Path(snapshot_download(name, allow_patterns=[*FETCHED, *(["*.py"] if trusted else [])]))
+
+
+def inspect(directory: Path, *, trusted: bool = False) -> WeightFiles:
+    """Return what the weights in `directory` are, after a look at everything that will be read.
+
+    Parameters
+    ----------
+    directory
+        In Hugging Face's layout.
+    trusted
+        Whether its own code may run.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged, no plain file or too large, or would have code run.
+    OSError
+        If one cannot be read.
+
+    """
+    for entry in sorted(directory.iterdir()):
+        _look_at(entry)
+    settings = read_json(directory / "config.json")
+    _look_for_code("config.json", settings, trusted=trusted)
+    for key in sorted(REDIRECTS & settings.keys()):
+        raise ValueError(f"config.json sets '{key}', and only plain weights in {WEIGHTS} can be trained")
+    if (directory / "tokenizer_config.json").is_file():
+        _look_for_code("tokenizer_config.json", read_json(directory / "tokenizer_config.json"), trusted=trusted)
+    if (directory / "adapter_config.json").exists():
+        raise ValueError("it is an adapter (adapter_config.json); merge it into its model and save that")
+    return _weights(directory)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in `path`, whose size was looked at."""
+    if not path.is_file():
+        raise ValueError(f"it has no file {path.name}")
+    try:
+        tree = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ValueError(f"{path.name} is no valid JSON: {reason}") from None
+    if not isinstance(tree, dict):
+        given = type(tree).__name__
+        raise ValueError(f"{path.name} holds a {given}, where a JSON object is expected")  # noqa: TRY004 - of a file
+    return tree
+
+
+def _look_at(entry: Path) -> None:
+    """Refuse what would block or flood whoever opens it; links are followed: the hub's cache is made of them."""
+    try:
+        status = os.stat(entry)  # noqa: PTH116 - follows links, and says why it cannot
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{entry.name} is no plain file")
+    bounded = entry.suffix in READ_AS_TEXT
+    large = entry.name in VOCABULARIES or entry.suffix != ".json"
+    limit = MAX_VOCABULARY_BYTES if large else MAX_JSON_BYTES
+    if bounded and status.st_size > limit:
+        raise ValueError(
+            f"{entry.name} has {status.st_size / 2**20:,.0f} MiB, and at most {limit / 2**20:.0f} are read"
+        )
+
+
+def _look_for_code(file: str, settings: Any, *, trusted: bool) -> None:
+    """Refuse settings, also of sub-models, by which transformers would run code from elsewhere."""
+    pending = [settings]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending += value
+        if not isinstance(value, dict):
+            continue
+        pending += value.values()
+        for key in sorted(RUNS_CODE & value.keys()):
+            if value[key] and not trusted:
+                raise ValueError(f"{file} asks for code of its own ('{key}'), which is not run; {HOW_TO_TRUST}")
+        for key in (key for key in value if key.endswith("_implementation")):
+            if not (value[key] is None or value[key] in ("eager", "sdpa")) and not trusted:
+                raise ValueError(f"{file} asks for '{key}' from elsewhere, which is not run; {HOW_TO_TRUST}")
+
+
+def _weights(directory: Path) -> WeightFiles:
+    whole, index = directory / WEIGHTS, directory / INDEX
+    if whole.is_file():
+        files = [whole]
+    elif index.is_file():
+        files = [directory / name for name in _shards(index)]
+    else:
+        raise ValueError(_without_weights(directory))
+    shapes: dict[str, tuple[int, ...]] = {}
+    types: dict[str, str] = {}
+    for file in files:
+        _read_header(file, shapes, types)
+    return WeightFiles(shapes, types)
+
+
+def _shards(index: Path) -> list[str]:
+    named = read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not named or not all(isinstance(name, str) for name in named.values()):
+        raise ValueError(f"{index.name} maps no weights to files")
+    names = sorted(set(named.values()))
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError(f"{index.name} names the file {name!r}, which is no .safetensors file beside it")
+    return names
+
+
+def _without_weights(directory: Path) -> str:
+    pickled = sorted(entry.name for entry in directory.iterdir() if entry.suffix in PICKLED)
+    if not pickled:
+        return f"it has no file {WEIGHTS}"
+    return (
+        f"its weights are in {pickled[0]} only, a format that can run code when it is read; "
+        f"convert them to {WEIGHTS} (save_pretrained of transformers writes it)"
+    )
+
+
+def _read_header(file: Path, shapes: dict[str, tuple[int, ...]], types: dict[str, str]) -> None:
+    if not file.is_file():
+        raise ValueError(f"it has no file {file.name}")
+    with file.open("rb") as opened:
+        if opened.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ValueError(f"{file.name} is a Git LFS pointer, not the weights; run git lfs pull")
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - it is no mapping
+                tensor = tensors.get_slice(name)
+                shapes[name], types[name] = tuple(tensor.get_shape()), tensor.get_dtype()
+    except SafetensorError as error:
+        raise ValueError(f"{file.name} is damaged or was not copied whole: {error}") from None

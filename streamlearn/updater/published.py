@@ -1,0 +1,35 @@
+"""Loads a model that was published, or any directory like it, without trusting it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+
+from streamlearn.updater.model import bounded_by, check_weights, from_directory, silence
+from streamlearn.updater.model_files import inspect
+
+
+def load_published(directory: Path) -> tuple[PreTrainedModel, Any]:
+    """Return the classifier in `directory`, with its weights as they are in its files, and its tokenizer.
+
+    Raises
+    ------
+    Exception
+        Whatever its files make transformers raise; :func:`~streamlearn.updater.model.one_sentence` makes one of it.
+
+    """
+    silence()
+    files, how = inspect(directory), from_directory(trusted=False)
+    with bounded_by(files):
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            directory, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **how
+        )
+    if found["missing_keys"]:
+        raise ValueError(
+            f"{len(found['missing_keys'])} weights are not in the file, first: {min(found['missing_keys'])}"
+        )
+    check_weights(model, files, set())
+    return model, AutoTokenizer.from_pretrained(directory, **how)

@@ -1,0 +1,255 @@
+"""A model directory may come from a stranger: nothing in it runs, blocks or floods; it loads, or is one sentence."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from streamlearn.config import load
+from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.predict import predict
+from streamlearn.updater import Updater
+from streamlearn.updater import tokenizer as tokenizer_module
+
+Model = Callable[..., Path]
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    """A directory of its own with the tiny model."""
+    return shutil.copytree(tiny_model, tmp_path / "model")
+
+
+def start(model: Path, *overrides: str) -> Updater:
+    return Updater(load(overrides=[f"updater.model={model}", *overrides]))
+
+
+def edit(file: Path, **changed: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_bytes()) | changed))
+
+
+def rewrite(model: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    save_file(change(load_file(model / WEIGHTS)), model / WEIGHTS, metadata={"format": "pt"})
+
+
+def hostile(model: Path, file: str = "config.json") -> Path:
+    """Let `model` bring code that leaves a mark, and return the mark."""
+    mark = model / "was-run"
+    (model / "code.py").write_text(f"import pathlib; pathlib.Path({str(mark)!r}).touch()\nclass Any: ...\n")
+    names = ("AutoConfig", "AutoModelForSequenceClassification")
+    edit(model / file, auto_map=dict.fromkeys(names, "code.Any") | {"AutoTokenizer": ["code.Any", None]})
+    edit(model / "config.json", model_type="their-own")
+    return mark
+
+
+def refuse_to_answer(*_: object) -> str:
+    raise AssertionError("something asks on standard input")
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_a_model_directory_is_never_run_nor_asked_about(
+    model: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = hostile(model, file)
+    monkeypatch.setattr(builtins, "input", refuse_to_answer)
+    with pytest.raises(ConfigurationError, match=r"asks for code of its own \('auto_map'\).*trust_remote_code"):
+        start(model)
+    with pytest.raises(StateError, match="asks for code of its own"):
+        list(predict(model, ["late again"]))
+    assert not mark.exists()
+
+
+def test_a_first_line_of_standard_input_is_a_text_and_no_permission(model: Path) -> None:
+    mark = hostile(model)
+    command = [sys.executable, "-m", "streamlearn", "predict", "--snapshot", str(model)]
+    done = subprocess.run(command, input="y\nlate again\n", capture_output=True, text=True, timeout=120, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 4
+    assert line.startswith("streamlearn: the snapshot ")
+    assert not mark.exists()
+
+
+def test_code_may_run_only_where_the_file_says_so(tmp_path: Path) -> None:
+    for source in (
+        {"overrides": ["updater.trust_remote_code=true"]},
+        {"overrides": ["updater={trust_remote_code: true}"]},
+    ):
+        with pytest.raises(ConfigurationError, match="can be set in the configuration file only"):
+            load(**source)
+    with pytest.raises(ConfigurationError, match="can be set in the configuration file only"):
+        load(environment={"STREAMLEARN_UPDATER__TRUST_REMOTE_CODE": "true"})
+    file = tmp_path / "streamlearn.yaml"
+    file.write_text("updater: {trust_remote_code: true}")
+    config = load(file)
+    assert config.updater.trust_remote_code
+    assert config.digest() == load().digest()
+
+
+def test_code_that_may_run_does_and_the_log_says_so(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark = hostile(model)
+    file = tmp_path / "streamlearn.yaml"
+    file.write_text(json.dumps({"updater": {"trust_remote_code": True, "model": str(model)}}))
+    with pytest.raises(ConfigurationError):
+        Updater(load(file))  # their class is no model
+    assert mark.exists()
+    assert "code that comes with" in caplog.text
+
+
+def pickled(model: Path) -> None:
+    torch.save(load_file(model / WEIGHTS), model / "pytorch_model.bin")
+    (model / WEIGHTS).unlink()
+
+
+def pointer(model: Path) -> None:
+    (model / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 90868376\n")
+
+
+def truncated(model: Path) -> None:
+    os.truncate(model / WEIGHTS, 20_000)
+
+
+def fifo(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+    os.mkfifo(model / "tokenizer.json")
+
+
+def endless(model: Path) -> None:
+    (model / "config.json").unlink()
+    (model / "config.json").symlink_to("/dev/zero")
+
+
+def huge(model: Path) -> None:
+    with (model / "config.json").open("ab") as file:
+        file.truncate(2**40)
+
+
+def elsewhere(model: Path) -> None:
+    (model / WEIGHTS).unlink()
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": "../other.safetensors"}}))
+
+
+def not_finite(model: Path) -> None:
+    rewrite(model, lambda weights: weights | {"bert.pooler.dense.bias": torch.full((32,), float("nan"))})
+
+
+def integers(model: Path) -> None:
+    rewrite(model, lambda weights: weights | {"bert.pooler.dense.bias": torch.zeros(32, dtype=torch.int8)})
+
+
+def without_a_layer(model: Path) -> None:
+    rewrite(model, lambda weights: {name: value for name, value in weights.items() if "layer.1." not in name})
+
+
+def without_tokenizer(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer_config.json").unlink()
+
+
+def config(**changed: Any) -> Callable[[Path], None]:
+    return lambda model: edit(model / "config.json", **changed)
+
+
+HOSTILE: list[tuple[Callable[[Path], None], str]] = [
+    (pickled, r"pytorch_model.bin only, a format that can run code .* convert them to model.safetensors"),
+    (pointer, "Git LFS pointer"),
+    (truncated, "model.safetensors is damaged or was not copied whole"),
+    (fifo, "tokenizer.json is no plain file"),
+    (endless, "config.json is no plain file"),
+    (huge, "config.json has 1,048,576 MiB"),
+    (elsewhere, "names the file '../other.safetensors'"),
+    (not_finite, "bert.pooler.dense.bias holds values that are not finite"),
+    (integers, "bert.pooler.dense.bias is of type I8"),
+    (without_a_layer, "16 weights of its body are not in the file .* first: bert.encoder.layer.1."),
+    (without_tokenizer, "its tokenizer knows no word"),
+    (lambda model: (model / "config.json").write_text("[" * 100_000) and None, "config.json is no valid JSON"),
+    (lambda model: (model / "config.json").write_text("[1]") and None, "config.json holds a list"),
+    (lambda model: (model / "tokenizer.json").write_text("{") and None, "cannot load the tokenizer"),
+    (config(hidden_size=10**9), "config.json describes a model that is larger than its weights"),
+    (config(num_hidden_layers=10**6), "config.json describes a model that is larger than its weights"),
+    (config(vocab_size=10**12), "config.json describes a model that is larger than its weights"),
+    (config(max_position_embeddings=10**12), "config.json describes a model that is larger than its weights"),
+    (config(hidden_size=64), "weights of its body are not in the file or have another shape"),
+    (config(id2label=["a"]), "updater.model: cannot load"),
+    (config(num_labels="x"), "updater.model: cannot load"),
+    (config(model_type="no-such"), "no-such"),
+    (config(hidden_act="no-such"), "no-such"),
+    (config(quantization_config={"quant_method": "awq"}), "quantization_config"),
+    (config(custom_pipelines={"text-classification": {"impl": "code.Any"}}), "custom_pipelines"),
+    (config(attn_implementation="someone/kernel"), "attn_implementation"),
+    (config(transformers_weights="other.bin"), "transformers_weights"),
+]
+
+
+@pytest.mark.parametrize(("damage", "sentence"), HOSTILE)
+def test_a_damaged_or_hostile_model_is_one_sentence(
+    model: Path, damage: Callable[[Path], None], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtins, "input", refuse_to_answer)
+    damage(model)
+    with pytest.raises(ConfigurationError, match=sentence) as caught:
+        start(model)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("updater.model")
+
+
+@pytest.mark.parametrize("damage", [pickled, truncated, fifo, not_finite, without_a_layer, config(vocab_size=10**12)])
+def test_a_damaged_snapshot_is_one_sentence_and_exit_code_4(model: Path, damage: Callable[[Path], None]) -> None:
+    damage(model)
+    with pytest.raises(StateError, match=r"the snapshot .* cannot be loaded: ") as caught:
+        list(predict(model, ["late again"]))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+def test_a_pooler_that_the_file_lacks_is_new_and_the_log_says_so(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rewrite(model, lambda weights: {name: value for name, value in weights.items() if "pooler" not in name})
+    with caplog.at_level("INFO"):
+        start(model)
+    assert "updater.model: the pooler is new" in caplog.text
+
+
+def test_a_cut_of_a_model_needs_not_all_that_is_in_the_file(model: Path) -> None:
+    learner = start(model, "updater.model_overrides={num_hidden_layers: 1}")
+    assert not [name for name in learner.state()["transformer"]["weights"] if "layer.1." in name]
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("num_hiden_layers: 1", "has no setting 'num_hiden_layers'; did you mean 'num_hidden_layers'?"),
+        ("problem_type: regression", "'problem_type'"),
+        ("id2label: {0: a}", "'id2label'"),
+        ("torch_dtype: float16", "'torch_dtype'"),
+        ("trust_remote_code: true", "'trust_remote_code'"),
+        ("quantization_config: {}", "'quantization_config'"),
+        ("hidden_size: many", "hidden_size"),
+    ],
+)
+def test_an_override_that_the_model_does_not_have_or_that_is_not_the_users_is_refused(
+    model: Path, override: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        start(model, f"updater.model_overrides={{{override}}}")
+    assert sentence in str(caught.value)
+
+
+def test_a_sentencepiece_file_names_the_packages_that_it_needs(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (model / "tokenizer.json").unlink()
+    (model / "spiece.model").write_bytes(b"\x0a\x0e\x0a\x05<unk>")
+    monkeypatch.setattr(tokenizer_module, "find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"\(spiece.model\).* run: pip install sentencepiece protobuf"):
+        start(model)

@@ -92,7 +92,9 @@ def _dead_letter_topic(config: Config) -> str:
 def _model(config: Config) -> str:
     labels = list(Updater(config).labels)
     known = f"labels {', '.join(map(str, labels))}" if labels else "labels are discovered"
-    return f"{config.updater.model} loads; {known}"
+    return (
+        f"{config.updater.model} loads and takes a step on texts of up to {config.updater.max_tokens} tokens; {known}"
+    )
 
 
 def _directory(config: Config) -> str:

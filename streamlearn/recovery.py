@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from streamlearn.config import READ_COMMITTED, WHOLE_SECTIONS, Config, Kafka
+from streamlearn.config import NOT_DECISIVE, READ_COMMITTED, WHOLE_SECTIONS, Config, Kafka
 from streamlearn.consumer.admission import Admission
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.intake import MicroBatch
@@ -208,7 +208,8 @@ def _overlaid(tree: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     merged = dict(tree)
     for key, value in above.items():
         if key in WHOLE_SECTIONS:
-            merged[key] = value | _secrets(tree[key], value)
+            kept = {name: tree[key][name] for name in (NOT_DECISIVE,) if name in tree[key]}
+            merged[key] = kept | value | _secrets(tree[key], value)
         elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = _overlaid(merged[key], value)
         else:

@@ -41,7 +41,8 @@ from streamlearn.errors import ConfigurationError
 from streamlearn.sources import Origins, merge
 from streamlearn.sources.masking import hide, masked_tree, without_secrets
 
-WHOLE_SECTIONS = ("events", "buffer", "updater")  # of which every setting decides θ
+WHOLE_SECTIONS = ("events", "buffer", "updater")  # of which every setting decides θ, but for
+NOT_DECISIVE = "trust_remote_code"  # of updater, which says whether code may run, not what it does
 
 LONGEST_TOPIC = 249
 READ_COMMITTED = "read_committed"
@@ -243,7 +244,7 @@ class Config(Section):
         settings: dict[str, Any] = without_secrets(self.model_dump(mode="json", include=parts))
         if self.kafka.isolation_level != READ_COMMITTED:
             settings["kafka"] = {"client": {"isolation_level": self.kafka.isolation_level}}
-        del settings["updater"]["trust_remote_code"]  # whether code may run, not what it does
+        del settings["updater"][NOT_DECISIVE]
         return settings
 
     def digest(self) -> str:

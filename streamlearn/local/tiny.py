@@ -37,7 +37,7 @@ def save_tiny_model(directory: Path) -> Path:
             num_hidden_layers=2,
             num_attention_heads=2,
             intermediate_size=64,
-            max_position_embeddings=64,
+            max_position_embeddings=128,
         )
     ).save_pretrained(directory)
     return directory

@@ -9,7 +9,8 @@ but the time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,19 +25,62 @@ MAX_PART_TOKENS = 16_384  # tokens of one part, so that memory is bounded whatev
 
 
 @dataclass(frozen=True)
+class Companion:
+    """An input beside the token ids whose values follow from where a token stands, as token types do.
+
+    ``first`` and ``last`` are the values at the ends of a text, where its special tokens are.
+    """
+
+    name: str
+    first: tuple[int, ...]
+    middle: int
+    last: tuple[int, ...]
+    padding: int
+
+    def values(self, tokens: int) -> NDArray[np.int64]:
+        """Return the values for a text, of shape (tokens,)."""
+        values = np.full(tokens, self.middle, dtype=np.int64)
+        values[: len(self.first)] = self.first[:tokens]
+        if self.last:
+            values[-len(self.last) :] = self.last[-tokens:]
+        return values
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the token ids of several texts become what a model takes.
+
+    ``side`` is where shorter texts are padded with the id ``padding``; with ``none`` only texts of one length go
+    together. ``mask`` says whether the model takes an attention mask.
+    """
+
+    padding: int
+    side: Literal["right", "left", "none"] = "right"
+    mask: bool = True
+    companions: tuple[Companion, ...] = ()
+
+
+@dataclass(frozen=True)
 class Part:
     """Texts that go through together.
 
-    ``rows`` are their places in the micro-batch; ``input_ids`` and ``attention_mask`` are of shape
-    (texts, tokens).
+    ``rows`` are their places in the micro-batch; ``input_ids``, ``attention_mask`` and each of ``companions`` are of
+    shape (texts, tokens).
     """
 
     rows: list[int]
     input_ids: Tensor
     attention_mask: Tensor
+    companions: dict[str, Tensor] = field(default_factory=dict)
 
 
-def cut(lengths: Sequence[int], *, overhead: int = CPU_PART_OVERHEAD, most: int = MAX_PART_TOKENS) -> list[list[int]]:
+def cut(
+    lengths: Sequence[int],
+    *,
+    overhead: int = CPU_PART_OVERHEAD,
+    most: int = MAX_PART_TOKENS,
+    padded: bool = True,
+) -> list[list[int]]:
     """Return the rows of each part, by the cheapest cut.
 
     Parameters
@@ -47,6 +91,8 @@ def cut(lengths: Sequence[int], *, overhead: int = CPU_PART_OVERHEAD, most: int 
         What one more part costs, in tokens.
     most
         The most tokens, padding included, of a part with several texts.
+    padded
+        Whether texts of different lengths may go together.
 
     Examples
     --------
@@ -63,7 +109,7 @@ def cut(lengths: Sequence[int], *, overhead: int = CPU_PART_OVERHEAD, most: int 
         cost, begin = min(
             (best[begin] + (end - begin) * longest + overhead, begin)
             for begin in range(end)
-            if begin == end - 1 or (end - begin) * longest <= most
+            if begin == end - 1 or ((end - begin) * longest <= most and (padded or lengths[order[begin]] == longest))
         )
         best.append(cost)
         begins.append(begin)
@@ -74,22 +120,40 @@ def cut(lengths: Sequence[int], *, overhead: int = CPU_PART_OVERHEAD, most: int 
     return parts[::-1]
 
 
-def collate(tokens: Sequence[NDArray[np.int32]], *, padding: int, device: torch.device) -> list[Part]:
-    """Pad `tokens`, each of shape (tokens,), into the parts of the cheapest cut, on `device`."""
-    overhead = CPU_PART_OVERHEAD if device.type == "cpu" else DEVICE_PART_OVERHEAD
+def collate(
+    tokens: Sequence[NDArray[np.int32]], layout: Layout, *, device: torch.device, overhead: int | None = None
+) -> list[Part]:
+    """Lay `tokens`, each of shape (tokens,), out in the parts of the cheapest cut, on `device`.
+
+    ``overhead`` is what one more part costs, in tokens; by default what it costs on `device`.
+    """
+    if overhead is None:
+        overhead = CPU_PART_OVERHEAD if device.type == "cpu" else DEVICE_PART_OVERHEAD
     parts = []
-    for rows in cut([len(ids) for ids in tokens], overhead=overhead):
+    for rows in cut([len(ids) for ids in tokens], overhead=overhead, padded=layout.side != "none"):
         longest = len(tokens[rows[-1]])
-        input_ids = np.full((len(rows), longest), padding, dtype=np.int64)
+        input_ids = np.full((len(rows), longest), layout.padding, dtype=np.int64)
         attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
+        companions = {c.name: np.full((len(rows), longest), c.padding, dtype=np.int64) for c in layout.companions}
         for place, row in enumerate(rows):
-            input_ids[place, : len(tokens[row])] = tokens[row]
-            attention_mask[place, : len(tokens[row])] = 1
+            length = len(tokens[row])
+            text = slice(longest - length, None) if layout.side == "left" else slice(length)
+            input_ids[place, text] = tokens[row]
+            attention_mask[place, text] = 1
+            for companion in layout.companions:
+                companions[companion.name][place, text] = companion.values(length)
         parts.append(
             Part(
                 rows=rows,
                 input_ids=torch.from_numpy(input_ids).to(device),
                 attention_mask=torch.from_numpy(attention_mask).to(device),
+                companions={name: torch.from_numpy(values).to(device) for name, values in companions.items()},
             )
         )
     return parts
+
+
+def inputs(part: Part, layout: Layout) -> dict[str, Tensor]:
+    """Return what a model of this `layout` is called with."""
+    mask = {"attention_mask": part.attention_mask} if layout.mask else {}
+    return {"input_ids": part.input_ids, **mask, **part.companions}

@@ -24,25 +24,25 @@ def select(model: PreTrainedModel, config: Updater) -> Trainable:
     """Freeze what does not train and return what does.
 
     ``head`` is everything outside the pre-trained base; ``last-N`` adds the last N layers and whatever the
-    base computes after its layers (a pooler, a final normalisation).
+    base computes after its layers (a pooler, a final normalisation). Of an encoder with a decoder, the layers are
+    those of the decoder.
 
     Raises
     ------
     ConfigurationError
-        If the model has fewer layers than ``last-N`` asks for.
+        If the model has fewer layers than ``last-N`` asks for, or its embeddings cannot be frozen or sparse.
 
     """
     base = model.base_model
-    embeddings = model.get_input_embeddings()
     in_base = {id(parameter) for parameter in base.parameters()}
-    trained = _trained_in_base(base, model.config.num_hidden_layers, config.trains)
-    words = [p for p in embeddings.parameters() if id(p) in trained]
-    if config.embeddings == "frozen" or not words:
-        trained -= {id(p) for p in embeddings.parameters()}
-        words = []
-    if config.embeddings == "sparse":
-        embeddings.sparse = True  # type: ignore[assignment]  # nn.Embedding's own switch
-        trained -= {id(p) for p in words}
+    trained = _trained_in_base(model, config.trains)
+    embeddings = [] if config.embeddings == "dense" else _embeddings(model, config)
+    table = [p for module in embeddings[:1] for p in module.parameters(recurse=False)]
+    words = [p for p in table if id(p) in trained]
+    trained -= {id(module.weight) for module in embeddings}
+    if config.embeddings == "sparse" and words:
+        for module in embeddings:
+            module.sparse = True
     body: list[nn.Parameter] = []
     head: list[nn.Parameter] = []
     for parameter in model.parameters():
@@ -56,18 +56,67 @@ def select(model: PreTrainedModel, config: Updater) -> Trainable:
     return Trainable(body=body, head=head, sparse=sparse)
 
 
-def _trained_in_base(base: nn.Module, layers: int, trains: str) -> set[int]:
+def embedding_rows(model: PreTrainedModel) -> int | None:
+    """Return how many tokens the model has embeddings for, or None where it looks none up."""
+    try:
+        rows: int | None = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    except NotImplementedError:  # CANINE hashes characters
+        return None
+    return rows
+
+
+def _embeddings(model: PreTrainedModel, config: Updater) -> list[nn.Embedding]:
+    """Return every module that looks the token embeddings up: an encoder and its decoder share one table."""
+    try:
+        table = getattr(model.get_input_embeddings(), "weight", None)
+    except NotImplementedError:
+        table = None
+    users = [module for module in model.modules() if any(p is table for p in module.parameters(recurse=False))]
+    found = [module for module in users if isinstance(module, nn.Embedding)]
+    if not found or (config.embeddings == "sparse" and len(found) < len(users)):
+        raise ConfigurationError(
+            f"updater.embeddings is '{config.embeddings}', but {type(model).__name__} has no table of token embeddings "
+            "that is only looked up; set it to dense"
+        )
+    return found
+
+
+def _trained_in_base(model: PreTrainedModel, trains: str) -> set[int]:
+    base = model.base_model
     if trains == "head":
         return set()
     everything = {id(parameter) for parameter in base.parameters()}
     if trains == "all":
         return everything
-    count = int(trains.removeprefix("last-"))
-    stack = next((m for m in base.modules() if isinstance(m, nn.ModuleList) and len(m) == layers), None)
-    if stack is None or count > layers:
-        raise ConfigurationError(f"updater.trains is '{trains}', but the model has {layers} layers")
+    count, stack = int(trains.removeprefix("last-")), _layers(model)
+    if not 1 <= count <= len(stack):
+        raise ConfigurationError(f"updater.trains is '{trains}', but the model has {len(stack)} layers")
     first_layer = {id(p) for p in stack[0].parameters()}
     before = [id(p) for p in base.parameters()]
     before = before[: next(place for place, p in enumerate(before) if p in first_layer)]
-    frozen_layers = {id(p) for layer in list(stack)[: layers - count] for p in layer.parameters()}
+    frozen_layers = {id(p) for layer in stack[: len(stack) - count] for p in layer.parameters()}
     return everything - frozen_layers - set(before)
+
+
+def _layers(model: PreTrainedModel) -> list[nn.Module]:
+    """Return the layers of the base; of an encoder with a decoder, those of the decoder.
+
+    They are the first list of modules that has their number. Lists side by side, one for the attentions and one for
+    the feed-forward networks (XLM), hold no layers.
+    """
+    config, within = model.config, "decoder" if model.config.is_encoder_decoder else ""
+    names = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")[1 if within else 0 :]
+    counts = {getattr(config, name, None) for name in names}
+    stacks = {
+        name: list(module)
+        for name, module in model.base_model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) in counts and within in name
+    }
+    first = next(iter(stacks), "")
+    beside = [name for name in stacks if name.rpartition(".")[0] == first.rpartition(".")[0]]
+    if len(beside) != 1:
+        raise ConfigurationError(
+            f"updater.trains asks for the last layers, but {type(model).__name__} has no layers that can be told "
+            "apart; set it to all or head"
+        )
+    return stacks[first]

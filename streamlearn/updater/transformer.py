@@ -19,10 +19,13 @@ from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.errors import ConfigurationError, DeviceError
 from streamlearn.events import Reason
 from streamlearn.state import State
-from streamlearn.updater.batches import Part, collate
+from streamlearn.updater.batches import Part, collate, inputs
 from streamlearn.updater.fingerprint import fingerprint
-from streamlearn.updater.model import grow_head, load_model, shrink_head
+from streamlearn.updater.head import grow_head, output_layer, problem_type, shrink_head
+from streamlearn.updater.inputs import find_layout, probe_texts
+from streamlearn.updater.model import load_model, one_sentence
 from streamlearn.updater.optimizer import Optimizer
+from streamlearn.updater.probe import mixed_lengths, probe_step
 from streamlearn.updater.randomness import OwnRandom
 from streamlearn.updater.trainable import select
 
@@ -42,6 +45,9 @@ class Learnt:
 
 class TransformerExpert:
     """Learns labels from token ids by the cross-entropy of a sequence classification head.
+
+    What a model cannot do is found here: it is tried on a few texts, and θ, the optimiser and the random state are
+    afterwards what they would be without.
 
     Parameters
     ----------
@@ -69,16 +75,33 @@ class TransformerExpert:
         with self.random:
             model, self.tokenizer, self.columns = load_model(config, labels)
         self.model = model
-        self.model.to(self._device)  # type: ignore[arg-type]  # its annotation is a decorator's
-        self.model.train(config.dropout > 0.0)
-        self.optimizer = Optimizer(select(self.model, config), config)
+        with one_sentence(f"updater.model: '{config.model}' cannot be used", ConfigurationError):
+            output_layer(self.model)
+            self._layout = find_layout(self.model, self.tokenizer, config.max_tokens)
+            self.model.to(self._device)  # type: ignore[arg-type]  # its annotation is a decorator's
+            self.model.train(config.dropout > 0.0)
+            self.optimizer = Optimizer(select(self.model, config), config)
+        self._probe()
+
+    def _probe(self) -> None:
+        """Take a step on texts of mixed length, then put everything back."""
+        weights, mark = self.weights(), self.random.mark()
+        texts = mixed_lengths(*self.encode(probe_texts(self.tokenizer, self._config.max_tokens)))
+        with self.random:
+            parts = collate(texts, self._layout, device=self._device, overhead=10**9)
+            probe_step(parts, self._forward, self.optimizer, self._config)
+        self.random.reset(mark)
+        self.model.load_state_dict(weights)
+        self.model.zero_grad(set_to_none=True)
+        self.optimizer = Optimizer(select(self.model, self._config), self._config)
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the token ids of each text, each of shape (tokens,), cut at ``max_tokens``."""
         encoded = self.tokenizer(
             list(texts), truncation=True, max_length=self._config.max_tokens, return_attention_mask=False
         )
-        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+        nothing = [self._layout.padding]  # a text of which the tokenizer keeps nothing is read as one pad token
+        return [np.asarray(ids or nothing, dtype=np.int32) for ids in encoded["input_ids"]]
 
     @cached_property
     def encoding(self) -> State:
@@ -188,7 +211,7 @@ class TransformerExpert:
 
     def parts(self, tokens: Sequence[NDArray[np.int32]]) -> list[Part]:
         """Return the padded parts in which `tokens` go through the model."""
-        return collate(tokens, padding=self.model.config.pad_token_id, device=self._device)
+        return collate(tokens, self._layout, device=self._device)
 
     def _apart(self, tokens: Sequence[NDArray[np.int32]]) -> list[Part]:
         """Return a part for each of `tokens`, so that none meets the padding that another one needs."""
@@ -196,7 +219,7 @@ class TransformerExpert:
 
     def _forward(self, part: Part) -> Tensor:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            logits: Tensor = self.model(input_ids=part.input_ids, attention_mask=part.attention_mask).logits
+            logits: Tensor = self.model(**inputs(part, self._layout)).logits
         return logits.float()
 
     def _in_order(self, outputs: list[tuple[Part, Tensor]], count: int) -> Tensor:
@@ -224,6 +247,11 @@ class TransformerExpert:
                 self.optimizer.replace(old, new)
         del self.columns[count:]
 
+    @property
+    def width(self) -> int:
+        """How many outputs the head has."""
+        return output_layer(self.model)[2].out_features
+
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of θ by parameter name, on the CPU."""
         return {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
@@ -232,6 +260,7 @@ class TransformerExpert:
         """Return a copy of the model's configuration with the real label names."""
         config = copy.deepcopy(self.model.config)
         config.architectures = [type(self.model).__name__]
+        config.problem_type = problem_type(len(self.columns))
         config.id2label = dict(enumerate(self.columns))
         config.label2id = {name: column for column, name in enumerate(self.columns)}
         return config

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlearn.updater.batches import collate, cut
+from streamlearn.updater.batches import Layout, collate, cut
 
 
 def cost(lengths: list[int], parts: list[list[int]], overhead: int) -> int:
@@ -39,7 +39,7 @@ def test_a_part_of_several_texts_never_exceeds_its_limit(lengths: list[int]) -> 
 def test_collated_parts_hold_each_text_padded_and_masked() -> None:
     tokens = [np.arange(1, length + 1, dtype=np.int32) for length in (5, 2, 9, 2)]
     seen = {}
-    for part in collate(tokens, padding=0, device=torch.device("cpu")):
+    for part in collate(tokens, Layout(padding=0), device=torch.device("cpu")):
         for row, ids, mask in zip(part.rows, part.input_ids, part.attention_mask, strict=True):
             seen[row] = ids[mask.bool()].tolist()
             assert ids[~mask.bool()].tolist() == [0] * int((mask == 0).sum())

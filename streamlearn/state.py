@@ -29,8 +29,12 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Export:
-    """What a snapshot publishes: Hugging Face's configuration, θ by parameter name, and the tokenizer."""
+    """What a snapshot publishes: Hugging Face's configuration, θ by parameter name, and the tokenizer.
+
+    ``columns`` is how many outputs the head has, each of which has a name in the configuration.
+    """
 
     config: Any
     weights: dict[str, Tensor]
     tokenizer: Any
+    columns: int

@@ -323,7 +323,9 @@ class Publisher:
     def _publish(self, capture: Capture, export: Export) -> str:
         version, accuracy = capture.version, capture.accuracy.get("validation")
         least, unpredicted = self._min_accuracy, capture.unpredicted
-        reason = rejection(export.weights, accuracy, min_validation_accuracy=least, unpredicted=unpredicted)
+        reason = self.snapshots.misnamed(export) or rejection(
+            export.weights, accuracy, min_validation_accuracy=least, unpredicted=unpredicted
+        )
         if reason:
             log.warning("snapshot %d is rejected: %s", version, reason, extra=_place(capture))
             return "rejected"

@@ -177,6 +177,14 @@ class SnapshotStore:
             self._retire(version)
         return path
 
+    @staticmethod
+    def misnamed(export: Export) -> str | None:
+        """Return why the columns of `export` have no names of their own, or None where they have."""
+        names = [export.config.id2label.get(column) for column in range(export.columns)]
+        if len(export.config.id2label) != export.columns or len(set(names)) != export.columns:
+            return f"its head has {export.columns} columns, and {len(set(names) - {None})} names of labels for them"
+        return None
+
     def step_of(self, version: int) -> int | None:
         """Return the step of `version`, or None where it is missing or damaged."""
         try:

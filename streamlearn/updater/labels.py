@@ -10,11 +10,18 @@ from streamlearn.events import Label
 class LabelMap:
     """Labels in the order of their columns; a label keeps its column for ever.
 
+    A label's identity is its value, and its name in a published model is ``str`` of it. The labels of a stream are of
+    one type, so names are unique. A model that was already trained brings names only: where the first label of the
+    stream is an integer, the names that are integers are those integers.
+
     Examples
     --------
     >>> labels = LabelMap(["ham", "spam"])
     >>> labels.index("spam"), labels.add("phish"), list(labels)
-    (1, 2, ['ham', 'spam', 'phish'])
+    (1, True, ['ham', 'spam', 'phish'])
+    >>> of_a_model = LabelMap(["0", "1"])
+    >>> of_a_model.add(1), list(of_a_model)
+    (False, [0, 1])
 
     """
 
@@ -32,10 +39,28 @@ class LabelMap:
     def __contains__(self, label: Label) -> bool:
         return label in self._columns
 
-    def add(self, label: Label) -> int:
-        """Return the column of `label`, the next free one if it is new."""
-        return self._columns.setdefault(label, len(self._columns))
+    def add(self, label: Label) -> bool:
+        """Give `label` a column, and return whether it is a new one."""
+        if isinstance(label, int) and label not in self._columns:
+            self._columns = {_typed(known): column for known, column in self._columns.items()}
+        if label in self._columns:
+            return False
+        self._columns[label] = len(self._columns)
+        return True
 
     def index(self, label: Label) -> int:
         """Return the column of `label`; KeyError if it has none."""
         return self._columns[label]
+
+    def names(self) -> list[str]:
+        """Return the names of the columns in a published model."""
+        return [str(label) for label in self]
+
+
+def _typed(label: Label) -> Label:
+    """Return the integer that `label` is the name of, or `label`."""
+    try:
+        number = int(label)
+    except ValueError:
+        return label
+    return number if str(number) == label else label

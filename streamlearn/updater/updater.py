@@ -74,7 +74,8 @@ class Updater:
 
     def __init__(self, config: Config) -> None:
         self._model_name = config.updater.model
-        closed = [] if config.events.labels == "discover" else config.events.labels
+        self._discovers = config.events.labels == "discover"
+        closed: list[Label] = [] if config.events.labels == "discover" else config.events.labels
         self._expert = TransformerExpert(config.updater, [str(label) for label in closed])
         by_name: dict[str, Label] = {str(label): label for label in closed}
         self.labels = LabelMap(by_name.get(name, name) for name in self._expert.columns)
@@ -175,9 +176,8 @@ class Updater:
 
     def _grow(self, events: Iterable[Event]) -> None:
         for event in events:
-            if event.label not in self.labels:
+            if event.label not in self.labels and self.labels.add(event.label):
                 self._expert.grow(str(event.label))
-                self.labels.add(event.label)
 
     def _shrink(self, count: int, mark: Mark) -> None:
         """Take back the labels after the first `count`, and what drawing their rows did to the random state."""
@@ -239,7 +239,8 @@ class Updater:
 
     def export(self, state: State) -> Export:
         """Return what a snapshot of `state` publishes; its weights are those of `state`, not copied again."""
-        return Export(self._expert.model_config(), state["transformer"]["weights"], self._expert.tokenizer)
+        expert, weights = self._expert, state["transformer"]["weights"]
+        return Export(expert.model_config(), weights, expert.tokenizer, columns=expert.width)
 
     def state(self) -> State:
         """Return the labels and the state of every expert."""
@@ -268,7 +269,14 @@ class Updater:
                 f"the checkpoint was made with the model '{state['model']}' and the configuration names "
                 f"'{self._model_name}'; give the new model a publisher.directory of its own"
             )
-        if list(self.labels) != state["labels"][: len(self.labels)]:
+        saved = LabelMap(state["labels"])
+        if len(set(saved.names())) != len(state["labels"]):
+            raise StateError(
+                "the checkpoint has two columns for one label, the number and its name, of which none can be "
+                f"published ({', '.join(map(repr, state['labels']))}); begin anew with another publisher.directory"
+            )
+        mine, theirs = (self.labels.names(), saved.names()) if self._discovers else (list(self.labels), list(saved))
+        if mine != theirs[: len(mine)]:
             raise StateError(
                 f"the checkpoint has the labels {state['labels']} and the configuration {list(self.labels)}; "
                 "labels may be added at the end, not changed"
@@ -278,7 +286,7 @@ class Updater:
         except (RuntimeError, KeyError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise StateError(f"the checkpoint does not fit the configured model: {first}") from None
-        self.labels = LabelMap(state["labels"])
+        self.labels = saved
 
 
 def _tokens(event: Event) -> NDArray[np.int32]:

@@ -19,6 +19,7 @@ from kafka.record.util import decode_varint
 
 from streamlearn.consumer.compression import Stream, decompressed
 from streamlearn.consumer.header_names import header_name
+from streamlearn.consumer.queue import HEADER_BYTES
 from streamlearn.consumer.withheld import Withheld
 from streamlearn.events import Reason
 
@@ -76,9 +77,13 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         try:
             if self._broken:
                 raise CorruptRecordError
-            careful = self._open()
+            read = self._carefully if self._open() else self._read_msg
             for _ in range(self._num_records):
-                yield self._carefully() if careful else self._plainly()
+                try:
+                    record = read()
+                except (ValueError, IndexError, CorruptRecordError):
+                    record = self._carefully()
+                yield record
         except BROKEN:
             withheld = Withheld.of(Reason.UNREADABLE, length=len(raw), sha256=hashlib.sha256(raw).hexdigest())
             yield self._record(len(raw), self.last_offset_delta, 0, None, withheld, [])
@@ -94,12 +99,6 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         self._buffer, self._pos = b"", 0
         return True
 
-    def _plainly(self) -> Any:
-        try:
-            return self._read_msg()
-        except (ValueError, IndexError, CorruptRecordError):
-            return self._carefully()
-
     def _carefully(self) -> Any:
         """Return the next record; without its content where that is too much, or is not what it should be."""
         self._have(LONGEST_PREFIX, at_least=1)
@@ -110,10 +109,10 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
             return self._pass_over(length, Reason.RECORD_TOO_LARGE)
         size = start - self._pos + length
         self._have(size, at_least=size)
-        if self._stream:
-            self._budget.left -= size
         content = self._pos + size - length
-        if self._headers(content) > MOST_HEADERS:
+        headers = self._headers(content)
+        self._budget.left -= HEADER_BYTES * headers + (size if self._stream else 0)
+        if headers > MOST_HEADERS:
             return self._pass_over(length, Reason.RECORD_TOO_LARGE)
         try:
             return self._read_msg()

@@ -13,7 +13,6 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, KafkaError
 
 from streamlearn.consumer.batch import Batch, Budget
-from streamlearn.consumer.queue import HEADER_BYTES
 
 FIRST_FORMAT = 2  # of records that is read within bounds; Kafka 0.11 brought it
 
@@ -107,8 +106,6 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         try:
             for record in islice(self.record_iterator, n):
                 records.append(record)
-                if record.headers:
-                    budget.left -= HEADER_BYTES * len(record.headers)
                 if budget.left <= 0:
                     break
         except Exception as error:  # noqa: BLE001 - raised below, or once what came before it has been taken

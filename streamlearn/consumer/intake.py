@@ -82,7 +82,7 @@ class MicroBatch:
             }
         )
         arrival.start = index + 1
-        taken = sum(arrival.sizes[first : index + 1])
+        taken = arrival.bytes * (index + 1 - first) // max(1, len(records) - first)  # as if all took the same
         arrival.bytes -= taken
         self.bytes += taken
         end = arrival.end if arrival.start == len(records) else records[index].offset + 1

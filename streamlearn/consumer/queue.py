@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from operator import itemgetter
 from typing import Any
 
 import msgspec
+from kafka.consumer.fetcher import ConsumerRecord
 
 from streamlearn.events import Event, Partition, Reason
 
 RECORD_BYTES = 600  # that a record and its event take beside their content
 HEADER_BYTES = 160  # that a header takes beside its content
+KEY_SIZE, VALUE_SIZE, HEADERS = map(
+    itemgetter, map(ConsumerRecord._fields.index, ("serialized_key_size", "serialized_value_size", "headers"))
+)
 
 
 class Arrival(msgspec.Struct, gc=False, eq=False):
@@ -30,8 +35,7 @@ class Arrival(msgspec.Struct, gc=False, eq=False):
     outcomes: list[Event | Reason]
     begin: int
     end: int  # the next offset to read, once all of it is taken
-    sizes: list[int]  # of each record, as `size_of` tells it
-    bytes: int  # of the records that have not been taken
+    bytes: int  # of memory that those records take that have not been taken
     start: int = 0  # the first one that has not been taken
 
 
@@ -49,8 +53,11 @@ def arrival(
     partition: Partition, records: list[Any], outcomes: list[Event | Reason], *, begin: int, end: int
 ) -> Arrival:
     """Return `records` with their `outcomes`, which lie in `partition` between the offsets `begin` and `end`."""
-    sizes = list(map(size_of, records, outcomes))
-    return Arrival(*partition, records, outcomes, begin, end, sizes, sum(sizes))
+    size: int = RECORD_BYTES * len(records) + sum(map(KEY_SIZE, records)) + sum(map(VALUE_SIZE, records))
+    size += sum([outcome.text.__sizeof__() for outcome in outcomes if outcome.__class__ is Event])
+    for headers in filter(None, map(HEADERS, records)):
+        size += sum(HEADER_BYTES + len(value or b"") for _, value in headers)
+    return Arrival(*partition, records, outcomes, begin, end, size)
 
 
 class ArrivalQueue:

@@ -39,6 +39,6 @@ def test_a_record_that_is_too_large_for_memory_is_a_dead_letter_that_says_so(ove
     ((record,),) = consumer.poll(timeout_ms=10_000).values()
     consumer.close()
     headers = dict(record.headers)
-    assert (record.key, record.value) == (b"k", b"")
+    assert (record.key, record.value) == (b"k", None)
     assert headers["streamlearn.reason"] == b"record_too_large"
     assert headers["streamlearn.value_length"] == str(200 * 2**20).encode()

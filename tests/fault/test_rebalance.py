@@ -213,7 +213,7 @@ def test_partitions_added_while_it_runs_are_read_from_their_beginning(
     send(config, [event(n) for n in range(30)], partitions=PARTITIONS)
     pipeline = Pipeline(config)
     with running(pipeline):
-        wait_until(lambda: bool(pipeline.consumer._reading), "it reads")
+        wait_until(lambda: pipeline.consumer._reading.active, "it reads")
         send(config, [event(n) for n in range(30, 60)], partitions=PARTITIONS)
         admin.create_partitions({config.kafka.topic: PARTITIONS + 2})
         send(config, [event(n) for n in range(60, 110)], partitions=PARTITIONS + 2)

@@ -88,8 +88,7 @@ def open_private(path: Path) -> int:
         If the disk refuses.
 
     """
-    with suppress(FileNotFoundError):  # before it is opened: to open a device may do something
-        _expect(stat.S_IFREG, path.lstat().st_mode, path)
+    refuse_other_than_file(path)  # before it is opened: to open a device may do something
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | CAREFUL, 0o600)
     try:
         _expect(stat.S_IFREG, os.fstat(descriptor).st_mode, path)
@@ -118,6 +117,12 @@ def refuse_other_than_directory(path: Path) -> None:
     """Raise StateError where `path` is anything but a directory or missing: nothing is changed behind a link."""
     with suppress(FileNotFoundError):
         _expect(stat.S_IFDIR, path.lstat().st_mode, path)
+
+
+def refuse_other_than_file(path: Path) -> None:
+    """Raise StateError where `path` is anything but a regular file or missing."""
+    with suppress(FileNotFoundError):
+        _expect(stat.S_IFREG, path.lstat().st_mode, path)
 
 
 def make_directory(directory: Path, *, private: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from streamlearn.errors import StateError
 from streamlearn.publisher.checkpoints import CheckpointStore, step_of
 from streamlearn.publisher.fence import Fence
-from streamlearn.publisher.files import refuse_other_than_directory
+from streamlearn.publisher.files import refuse_other_than_directory, refuse_other_than_file
 
 ROOMS = ("checkpoints", "journal", "seats", "snapshots")
 
@@ -31,6 +31,7 @@ def inspect(directory: Path, *, source: str) -> str:
     """
     try:
         Fence(directory, source=source).look()
+        refuse_other_than_file(directory / "lock")
         refuse_odd_rooms(directory)
         for path in (directory, *(directory / room for room in ROOMS)):
             if path.exists() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):

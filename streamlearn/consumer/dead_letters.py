@@ -17,14 +17,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from kafka import TopicPartition
 from kafka.errors import (
     AuthorizationError,
     CorruptRecordError,
     InvalidRecordError,
     KafkaError,
     KafkaTimeoutError,
+    LeaderNotAvailableError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     RetriableError,
@@ -48,6 +51,7 @@ RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 STOP_SECONDS = 4.0  # for the producer to be closed, or given up while it still looks for a broker
 LOOK_SECONDS = 0.2  # between two looks whether to end, while Kafka is waited for
+LEADERLESS_LOOKS = 5  # in a row, after which a partition that has just lost its leader is not waited for
 PATIENCE = 3  # refusals that may pass, after which they count as the record's own
 
 OF_THE_RECORD = (
@@ -207,8 +211,11 @@ class DeadLetters:
             letter = write(pending.record, pending.reason, pending.form, refusal=pending.refusal)
             # by the source's partition: kafka-python would hash the key in Python, a second for two megabytes
             partition = partitions[pending.record.partition % len(partitions)]
+            if not _is_led(producer, self._topic, partition):
+                errors[pending] = LeaderNotAvailableError(f"partition {partition} has no leader")
+                continue
             try:
-                futures[pending] = producer.send(self._topic, **letter._asdict(), partition=partition)
+                futures[pending] = partition, producer.send(self._topic, **letter._asdict(), partition=partition)
             except KafkaError as error:
                 errors[pending] = error
             except ValueError:  # the topic has just lost its partitions, or this is a mistake of ours
@@ -217,20 +224,29 @@ class DeadLetters:
                 errors[pending] = UnknownTopicOrPartitionError(f"partition {partition} has gone")
         patience = producer.config["delivery_timeout_ms"] / 1000 + RETRY_SECONDS  # should its own thread not keep it
         deadline = time.monotonic() + patience
-        for pending, future in futures.items():
+        for pending, (partition, future) in futures.items():
             try:
-                self._get(future, deadline)
+                self._get(future, deadline, led=partial(_is_led, producer, self._topic, partition))
             except KafkaError as error:
                 errors[pending] = error
         return errors
 
-    def _get(self, future: Any, deadline: float) -> None:
-        """Wait for an acknowledgement, raising Kafka's refusal, or that it was not given in time."""
+    def _get(self, future: Any, deadline: float, *, led: Callable[[], bool]) -> None:
+        """Wait for an acknowledgement, raising Kafka's refusal, or that it was not given in time.
+
+        Without a leader it is not waited for: kafka-python would meanwhile keep a processor busy with asking for one.
+        """
+        looks_without = 0
         while not future.is_done:
             try:
                 future.get(timeout=LOOK_SECONDS)
             except KafkaTimeoutError:
-                if not future.is_done and (self._stopping or time.monotonic() > deadline):
+                if future.is_done:
+                    break
+                looks_without = 0 if led() else looks_without + 1
+                if looks_without == LEADERLESS_LOOKS:
+                    raise LeaderNotAvailableError("the topic or the leader of its partition is gone") from None
+                if self._stopping or time.monotonic() > deadline:
                     raise KafkaTimeoutError("no acknowledgement in time") from None
         future.get(timeout=0)
 
@@ -274,6 +290,11 @@ class DeadLetters:
             pending.refusal = type(error).__name__
         pending.form = Form(pending.form + 1)
         return True
+
+
+def _is_led(producer: Any, topic: str, partition: int) -> bool:
+    """Whether `partition` has a leader, as `producer` was told last."""
+    return producer._metadata.leader_for_partition(TopicPartition(topic, partition)) not in (None, -1)  # noqa: SLF001
 
 
 def _close(producer: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kafka import TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import describe
@@ -43,10 +43,10 @@ class LogEnds:
         if time.monotonic() - self._at < INTERVAL_SECONDS:
             return
         self._at = time.monotonic()
-        client.ask_for_topics()  # or a topic that is made anew would be noticed only when the metadata are old
-        asked = held or {TopicPartition(self._config.topic, 0)}
         try:
-            ends = client.end_offsets(list(asked), timeout_ms=REQUEST_MILLISECONDS)
+            ends = self._ask(client, held)
+        except UnknownTopicOrPartitionError:  # that is an answer, too
+            ends = {}
         except KafkaError as error:
             if not self._waiting:
                 log.warning("waiting for Kafka at %s: %s", self._config.bootstrap_servers, describe(error))
@@ -58,6 +58,17 @@ class LogEnds:
             self._waiting = False
             log.info("Kafka at %s answers again", self._config.bootstrap_servers)
         self._ends = {(p.topic, p.partition): end for p, end in ends.items() if p in held}
+
+    def _ask(self, client: Any, held: set[Any]) -> dict[Any, int]:
+        """Return the ends of `held`; where nothing is held, whatever shows that Kafka answers."""
+        topic = self._config.topic
+        if not client.has_topic(topic):
+            client.ask_for_topics(REQUEST_MILLISECONDS)  # it would not tell the ends of what is not there
+            return {}
+        client.ask_for_topics()  # or a topic that is made anew would be noticed only when the metadata are old
+        asked = held or {TopicPartition(topic, 0)}
+        ends: dict[Any, int] = client.end_offsets(list(asked), timeout_ms=REQUEST_MILLISECONDS)
+        return ends
 
     @property
     def answered(self) -> bool:

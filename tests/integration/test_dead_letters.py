@@ -6,7 +6,9 @@ import hashlib
 import json
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -247,6 +249,28 @@ def test_a_record_that_nothing_takes_is_waited_for_and_carried_whole_once_it_can
     assert not dead_letters.blocked
     (letter,) = read(config, dead)
     assert len(ours(letter)) >= 6
+
+
+def test_a_dead_letter_topic_that_is_deleted_is_waited_for_with_an_idle_processor(
+    apache_kafka: Broker, broker: Broker, config: Config, dead_letters: DeadLetters, topic_of: Callable[..., None]
+) -> None:
+    if broker is not apache_kafka:
+        pytest.skip("what the development broker says of a topic that is gone is its own")
+    dead = config.kafka.dead_letter_topic
+    topic_of(Sent(b"before"), Sent(b"after"))
+    before, after = read(config, config.kafka.topic)
+    dead_letters.put(before, Reason.NOT_JSON)
+    assert dead_letters.settle(30)
+    with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)) as admin:
+        admin.delete_topics([dead])
+        dead_letters.put(after, Reason.NOT_JSON)
+        wait_until(lambda: dead_letters.blocked, "consumption is paused", 20)  # and not for a delivery's 30
+        began = time.process_time()
+        assert not dead_letters.settle(4)
+        assert time.process_time() - began < 2
+        admin.create_topics([NewTopic(dead, 2, 1)])
+    assert dead_letters.settle(30)
+    assert [letter.value for letter in read(config, dead)] == [b"after"]
 
 
 def test_the_topic_for_dead_letters_takes_what_the_topic_of_events_took_and_our_headers(

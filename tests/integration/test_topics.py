@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,24 @@ def test_a_topic_that_is_made_anew_while_the_learner_runs_is_learnt_whole_from_w
     assert state["counts"] == {"trained": 60 + records}
     assert caplog.text.count("was deleted and made anew: its id was") == 1
     assert "0 offsets are skipped" not in caplog.text
+
+
+def test_while_the_topic_is_gone_the_learner_waits_for_it_and_does_not_take_kafka_for_away(
+    config: Config, overrides: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    send(config, unnamed(range(30)), partitions=PARTITIONS)
+    pipeline = Pipeline(load(overrides=[*overrides, "kafka.out_of_range=earliest"]))
+    with running(pipeline):
+        wait_until(lambda: trained(pipeline) == 30, "the old one is learnt")
+        with closing(KafkaAdminClient(bootstrap_servers=config.kafka.bootstrap_servers)) as admin:
+            admin.delete_topics([config.kafka.topic])
+        wait_until(lambda: f"there is no topic {config.kafka.topic}" in caplog.text, "it waits for the topic")
+        assert pipeline.health.kafka_answers
+        create_topic(config.kafka, config.kafka.topic)
+        send(config, unnamed(range(1000, 1010)))
+        wait_until(lambda: trained(pipeline) == 40, "the new one is learnt")
+    assert "waiting for Kafka" not in caplog.text
 
 
 @SIZES

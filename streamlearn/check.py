@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from streamlearn.config import Config
@@ -12,10 +13,13 @@ from streamlearn.consumer.client import partition_count
 from streamlearn.consumer.dead_letter_topic import compaction, look_at_dead_letter_topic
 from streamlearn.consumer.sample import look_at_records
 from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
+from streamlearn.learner import Learner
 from streamlearn.monitor.connections import connections_allowed
+from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.fence import source_of
 from streamlearn.publisher.inspection import inspect
-from streamlearn.updater import Updater
+from streamlearn.state import State
+from streamlearn.takeover import load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,22 @@ def _dead_letter_topic(config: Config) -> str:
 
 
 def _model(config: Config) -> str:
-    labels = list(Updater(config).labels)
+    learner = Learner(config)
+    labels = list(learner.updater.labels)
     known = f"labels {', '.join(map(str, labels))}" if labels else "labels are discovered"
+    for name, state in _checkpoints(config):
+        if not isinstance(state, StateError):
+            load_checkpoint(learner, name, state)
+            break
     return (
         f"{config.updater.model} loads and takes a step on texts of up to {config.updater.max_tokens} tokens; {known}"
     )
+
+
+def _checkpoints(config: Config) -> Iterator[tuple[str, State | StateError]]:
+    """Yield the checkpoints that a start would try; what is wrong with their files is found with the directory."""
+    with suppress(OSError, StateError):
+        yield from CheckpointStore(config.publisher.directory / "checkpoints", keep=1).newest()
 
 
 def _directory(config: Config) -> str:

@@ -133,7 +133,7 @@ class Takeover:
                 log.error("checkpoint %s is refused: %s", name, state)
                 damaged.append(name)
                 continue
-            _load(learner, name, state)
+            load_checkpoint(learner, name, state)
             self._prove(learner, name)
             for refused in damaged:
                 checkpoints.set_aside(refused)
@@ -224,7 +224,7 @@ class Takeover:
         return []
 
 
-def _load(learner: Learner, name: str, state: State) -> None:
+def load_checkpoint(learner: Learner, name: str, state: State) -> None:
     """Let `learner` continue from `state`; StateError where it is whole and still no state of a learner."""
     try:
         learner.load(state)

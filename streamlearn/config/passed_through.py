@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from streamlearn.config.bounds import finite
@@ -45,6 +46,9 @@ OBJECTS = {
     "ssl_context",
 }
 """Options of kafka-python that no text can hold."""
+
+COUNTED = re.compile(r"layer|label|block|attention_types")
+MOST_COUNTED = 10**6  # far more layers or labels than any model has, and a list of them is made within a second
 
 LABELLING = {"id2label", "label2id", "num_labels", "problem_type"}
 LOADING = {
@@ -105,3 +109,27 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
             raise ValueError(f"'{name}' says how a model is loaded, and is no property of one")
     if not finite(overrides):
         raise ValueError("a number in it is not finite")
+    check_counts(overrides)
+
+
+def check_counts(settings: Any) -> None:
+    """Raise ValueError where `settings` of a model, or of one in it, count more layers or labels than can be listed.
+
+    Configurations of transformers list one entry a label or layer when they are read, before any weight is looked at.
+    """
+    for key, number in _numbers(settings):
+        if number > MOST_COUNTED and COUNTED.search(key):
+            raise ValueError(f"'{key}' is {number:,}, and may be {MOST_COUNTED:,} at most")
+
+
+def _numbers(tree: Any) -> Iterator[tuple[str, int | float]]:
+    """Yield every number in `tree`, with the name that it stands under."""
+    pending = [("", tree)]
+    while pending:
+        key, value = pending.pop()
+        if isinstance(value, dict):
+            pending += value.items()
+        elif isinstance(value, list):
+            pending += [(key, child) for child in value]
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield key, value

@@ -97,6 +97,8 @@ def _harmless(error: yaml.MarkedYAMLError) -> str:
         return quoted[0] if names_a_token else ""
 
     problem = QUOTED.sub(shown, error.problem or "it cannot be read")
+    if r"'\t'" in (error.problem or ""):
+        return "it holds a tab; YAML is indented with spaces"
     needs_quotes = any(word in problem for word in ("character", "alias", "mapping values"))
     return problem + ("; a value with one of @ ! & * % : # ` in it needs quotes" if needs_quotes else "")
 

@@ -174,10 +174,13 @@ def _load(directory: Path, files: WeightFiles, config: Updater, labels: list[str
 
 
 def _check_overrides(overrides: dict[str, Any], settings: Any) -> None:
-    known = {*settings.to_dict(), *type(settings).attribute_map} - OWN_SETTINGS
+    given = settings.to_dict()
+    known = {*given, *type(settings).attribute_map} - OWN_SETTINGS
     for key in overrides:
         if key in OWN_SETTINGS:
             raise ConfigurationError(f"updater.model_overrides: '{key}' is decided by streamlearn")
+        if key in given and _is_dropout(key, given[key]):
+            raise ConfigurationError(f"updater.model_overrides: '{key}' is decided by updater.dropout, for all layers")
         if key not in known:
             match = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
             nearest = f"; did you mean '{match[0]}'?" if match else ""

@@ -16,6 +16,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from streamlearn.config.passed_through import check_counts
+
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_JSON_BYTES = 16 * 2**20  # config.json of the largest hub models: some hundred kB; an index of weights: a few MB
@@ -29,7 +31,7 @@ LFS_POINTER = b"version https://git-lfs"
 RUNS_CODE = {"auto_map", "custom_pipelines"}
 REDIRECTS = {"transformers_weights", "quantization_config"}
 HOW_TO_TRUST = (
-    "if you have read that code and want it to run, set updater.trust_remote_code: true in the configuration file"
+    "; if you have read that code and want it to run, set updater.trust_remote_code: true in the configuration file"
 )
 
 
@@ -55,9 +57,8 @@ def locate(name: str, *, trusted: bool = False) -> Path:
     Raises
     ------
     ValueError
-        If there is no such directory.
-    OSError
-        If the hub does not have it, or cannot be reached while the cache does not have it either.
+        If there is no such directory, and the hub does not have it or cannot be reached while the cache does not
+        have it either.
 
     """
     path = Path(name).expanduser()
@@ -67,10 +68,13 @@ def locate(name: str, *, trusted: bool = False) -> Path:
         raise ValueError(f"there is no directory {name}")
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - a local directory needs no client
 
-    return Path(snapshot_download(name, allow_patterns=[*FETCHED, *(["*.py"] if trusted else [])]))
+    try:
+        return Path(snapshot_download(name, allow_patterns=[*FETCHED, *(["*.py"] if trusted else [])]))
+    except Exception as error:  # noqa: BLE001 - the client has errors of its own, and passes on those of others
+        raise ValueError(f"it is no directory here, and the hub does not give it: {error}") from None
 
 
-def inspect(directory: Path, *, trusted: bool = False) -> WeightFiles:
+def inspect(directory: Path, *, trusted: bool = False, remedy: str = HOW_TO_TRUST) -> WeightFiles:
     """Return what the weights in `directory` are, after a look at everything that will be read.
 
     Parameters
@@ -79,6 +83,8 @@ def inspect(directory: Path, *, trusted: bool = False) -> WeightFiles:
         In Hugging Face's layout.
     trusted
         Whether its own code may run.
+    remedy
+        What is said of how to let it run.
 
     Raises
     ------
@@ -91,11 +97,16 @@ def inspect(directory: Path, *, trusted: bool = False) -> WeightFiles:
     for entry in sorted(directory.iterdir()):
         _look_at(entry)
     settings = read_json(directory / "config.json")
-    _look_for_code("config.json", settings, trusted=trusted)
+    _look_for_code("config.json", settings, trusted=trusted, remedy=remedy)
+    try:
+        check_counts(settings)
+    except ValueError as error:
+        raise ValueError(f"config.json describes no model that can be built: {error}") from None
     for key in sorted(REDIRECTS & settings.keys()):
         raise ValueError(f"config.json sets '{key}', and only plain weights in {WEIGHTS} can be trained")
     if (directory / "tokenizer_config.json").is_file():
-        _look_for_code("tokenizer_config.json", read_json(directory / "tokenizer_config.json"), trusted=trusted)
+        settings = read_json(directory / "tokenizer_config.json")
+        _look_for_code("tokenizer_config.json", settings, trusted=trusted, remedy=remedy)
     if (directory / "adapter_config.json").exists():
         raise ValueError("it is an adapter (adapter_config.json); merge it into its model and save that")
     return _weights(directory)
@@ -135,7 +146,7 @@ def _look_at(entry: Path) -> None:
         )
 
 
-def _look_for_code(file: str, settings: Any, *, trusted: bool) -> None:
+def _look_for_code(file: str, settings: Any, *, trusted: bool, remedy: str) -> None:
     """Refuse settings, also of sub-models, by which transformers would run code from elsewhere."""
     pending = [settings]
     while pending:
@@ -147,10 +158,10 @@ def _look_for_code(file: str, settings: Any, *, trusted: bool) -> None:
         pending += value.values()
         for key in sorted(RUNS_CODE & value.keys()):
             if value[key] and not trusted:
-                raise ValueError(f"{file} asks for code of its own ('{key}'), which is not run; {HOW_TO_TRUST}")
+                raise ValueError(f"{file} asks for code of its own ('{key}'), which is not run{remedy}")
         for key in (key for key in value if key.endswith("_implementation")):
             if not (value[key] is None or value[key] in ("eager", "sdpa")) and not trusted:
-                raise ValueError(f"{file} asks for '{key}' from elsewhere, which is not run; {HOW_TO_TRUST}")
+                raise ValueError(f"{file} asks for '{key}' from elsewhere, which is not run{remedy}")
 
 
 def _weights(directory: Path) -> WeightFiles:

@@ -22,7 +22,7 @@ def load_published(directory: Path) -> tuple[PreTrainedModel, Any]:
 
     """
     silence()
-    files, how = inspect(directory), from_directory(trusted=False)
+    files, how = inspect(directory, remedy=""), from_directory(trusted=False)
     with bounded_by(files):
         model, found = AutoModelForSequenceClassification.from_pretrained(
             directory, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **how
@@ -32,4 +32,7 @@ def load_published(directory: Path) -> tuple[PreTrainedModel, Any]:
             f"{len(found['missing_keys'])} weights are not in the file, first: {min(found['missing_keys'])}"
         )
     check_weights(model, files, set())
+    names = model.config.id2label
+    if not all(isinstance(names.get(column), str) for column in range(model.config.num_labels)):
+        raise ValueError("config.json does not name the label of each column (id2label)")
     return model, AutoTokenizer.from_pretrained(directory, **how)

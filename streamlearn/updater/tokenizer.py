@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,17 @@ def load_tokenizer(directory: Path, model: PreTrainedModel, config: Updater, how
     tokenizer.model_max_length = config.max_tokens
     model.config.pad_token_id = tokenizer.pad_token_id
     return tokenizer
+
+
+@contextmanager
+def panics_as_errors() -> Iterator[None]:
+    """Make a RuntimeError of a panic of the tokenizers' Rust, which is no ``Exception``: it is about a text, too."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as panic:  # noqa: BLE001 - its own class cannot be imported
+        raise RuntimeError(f"the tokenizer panics: {panic}") from None
 
 
 def known_words(tokenizer: Any) -> list[str]:

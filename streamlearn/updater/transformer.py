@@ -27,6 +27,7 @@ from streamlearn.updater.model import load_model, one_sentence
 from streamlearn.updater.optimizer import Optimizer
 from streamlearn.updater.probe import mixed_lengths, probe_step
 from streamlearn.updater.randomness import OwnRandom
+from streamlearn.updater.tokenizer import panics_as_errors
 from streamlearn.updater.trainable import select
 
 
@@ -97,9 +98,10 @@ class TransformerExpert:
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Return the token ids of each text, each of shape (tokens,), cut at ``max_tokens``."""
-        encoded = self.tokenizer(
-            list(texts), truncation=True, max_length=self._config.max_tokens, return_attention_mask=False
-        )
+        with panics_as_errors():
+            encoded = self.tokenizer(
+                list(texts), truncation=True, max_length=self._config.max_tokens, return_attention_mask=False
+            )
         nothing = [self._layout.padding]  # a text of which the tokenizer keeps nothing is read as one pad token
         return [np.asarray(ids or nothing, dtype=np.int32) for ids in encoded["input_ids"]]
 

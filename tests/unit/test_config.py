@@ -84,6 +84,7 @@ def test_every_mistake_is_reported_at_once() -> None:
         ("updater.model_overrides={id2label: {0: a}}", ["'id2label'", "events.labels"]),
         ("updater.model_overrides={num_labels: 3}", ["'num_labels'", "events.labels"]),
         ("updater.model_overrides={trust_remote_code: true}", ["'trust_remote_code'"]),
+        ("updater.model_overrides={num_hidden_layers: 1000000000000}", ["'num_hidden_layers'", "at most"]),
         ("updater.model_overrides={a: {b: .nan}}", ["updater.model_overrides", "finite"]),
         ("kafka.client.session_timeout_ms=soon", ["'session_timeout_ms' takes a number"]),
         ("kafka.client.ssl_check_hostname=maybe", ["'ssl_check_hostname' takes true or false"]),
@@ -128,6 +129,7 @@ NINE = ", ".join(["*a%d"] * 9)
     ("content", "part"),
     [
         ("a: " + "[" * 100_000, "nested more than 32 levels"),
+        ("kafka:\n\ttopic: tickets", "it holds a tab; YAML is indented with spaces"),
         ("updater: {model_overrides: " + "{a: " * 40 + "1" + "}" * 41, "nested more than 32 levels"),
         (
             "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{NINE.replace('%d', str(n - 1))}]\n" for n in range(1, 12)),

@@ -18,9 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from streamlearn.config import load
 from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.events import Reason
 from streamlearn.predict import predict
 from streamlearn.updater import Updater
 from streamlearn.updater import tokenizer as tokenizer_module
+from tests.unit.builders import make_event
 
 Model = Callable[..., Path]
 WEIGHTS = "model.safetensors"
@@ -66,8 +68,8 @@ def test_code_of_a_model_directory_is_never_run_nor_asked_about(
     monkeypatch.setattr(builtins, "input", refuse_to_answer)
     with pytest.raises(ConfigurationError, match=r"asks for code of its own \('auto_map'\).*trust_remote_code"):
         start(model)
-    with pytest.raises(StateError, match="asks for code of its own"):
-        list(predict(model, ["late again"]))
+    with pytest.raises(StateError, match=r"asks for code of its own \('auto_map'\), which is not run$"):
+        list(predict(model, ["late again"]))  # and nothing can let it run here
     assert not mark.exists()
 
 
@@ -182,6 +184,8 @@ HOSTILE: list[tuple[Callable[[Path], None], str]] = [
     (config(num_hidden_layers=10**6), "config.json describes a model that is larger than its weights"),
     (config(vocab_size=10**12), "config.json describes a model that is larger than its weights"),
     (config(max_position_embeddings=10**12), "config.json describes a model that is larger than its weights"),
+    (config(num_labels=10**9), "config.json describes no model .* 'num_labels' is 1,000,000,000"),
+    (config(text_config={"layers": [10**12]}), "config.json describes no model .* 'layers' is 1,000,000,000,000"),
     (config(hidden_size=64), "weights of its body are not in the file or have another shape"),
     (config(id2label=["a"]), "updater.model: cannot load"),
     (config(num_labels="x"), "updater.model: cannot load"),
@@ -206,7 +210,45 @@ def test_a_damaged_or_hostile_model_is_one_sentence(
     assert str(caught.value).startswith("updater.model")
 
 
-@pytest.mark.parametrize("damage", [pickled, truncated, fifo, not_finite, without_a_layer, config(vocab_size=10**12)])
+def test_what_is_no_directory_is_sought_at_the_hub_and_the_sentence_says_both() -> None:
+    with pytest.raises(ConfigurationError, match="it is no directory here, and the hub does not give it: Repo id"):
+        start(Path("no such/model/here"))
+
+
+def test_a_text_at_which_the_tokenizer_panics_is_refused_alone(model: Path) -> None:
+    exponential = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    edit(
+        model / "tokenizer.json",
+        pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, exponential]},
+    )
+    events = [make_event(0, text="late again"), make_event(1, text="a" * 40 + "b"), make_event(2, text="refund")]
+    encoded, refused = start(model).encode_each(events)
+    assert sorted(encoded) == [0, 2]
+    assert refused == {1: Reason.MODEL_ERROR}
+
+
+@pytest.mark.parametrize("name", ["hidden_dropout_prob", "classifier_dropout"])
+def test_a_rate_of_dropout_among_the_overrides_is_refused_with_the_setting_that_decides_it(
+    tiny_model: Path, name: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"updater.model_overrides: '{name}' is decided by updater.dropout"):
+        start(tiny_model, f"updater.model_overrides={{{name}: 0.1}}")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pickled,
+        truncated,
+        fifo,
+        not_finite,
+        without_a_layer,
+        config(vocab_size=10**12),
+        config(num_labels=10**9),
+        config(id2label={"5": "a", "9": "b"}),
+        config(id2label={"0": ["a"], "1": None}),
+    ],
+)
 def test_a_damaged_snapshot_is_one_sentence_and_exit_code_4(model: Path, damage: Callable[[Path], None]) -> None:
     damage(model)
     with pytest.raises(StateError, match=r"the snapshot .* cannot be loaded: ") as caught:

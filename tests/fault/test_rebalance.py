@@ -15,9 +15,10 @@ from kafka.admin import MemberToRemove
 from kafka.structs import MemberState
 
 from streamlearn.config import Config, load
-from streamlearn.consumer import consumer
+from streamlearn.consumer import reading
 from streamlearn.consumer.assignor import SingleActiveAssignor
 from streamlearn.consumer.client import create_topic, make_consumer
+from streamlearn.errors import NotKeptError
 from streamlearn.local.broker import Broker, NoidaDB
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher import checkpoints
@@ -25,7 +26,7 @@ from streamlearn.publisher.fence import Fence
 from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import stream
 from tests.integration.conftest import settings
-from tests.integration.learner import event, learnt, send, surviving_state, wait_until
+from tests.integration.learner import dealt_with, event, learnt, send, surviving_state, wait_until
 from tests.integration.test_trouble import running
 
 PARTITIONS = 3
@@ -93,7 +94,7 @@ def held_in_recovery(config: Config, gate: Gate, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patched:
         patched.setattr(checkpoints, "_save", refuse)
         first = Pipeline(config)
-        with running(first):
+        with pytest.raises(NotKeptError), running(first):
             wait_until(lambda: first.metrics.steps._value.get() > 10, "some steps")
     return Pipeline(config, on_step=gate)
 
@@ -171,12 +172,6 @@ def expel_all(admin: KafkaAdminClient, config: Config) -> None:
     admin.remove_group_members(config.kafka.group, [MemberToRemove(member["member_id"]) for member in members])
 
 
-def dealt_with(config: Config) -> int:
-    """Return how many records the newest checkpoint counts, 0 where there is none."""
-    directory = config.publisher.directory
-    return sum(surviving_state(directory)["counts"].values()) if any(directory.glob("checkpoints/0*")) else 0
-
-
 def test_a_join_that_kafka_python_forgets_is_begun_anew(
     apache_kafka: Broker, config: Config, admin: KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +187,7 @@ def test_a_join_that_kafka_python_forgets_is_begun_anew(
     pipeline = Pipeline(config)
     with running(pipeline):
         wait_until(lambda: dealt_with(config) == 30, "what is there is learnt")
-        monkeypatch.setattr(consumer, "POLL_MILLISECONDS", 0)  # every answer comes between two polls
+        monkeypatch.setattr(reading, "POLL_MILLISECONDS", 0)  # every answer comes between two polls
         admin.create_partitions({config.kafka.topic: PARTITIONS + 1})
         wait_until(lambda: pipeline.consumer._client.group_metadata().state is MemberState.REBALANCING, "it is stuck")
         monkeypatch.undo()

@@ -20,7 +20,7 @@ from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import stream
 from tests.fault.victim import exit_code, start
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, send, surviving_state, wait_until
+from tests.integration.learner import LearnerProcess, dealt_with, send, wait_until
 
 TRAINED = 400
 PARTITIONS = 3
@@ -73,10 +73,6 @@ def ready(learner: LearnerProcess) -> bool:
 
 def active(learner: LearnerProcess) -> float:
     return learner.metric("streamlearn_active")
-
-
-def dealt_with(config: Config) -> int:
-    return sum(surviving_state(config.publisher.directory)["counts"].values())
 
 
 def pair(learner: Callable[[], LearnerProcess]) -> tuple[LearnerProcess, LearnerProcess]:

@@ -111,6 +111,12 @@ def surviving_state(directory: Path) -> State:
     return state
 
 
+def dealt_with(config: Config) -> int:
+    """Return how many records the newest checkpoint counts, 0 where there is none."""
+    directory = config.publisher.directory
+    return sum(surviving_state(directory)["counts"].values()) if any(directory.glob("checkpoints/0*")) else 0
+
+
 def learnt(state: State) -> list[tuple[int, int]]:
     """Return the partition and offset of every event in the buffer of `state`, sorted."""
     return sorted((event.partition, event.offset) for event in state["buffer"]["events"])

@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## make demo ARGS="--json"
 	@$(BIN)/streamlearn demo $(ARGS)
 
-TESTS := tests/integration/test_demo.py tests/fault tests/integration tests/unit
+TESTS := tests/integration/test_demo.py tests/integration tests/unit
 test: $(READY)  ## make test TESTS=tests/unit ARGS="-k buffer"; the longest file begins first
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS) $(ARGS)
 

@@ -202,7 +202,7 @@ class ApacheKafka(Broker):
             "transaction.state.log.min.isr": 1,
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
-            "log.retention.check.interval.ms": 1000,
+            "log.retention.ms": -1,  # it goes by a record's own time, and records with odd ones are wanted too
         }
 
     def _tool(self, *arguments: str) -> None:

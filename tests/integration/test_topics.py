@@ -100,7 +100,7 @@ def test_a_partition_in_which_all_was_aborted_is_passed_by_and_makes_no_end_of_e
 def test_steps_over_the_gaps_of_transactions_are_taken_again_to_the_same_bits(
     config: Config, overrides: list[str], transactions: KafkaProducer
 ) -> None:
-    learner = LearnerProcess([*overrides, "publisher.checkpoints.every_steps=12"])
+    learner = LearnerProcess([*overrides, "publisher.checkpoints.every_steps=7"])
     try:
         for first in range(0, 90, 30):
             transact(transactions, config, range(first, first + 30))

@@ -8,7 +8,14 @@ from typing import Any
 LARGEST = 2**31 - 1  # what the protocol has room for
 MAY_BE_ZERO = {"batch_size", "fetch_max_wait_ms", "linger_ms", "reconnect_backoff_ms", "retry_backoff_ms"}
 WHOLE_NUMBERS = {"receive_buffer_bytes", "send_buffer_bytes"}  # which kafka-python leaves to the system by default
-LEAST = {"session_timeout_ms": 1000, "max_poll_interval_ms": 1000, "receive_message_max_bytes": 2**20}
+LEAST = {
+    "session_timeout_ms": 1000,
+    "max_poll_interval_ms": 1000,
+    "max_block_ms": 1000,  # with less than an answer takes, nothing could ever be written
+    "request_timeout_ms": 1000,
+    "delivery_timeout_ms": 1000,
+    "receive_message_max_bytes": 2**20,
+}
 CHOICES: dict[str, set[str | None]] = {
     "client_dns_lookup": {"use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"},
     "compression_type": {"gzip", "snappy", "lz4", "zstd", None},

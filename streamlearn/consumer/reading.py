@@ -22,6 +22,7 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.out_of_range import after_truncation, made_anew, where_to_go_on
 from streamlearn.consumer.queue import ArrivalQueue, arrival
 from streamlearn.consumer.watch import Watch
+from streamlearn.errors import UnavailableError
 from streamlearn.events import Partition, Positions, Reason, Topics
 
 log = logging.getLogger(__name__)
@@ -182,15 +183,15 @@ class Reading:
         """Seek to where ``kafka.out_of_range`` says, unless it is another topic in which the offsets are not there."""
         try:
             client.ask_for_topics(REQUEST_MILLISECONDS)
-        except KafkaError as unanswered:
+            if self.lost_topic(client):
+                return
+            if isinstance(error, LogTruncationError):
+                targets = after_truncation(self._config, error.divergent_offsets, client)
+            else:
+                targets = where_to_go_on(self._config, client, error.args[0], self._watch.skipped)
+        except (KafkaError, UnavailableError) as unanswered:
             log.debug("where to go on is asked later: %s", describe(unanswered))
             return
-        if self.lost_topic(client):
-            return
-        if isinstance(error, LogTruncationError):
-            targets = after_truncation(self._config, error.divergent_offsets, client)
-        else:
-            targets = where_to_go_on(self._config, client, error.args[0], self._watch.skipped)
         for partition, target in targets.items():
             self._next[key_of(partition)] = target
             client.seek(partition, target)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from safetensors import SafetensorError, safe_open
 
 from streamlearn.config.passed_through import check_counts
@@ -27,6 +28,7 @@ READ_AS_TEXT = {".json", ".txt", ".model", ".jinja", ".vocab", ".spm", ".bpe", "
 PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack"}
 FLOATS = {"F16", "BF16", "F32", "F64"}
 FETCHED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja", "*.vocab", "*.spm", "*.bpe", "*.tiktoken"]
+MOST_GROWTH = 64  # times a text's length, to which a tokenizer's replacements may make it grow; usual ones make it 2
 LFS_POINTER = b"version https://git-lfs"
 RUNS_CODE = {"auto_map", "custom_pipelines"}
 REDIRECTS = {"transformers_weights", "quantization_config"}
@@ -49,6 +51,12 @@ class WeightFiles:
     def values(self) -> int:
         """How many values they hold."""
         return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+class _Normalizing(msgspec.Struct):
+    """What of a tokenizer.json is read here; the rest, above all the vocabulary, is passed by."""
+
+    normalizer: Any = None
 
 
 def locate(name: str, *, trusted: bool = False) -> Path:
@@ -107,6 +115,7 @@ def inspect(directory: Path, *, trusted: bool = False, remedy: str = HOW_TO_TRUS
     if (directory / "tokenizer_config.json").is_file():
         settings = read_json(directory / "tokenizer_config.json")
         _look_for_code("tokenizer_config.json", settings, trusted=trusted, remedy=remedy)
+    _look_at_replacements(directory / "tokenizer.json")
     if (directory / "adapter_config.json").exists():
         raise ValueError("it is an adapter (adapter_config.json); merge it into its model and save that")
     return _weights(directory)
@@ -144,6 +153,25 @@ def _look_at(entry: Path) -> None:
         raise ValueError(
             f"{entry.name} has {status.st_size / 2**20:,.0f} MiB, and at most {limit / 2**20:.0f} are read"
         )
+
+
+def _look_at_replacements(file: Path) -> None:
+    """Refuse a tokenizer that replaces short pieces of a text by long ones again and again, which fills the memory."""
+    try:
+        pending = [msgspec.json.decode(file.read_bytes(), type=_Normalizing).normalizer]
+    except (FileNotFoundError, msgspec.DecodeError, RecursionError):  # whoever loads it says what is wrong with it
+        return
+    growth = 1.0
+    while pending:
+        value = pending.pop()
+        pending += value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+        if isinstance(value, dict) and value.get("type") == "Replace":
+            content, pattern = value.get("content"), value.get("pattern")
+            plain = pattern.get("String") if isinstance(pattern, dict) else None
+            inserted = len(content) if isinstance(content, str) else 0
+            growth *= max(1.0, inserted / len(plain)) if isinstance(plain, str) and plain else 1.0 + inserted
+    if growth > MOST_GROWTH:
+        raise ValueError(f"the replacements in tokenizer.json can make a text more than {MOST_GROWTH} times as long")
 
 
 def _look_for_code(file: str, settings: Any, *, trusted: bool, remedy: str) -> None:

@@ -124,6 +124,15 @@ def truncated(model: Path) -> None:
     os.truncate(model / WEIGHTS, 20_000)
 
 
+def growing(model: Path) -> None:
+    """Have each letter a replaced by a thousand of them, and so on four times."""
+    file = model / "tokenizer.json"
+    tokenizer = json.loads(file.read_bytes())
+    longer = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1000}
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [longer] * 4}
+    file.write_text(json.dumps(tokenizer))
+
+
 def fifo(model: Path) -> None:
     (model / "tokenizer.json").unlink()
     os.mkfifo(model / "tokenizer.json")
@@ -170,6 +179,7 @@ HOSTILE: list[tuple[Callable[[Path], None], str]] = [
     (pointer, "Git LFS pointer"),
     (truncated, "model.safetensors is damaged or was not copied whole"),
     (fifo, "tokenizer.json is no plain file"),
+    (growing, "replacements in tokenizer.json can make a text more than 64 times as long"),
     (endless, "config.json is no plain file"),
     (huge, "config.json has 1,048,576 MiB"),
     (elsewhere, "names the file '../other.safetensors'"),

@@ -21,10 +21,10 @@ demo: $(READY)  ## make demo ARGS="--json"
 
 TESTS := tests/integration/test_demo.py tests/integration tests/unit
 test: $(READY)  ## make test TESTS=tests/unit ARGS="-k buffer"; the longest file begins first
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS) $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not fault" $(TESTS) $(ARGS)
 
 fault: $(READY)  ## kills, frozen learners, broken disks and brokers, on Apache Kafka where there is one
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/fault $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m fault tests/fault tests/integration $(ARGS)
 
 ops: $(READY)  ## rules, manifests, runbooks and the page, with real Prometheus, Alertmanager and Chromium where they are installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/ops/test_incidents.py tests/ops $(ARGS)

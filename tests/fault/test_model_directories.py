@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from tests.unit.test_model_mutations import looked_at, mutated
 
-pytestmark = pytest.mark.fault
 CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 

@@ -22,6 +22,7 @@ from tests.conftest import OVERFLOWING
 from tests.integration.learner import DEADLINE_SECONDS, LearnerProcess, event, send, surviving_state, wait_until
 from tests.integration.test_trouble import running, trained
 
+pytestmark = pytest.mark.fault
 Start = Callable[..., LearnerProcess]
 ASTRAY = ["updater.optimizer=sgd", "updater.weight_decay=0", "updater.warmup_steps=0", "updater.learning_rate=1e38"]
 

@@ -24,6 +24,7 @@ from tests.integration.conftest import settings
 from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until
 from tests.integration.test_trouble import running, trained
 
+pytestmark = pytest.mark.fault
 PARTITIONS = 3
 
 

@@ -83,10 +83,12 @@ def run_pipeline(config: Config, feed: Feed) -> Seen:
         seen.parts.append(parts_of(expert, tokens))  # type: ignore[arg-type]
         return seen.parts[-1]
 
-    def note_targets(expert: TransformerExpert, tokens: Sequence[object], targets: Sequence[int]) -> object:
+    def note_targets(
+        expert: TransformerExpert, tokens: Sequence[object], targets: Sequence[int], **how: object
+    ) -> object:
         seen.targets.append(torch.tensor(targets))
         with patch.object(TransformerExpert, "parts", note_parts):
-            return learn(expert, tokens, targets)  # type: ignore[arg-type]
+            return learn(expert, tokens, targets, **how)  # type: ignore[arg-type]
 
     def note_journal(journal: Journal, entry: Entry) -> None:
         started = time.perf_counter()

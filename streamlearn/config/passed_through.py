@@ -83,7 +83,6 @@ def check_client(client: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
 
 def _fits(option: str, value: Any, default: Any) -> None:
     """Raise ValueError where `value` is not of the type of `default`, which is kafka-python's."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
     if option in OBJECTS:
         raise ValueError(f"'{option}' takes an object of Python, which no configuration can hold")
     if value is None and default is not None:
@@ -91,7 +90,7 @@ def _fits(option: str, value: Any, default: Any) -> None:
     if isinstance(default, bool):
         fits, kind = isinstance(value, bool), "true or false"
     elif isinstance(default, int | float) and option != "acks":
-        fits, kind = number and finite(value), "a number"
+        fits, kind = _is_number(value) and finite(value), "a number"
     elif isinstance(default, str):
         fits, kind = isinstance(value, str), "text"
     else:
@@ -131,5 +130,9 @@ def _numbers(tree: Any) -> Iterator[tuple[str, int | float]]:
             pending += value.items()
         elif isinstance(value, list):
             pending += [(key, child) for child in value]
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif _is_number(value):
             yield key, value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)  # which Python counts as an integer

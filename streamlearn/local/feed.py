@@ -50,10 +50,6 @@ class Feed:
     begins: list[int] = field(default_factory=list)
     poison: dict[int, Reason] = field(default_factory=dict)
 
-    def part_of(self, number: int) -> int:
-        """Return the index of the part to which record `number` belongs."""
-        return sum(number >= begin for begin in self.begins) - 1
-
 
 def make_feed(parts: list[Part]) -> Feed:
     """Return the records of `parts` with a malformed one and a repeated one now and then."""

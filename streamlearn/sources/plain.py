@@ -18,7 +18,6 @@ DIGITS = 19  # of an integer of 64 bits
 LONGEST_INTEGER = 2**63
 
 MERGE = "tag:yaml.org,2002:merge"
-TEXT = "tag:yaml.org,2002:str"
 TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")} | {MERGE}
 QUOTED = re.compile(r" ?'([^']*)'")
 

@@ -43,7 +43,7 @@ def capture_snapshot(learner: Learner, config: Config, *, after: int) -> Capture
         version=learner.version,
         export=learner.export(state),
         accuracy=accuracy,
-        unpredicted=scores["validation"].unpredicted,
+        unpredictable=scores["validation"].unpredictable,
         provenance=_provenance(learner, config, accuracy),
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -118,7 +117,7 @@ class Learner:
     def learn(self, batch: MicroBatch) -> StepReport:
         """Predict the fresh events of `batch`, learn from them and from replayed ones, and remember them.
 
-        What cannot be learnt or predicted for its own sake is refused, and the rest is learnt without it.
+        What cannot be learnt for its own sake is refused, and the rest is learnt without it.
 
         Raises
         ------
@@ -129,7 +128,7 @@ class Learner:
 
         """
         fresh, refused = self.updater.encode_each(batch.fresh)
-        held_out, refused_held_out = self._predictable(batch.held_out)
+        held_out, refused_held_out = self.updater.encode_each(batch.held_out)
         result, replayed, unfit = None, [], []
         known = len(self.updater.labels)
         if fresh:
@@ -139,7 +138,7 @@ class Learner:
             places = list(fresh)
             refused |= {places[place]: reason for place, reason in result.refused.items()}
         learnt = [event for place, event in fresh.items() if place not in refused]
-        if (refused or refused_held_out) and not learnt:
+        if refused and not learnt:
             self.prove()
         if learnt:
             self.proven, self.fruitless = False, 0
@@ -149,7 +148,7 @@ class Learner:
             self.buffer.forget(unfit)
         self.buffer.extend(learnt)
         rises = self._evaluate(learnt, result, known) if result and learnt else []
-        self.holdout.extend(event for place, event in held_out.items() if place not in refused_held_out)
+        self.holdout.extend(held_out.values())
         outcomes, letters = self._settle(batch, refused, refused_held_out)
         self.positions.update(batch.positions)
         self.counts.update({outcome.value: count for outcome, count in outcomes.items()})
@@ -195,14 +194,6 @@ class Learner:
         before = self.counts[Outcome.TRAINED.value]
         return math.floor((before + fresh) * self._replay_ratio) - math.floor(before * self._replay_ratio)
 
-    def _predictable(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
-        """Return `events`, encoded, by their place, and those that θ cannot predict, which would measure nothing."""
-        encoded, refused = self.updater.encode_each(events)
-        objections = self.updater.objections(list(encoded.values()))
-        return encoded, refused | {
-            place: reason for place, reason in zip(encoded, objections, strict=True) if reason is not None
-        }
-
     def _evaluate(self, fresh: list[Event], result: StepResult, known: int) -> list[Rise]:
         """Take in how `fresh` were predicted, among so many `known` labels, and return the drifts."""
         self.accuracy.update(result.correct.tolist())
@@ -217,7 +208,7 @@ class Learner:
         ]
 
     def prove(self) -> None:
-        """See to it that θ predicts: most of a few events that it is known to have predicted once.
+        """See to it that θ predicts: most of a few events that it has learnt, or any text where there is none.
 
         Raises
         ------
@@ -225,9 +216,8 @@ class Learner:
             If it does not.
 
         """
-        known = [*self.holdout.newest(PROOFS // 2), *self.buffer.last(PROOFS // 2)]
-        objections = self.updater.objections(known or self.updater.encode([ANY]))
-        if 2 * sum(reason is not None for reason in objections) > len(objections):
+        predictable = self.updater.predictable(self.buffer.last(PROOFS) or self.updater.encode([ANY]))
+        if 2 * sum(predictable) < len(predictable):
             raise AstrayError(f"the predictions of the model are not finite any more after step {self.step}")
         self.proven = True
 

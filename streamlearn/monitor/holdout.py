@@ -33,6 +33,11 @@ class Score:
         return cls(len(events), correct, sum(label is None for label in labels))
 
     @property
+    def unpredictable(self) -> float:
+        """The share of those that were not predicted, 0 where there is no event."""
+        return self.unpredicted / self.events if self.events else 0.0
+
+    @property
     def accuracy(self) -> float | None:
         """The share of correct ones, None where there is no event."""
         return self.correct / self.events if self.events else None
@@ -60,11 +65,6 @@ class HoldOut:
     def evaluate(self, predict: Callable[[Sequence[Event]], Sequence[Label | None]]) -> dict[str, Score]:
         """Return how `predict`, which returns None for an event that it cannot predict, does on each split."""
         return {split: Score.of(list(events), predict) for split, events in self._splits.items()}
-
-    def newest(self, count: int) -> list[Event]:
-        """Return up to `count` of the newest events of the split that decides."""
-        events = self._splits[SPLITS[0]]
-        return [events[-place] for place in range(1, min(count, len(events)) + 1)]
 
     def state(self) -> State:
         """Return the kept events, oldest first."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+MOST = 0.5  # of the hold-out: beyond it, it is the candidate that cannot predict, and not the texts that are odd
+
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """Return the name of the first of `tensors` with a value that is not finite, or None."""
@@ -19,7 +21,7 @@ def rejection(
     validation_accuracy: float | None,
     *,
     min_validation_accuracy: float,
-    unpredicted: int = 0,
+    unpredictable: float = 0.0,
 ) -> str | None:
     """Return why the candidate must not be published, or None where it may be.
 
@@ -31,15 +33,16 @@ def rejection(
         Of the candidate on the validation hold-out; None while that is empty, which rejects nothing.
     min_validation_accuracy
         The accuracy below which a candidate is rejected.
-    unpredicted
-        How many events of the validation hold-out the candidate gives no probabilities that are finite and add up to 1.
+    unpredictable
+        The share of the validation hold-out to which the candidate gives no probabilities that are finite and add up
+        to 1. Up to half of it, that is the texts' affair, and they count as predicted wrongly.
 
     """
     name = first_not_finite(weights)
     if name is not None:
         return f"{name} holds a value that is not finite"
-    if unpredicted:
-        return f"its probabilities for {unpredicted} events of the validation hold-out are not finite"
+    if unpredictable > MOST:
+        return f"its probabilities for {unpredictable:.0%} of the validation hold-out are not finite"
     if validation_accuracy is not None and validation_accuracy < min_validation_accuracy:
         return f"validation accuracy {validation_accuracy:.3f} is below {min_validation_accuracy:.3f}"
     return None

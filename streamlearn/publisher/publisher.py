@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 class Capture:
     """A copy of the learner at one step; what follows ``version`` only where a snapshot is due.
 
-    ``unpredicted`` is how many events of the validation hold-out it has no sound prediction for.
+    ``unpredictable`` is the share of the validation hold-out that it has no sound prediction for.
     """
 
     step: int
@@ -60,7 +60,7 @@ class Capture:
     export: Export | None = None
     accuracy: Accuracy = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
-    unpredicted: int = 0
+    unpredictable: float = 0.0
 
 
 class Publisher:
@@ -322,9 +322,9 @@ class Publisher:
 
     def _publish(self, capture: Capture, export: Export) -> str:
         version, accuracy = capture.version, capture.accuracy.get("validation")
-        least, unpredicted = self._min_accuracy, capture.unpredicted
+        least, unpredictable = self._min_accuracy, capture.unpredictable
         reason = self.snapshots.misnamed(export) or rejection(
-            export.weights, accuracy, min_validation_accuracy=least, unpredicted=unpredicted
+            export.weights, accuracy, min_validation_accuracy=least, unpredictable=unpredictable
         )
         if reason:
             log.warning("snapshot %d is rejected: %s", version, reason, extra=_place(capture))

@@ -117,16 +117,9 @@ class TransformerExpert:
         except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's affair
             self._raise_if_it_is_the_machine(error, len(tokens))
         if len(tokens) > 1:
-            return torch.cat([self.predict([ids]) for ids in tokens])
+            middle = len(tokens) // 2
+            return torch.cat([self.predict(tokens[:middle]), self.predict(tokens[middle:])])
         return torch.full((1, max(1, len(self.columns))), math.nan)
-
-    def misbehaviour(self, tokens: NDArray[np.int32]) -> Reason:
-        """Return what is wrong with predicting the text, with which something is."""
-        try:
-            self._predict([tokens])
-        except Exception:  # noqa: BLE001 - as in predict
-            return Reason.MODEL_ERROR
-        return Reason.NOT_FINITE
 
     def _predict(self, tokens: Sequence[NDArray[np.int32]]) -> Tensor:
         training = self.model.training

@@ -226,12 +226,9 @@ class Updater:
         columns = log_probabilities[:, : len(names)].argmax(-1).tolist()
         return [names[column] if good else None for column, good in zip(columns, sound(log_probabilities), strict=True)]
 
-    def objections(self, events: Sequence[Event]) -> list[Reason | None]:
-        """Return of each encoded event why it cannot be predicted, or None where it can."""
-        if not events:
-            return []
-        rows = zip(events, sound(self.log_probabilities(events)), strict=True)
-        return [None if good else self._expert.misbehaviour(_tokens(event)) for event, good in rows]
+    def predictable(self, events: Sequence[Event]) -> list[bool]:
+        """Return of each encoded event whether its probabilities are sound, as :func:`sound` says."""
+        return sound(self.log_probabilities(events)) if events else []
 
     def log_probabilities(self, events: Sequence[Event]) -> Tensor:
         """Return the log-probabilities of encoded events' labels, of shape (events, labels); NaN where it raises."""

@@ -121,9 +121,10 @@ def test_a_text_at_which_the_model_raises_is_refused_alone(
         batch.held_out, batch.held_out_records = [batch.fresh.pop(1)], [batch.records.pop(1)]
         batch.outcomes = Counter({Outcome.HELD_OUT: 1, Outcome.TRAINED: 2})
     report = learner.learn(batch)
-    assert [(record.offset, reason) for record, reason in report.refused] == [(5, Reason.MODEL_ERROR)]
-    assert report.outcomes == {Outcome.TRAINED: 2, Outcome.DEAD_LETTER: 1}
-    assert learner.evaluate()["validation"].events == 0
+    assert [(record.offset, reason) for record, reason in report.refused] == [(5, Reason.MODEL_ERROR)] * (not held_out)
+    assert report.outcomes == {Outcome.TRAINED: 2, Outcome.HELD_OUT if held_out else Outcome.DEAD_LETTER: 1}
+    scores = learner.evaluate().values()
+    assert sum(score.events for score in scores) == sum(score.unpredicted for score in scores) == int(held_out)
 
 
 def test_a_text_on_which_the_tokenizer_raises_is_refused_alone(
@@ -151,16 +152,18 @@ def test_what_was_refused_may_be_sent_again_with_its_own_id(overflowing: Config)
     assert report.outcomes == {Outcome.TRAINED: 1, Outcome.DUPLICATE: 1}
 
 
-def test_a_held_out_text_that_overflows_is_refused_and_does_not_measure_anything(
+def test_a_held_out_text_that_overflows_counts_as_predicted_wrongly_and_stops_nothing(
     make_config: MakeConfig, overflowing_model: Path
 ) -> None:
     learner = Learner(make_config(f"updater.model={overflowing_model}", "events.holdout_ratio=0.999999"))
     batch = admitted(learner, harmless(1), poison(2))
     assert len(batch.held_out) == 2
     report = learner.learn(batch)
-    assert report.outcomes == {Outcome.HELD_OUT: 1, Outcome.DEAD_LETTER: 1}
-    assert sum(score.events for score in learner.evaluate().values()) == 1
-    assert learner.admission.state()["ids"] == ["e1"]
+    assert report.outcomes == {Outcome.HELD_OUT: 2}
+    learner.learn(MicroBatch(fresh=[harmless(3)], records=[make_record(b"")], positions={("t", 0): 4}))
+    scores = learner.evaluate().values()
+    assert (sum(score.events for score in scores), sum(score.unpredicted for score in scores)) == (2, 1)
+    capture_checkpoint(learner)
 
 
 def test_replayed_events_that_a_step_cannot_bear_any_more_are_forgotten_and_the_fresh_ones_learnt(

@@ -99,6 +99,14 @@ def test_the_gate_names_its_reason(weight: float, accuracy: float | None, expect
     assert rejection(weights, accuracy, min_validation_accuracy=0.7) == expected
 
 
+def test_the_gate_rejects_a_candidate_that_predicts_nothing_and_forgives_a_few_texts() -> None:
+    def reason(unpredictable: float) -> str | None:
+        return rejection({}, 0.5, min_validation_accuracy=0.0, unpredictable=unpredictable)
+
+    assert reason(0.5) is None
+    assert reason(0.75) == "its probabilities for 75% of the validation hold-out are not finite"
+
+
 def test_triggers_fire_by_steps_or_by_seconds_but_never_without_a_step() -> None:
     now = 0.0
     triggers = Triggers(10, 60.0, clock=lambda: now)

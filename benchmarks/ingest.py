@@ -19,15 +19,15 @@ from kafka import TopicPartition
 from benchmarks.results import keep, median, resident_mebibytes
 from streamlearn.buffer import POLICIES, make_buffer
 from streamlearn.config import Buffer, Config, load
-from streamlearn.consumer.admission import Admission
 from streamlearn.consumer.client import create_topic, make_consumer, make_producer
 from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.intake import Intake
 from streamlearn.consumer.watch import Watch
 from streamlearn.events import Event
+from streamlearn.learner.admission import Admission
+from streamlearn.learner.intake import Intake
 from streamlearn.local.broker import Broker, start_broker
 
 TENTHS = 10

@@ -20,11 +20,11 @@ from typing import Any
 
 from benchmarks.ingest import value
 from benchmarks.results import keep, median
+from streamlearn.commands.retracing import open_journal
 from streamlearn.config import Config
 from streamlearn.consumer.client import create_topic, make_producer
 from streamlearn.local.broker import Broker, free_port, start_broker
 from streamlearn.local.demo import demo_config
-from streamlearn.recovery import open_journal
 
 RUNS = 3
 EVENTS_PER_SECOND = 100

@@ -26,6 +26,7 @@ import transformers
 from torch import Tensor
 
 from benchmarks.results import keep, median
+from streamlearn.checkpointing.journal import Entry, Journal
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
 from streamlearn.learner import StepReport
@@ -33,9 +34,8 @@ from streamlearn.local.broker import Broker, start_broker
 from streamlearn.local.data import minilm, newsgroups
 from streamlearn.local.feed import Feed, send
 from streamlearn.pipeline import Pipeline
-from streamlearn.publisher.journal import Entry, Journal
-from streamlearn.updater.batches import Part
-from streamlearn.updater.transformer import TransformerExpert
+from streamlearn.updater.experts.transformer.batches import Part
+from streamlearn.updater.experts.transformer.expert import TransformerExpert
 
 WARM_UP = 3  # steps that are not measured
 LABELS = ["comp", "rec", "sci", "talk"]

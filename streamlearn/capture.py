@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 from streamlearn.config import Config
-from streamlearn.events import named
 from streamlearn.learner import Learner
 from streamlearn.publisher.progress import Accuracy
 from streamlearn.publisher.publisher import Capture
+from streamlearn.records import by_name
 
 
 def capture_checkpoint(learner: Learner) -> Capture:
@@ -51,7 +51,7 @@ def capture_snapshot(learner: Learner, config: Config, *, after: int) -> Capture
 def _provenance(learner: Learner, config: Config, accuracy: Accuracy) -> dict[str, Any]:
     prequential = learner.accuracy.value
     return {
-        "positions": named(learner.positions),
+        "positions": by_name(learner.positions),
         "events": dict(learner.counts),
         "metrics": {
             "prequential_accuracy": None if math.isnan(prequential) else prequential,

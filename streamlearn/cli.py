@@ -16,7 +16,7 @@ from streamlearn import __version__
 from streamlearn.cli_options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.cli_snapshots import snapshot_store, snapshots_app
 from streamlearn.errors import ConfigurationError, StreamlearnError
-from streamlearn.sources.masking import masked
+from streamlearn.masking import masked
 from streamlearn.terminal import prepare, readable, say, say_json, say_texts
 from streamlearn.unforeseen import unforeseen
 
@@ -60,7 +60,7 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, told_to_end)
-    from streamlearn.logs import START, adopt, catch, configure  # noqa: PLC0415
+    from streamlearn.monitor.logs import START, adopt, catch, configure  # noqa: PLC0415
 
     placed = configure(settings.monitor, lambda: START)
     catch()
@@ -113,7 +113,7 @@ def produce(
 
     Example: echo '{"text": "late again", "label": "complaint"}' | streamlearn produce --set kafka.topic=tickets
     """
-    from streamlearn.produce import produce as send  # noqa: PLC0415
+    from streamlearn.commands.produce import produce as send  # noqa: PLC0415
 
     if rate is not None and rate <= 0:
         raise ConfigurationError(f"--rate is {rate:g}, and must be above 0")
@@ -144,7 +144,7 @@ def check(config: ConfigOption = None, overrides: SetOption = None, json_output:
     Example: streamlearn check --config streamlearn.yaml
     """
     settings = configuration(config, overrides)
-    from streamlearn.check import check as look  # noqa: PLC0415 - torch takes seconds to import
+    from streamlearn.commands.check import check as look  # noqa: PLC0415 - torch takes seconds to import
 
     findings = []
     if not json_output:
@@ -177,7 +177,7 @@ def predict(
 
     Example: streamlearn predict --snapshot demo-output/state/snapshots/latest "my bike needs a new clutch"
     """
-    from streamlearn.predict import predict as label  # noqa: PLC0415
+    from streamlearn.commands.predict import predict as label  # noqa: PLC0415
 
     path = _snapshot_path(snapshot, config, overrides)
     lines = map(readable, texts) if texts else (line.rstrip("\r\n") for line in sys.stdin)
@@ -211,7 +211,7 @@ def rebuild(
     Example: streamlearn rebuild --config streamlearn.yaml --version 12
     """
     settings = configuration(config, overrides)
-    from streamlearn.rebuild import rebuild as make_again  # noqa: PLC0415 - torch takes seconds to import
+    from streamlearn.commands.rebuild import rebuild as make_again  # noqa: PLC0415 - torch takes seconds to import
 
     made = make_again(settings, version)
     if json_output:
@@ -238,7 +238,7 @@ def replay(
     Example: streamlearn replay --config other.yaml --from-step 4000 --to-step 5000
     """
     settings = configuration(config, overrides)
-    from streamlearn.replay import replay as run_again  # noqa: PLC0415 - torch takes seconds to import
+    from streamlearn.commands.compare import replay as run_again  # noqa: PLC0415 - torch takes seconds to import
 
     courses = [asdict(course) for course in run_again(settings, from_step=from_step, to_step=to_step)]
     if json_output:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from streamlearn.config import Config, load
+from streamlearn.config.layers import merge, variable
 from streamlearn.errors import ConfigurationError
-from streamlearn.sources import merge, variable
-from streamlearn.sources.masking import hide, is_secret, secrets_in, shown_key
+from streamlearn.masking import hide, is_secret, secrets_in, shown_key
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file with the configuration.", metavar="FILE")

@@ -41,6 +41,10 @@ class NotFiniteError(StateError):
     """The state holds a value that is not finite, and would be of no use."""
 
 
+class FencedError(StateError):
+    """Another learner has claimed the directory."""
+
+
 class DeviceError(StreamlearnError):
     """The device has no memory for a step, or has failed, which says nothing about the texts."""
 

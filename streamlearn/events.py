@@ -12,14 +12,6 @@ NAME_LIMIT = 512  # characters of a label or an id: they are remembered, and mus
 LABELS_FROM, LABELS_TO = -(2**63), 2**63 - 1  # integers that every reader of a published model can hold
 
 Label = str | int
-Partition = tuple[str, int]  # topic, partition number
-Positions = dict[Partition, int]  # the next offset to read, per partition
-Topics = dict[str, str]  # the id that the broker gave a topic when it was made, by name; of old brokers none
-
-
-def named(positions: Positions) -> dict[str, int]:
-    """Return `positions` as ``topic/partition`` by name, in order."""
-    return {f"{topic}/{partition}": offset for (topic, partition), offset in sorted(positions.items())}
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -42,16 +34,6 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     identified: bool = True
 
 
-class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run of offsets of one partition, from `first` to below `end`, in which there were `records` records."""
-
-    topic: str
-    partition: int
-    first: int
-    end: int
-    records: int
-
-
 class Reason(str, Enum):
     """Why a record became a dead letter. The values are a closed set: they label a metric."""
 
@@ -72,3 +54,13 @@ class Reason(str, Enum):
     MODEL_ERROR = "model_error"
     RECORD_TOO_LARGE = "record_too_large"
     UNREADABLE = "unreadable"
+
+
+class Outcome(str, Enum):
+    """What became of a record; the values label ``streamlearn_events_total``."""
+
+    TRAINED = "trained"
+    HELD_OUT = "held_out"
+    DEAD_LETTER = "dead_letter"
+    SKIPPED = "skipped"
+    DUPLICATE = "duplicate"

@@ -21,29 +21,29 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from streamlearn.capture import capture_checkpoint, capture_snapshot
+from streamlearn.checkpointing.fence import source_of
+from streamlearn.checkpointing.journal import Entry
+from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Config
 from streamlearn.consumer.client import expel, require_topics
 from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer, require_dead_letter_topic
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import AstrayError, StreamlearnError
 from streamlearn.learner import Learner, StepReport
-from streamlearn.logs import START, Place
+from streamlearn.learner.intake import Intake, MicroBatch
+from streamlearn.learner.standstill import FRUITLESS_STEPS, fruitless, refusing, stood_back
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
+from streamlearn.monitor.logs import START, Place
 from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.server import Server
+from streamlearn.monitor.telemetry import Telemetry
 from streamlearn.patience import Patience
-from streamlearn.publisher.fence import source_of
-from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
-from streamlearn.publisher.seat import Seat
-from streamlearn.standstill import FRUITLESS_STEPS, fruitless, refusing, stood_back
 from streamlearn.takeover import Takeover
-from streamlearn.telemetry import Telemetry
 from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 State = dict[str, Any]
@@ -38,3 +40,9 @@ class Export:
     weights: dict[str, Tensor]
     tokenizer: Any
     columns: int
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first of `tensors` with a value that is not finite, or None."""
+    floating = ((name, value) for name, value in tensors.items() if value.is_floating_point())
+    return next((name for name, value in floating if not bool(torch.isfinite(value).all())), None)

@@ -15,18 +15,17 @@ import threading
 from collections.abc import Callable
 from itertools import takewhile
 
+from streamlearn.checkpointing.journal import Entry
 from streamlearn.config import Config
 from streamlearn.consumer.client import topic_ids
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.intake import MicroBatch
 from streamlearn.consumer.out_of_range import made_anew
-from streamlearn.errors import AstrayError, StateError, UnavailableError
-from streamlearn.events import Positions, Topics
+from streamlearn.errors import AstrayError, FencedError, StateError, UnavailableError
 from streamlearn.learner import Learner
-from streamlearn.publisher.fence import FencedError
-from streamlearn.publisher.journal import Entry
+from streamlearn.learner.intake import MicroBatch
 from streamlearn.publisher.publisher import Publisher
+from streamlearn.records import Positions, Topics
 from streamlearn.recovery import reread
 from streamlearn.state import State
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from streamlearn.sources.masking import masked
+from streamlearn.masking import masked
 
 UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e"

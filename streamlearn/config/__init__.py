@@ -35,11 +35,11 @@ from streamlearn.config.bounds import (
     Wait,
     as_text,
 )
+from streamlearn.config.layers import Origins, merge
 from streamlearn.config.mistakes import sentence
 from streamlearn.config.passed_through import check_client, check_overrides
 from streamlearn.errors import ConfigurationError
-from streamlearn.sources import Origins, merge
-from streamlearn.sources.masking import hide, masked_tree, without_secrets
+from streamlearn.masking import hide, masked_tree, without_secrets
 
 WHOLE_SECTIONS = ("events", "buffer", "updater")  # of which every setting decides θ, but for
 NOT_DECISIVE = "trust_remote_code"  # of updater, which says whether code may run, not what it does

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from streamlearn.sources.masking import is_secret, shown_key
+from streamlearn.masking import is_secret, shown_key
 
 MOST_TOLD = 10
 LONGEST_KEY = 64  # characters: longer ones are not compared with what is known

@@ -9,7 +9,7 @@ from typing import Any
 from streamlearn.config.bounds import finite
 from streamlearn.config.client_options import check_together, check_value
 from streamlearn.config.mistakes import nearest
-from streamlearn.sources.masking import shown_key
+from streamlearn.masking import shown_key
 
 OWN_OPTIONS = {
     "acks",  # a dead letter counts as kept once all replicas in sync have it

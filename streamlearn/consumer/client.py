@@ -25,7 +25,7 @@ from streamlearn.config import Kafka
 from streamlearn.consumer.assignor import SingleActiveAssignor
 from streamlearn.consumer.bounded import BoundedConsumer
 from streamlearn.errors import BrokerError, ConfigurationError, StreamlearnError, UnavailableError
-from streamlearn.events import Topics
+from streamlearn.records import Topics
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from kafka import OffsetAndMetadata, TopicPartition
 from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError, RetriableError
 
 from streamlearn.consumer.client import describe
-from streamlearn.events import Positions
 from streamlearn.patience import Patience
+from streamlearn.records import Positions
 
 log = logging.getLogger(__name__)
 

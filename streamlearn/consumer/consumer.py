@@ -26,8 +26,8 @@ from streamlearn.consumer.queue import ArrivalQueue
 from streamlearn.consumer.reading import Reading
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError
-from streamlearn.events import Partition, Positions, Topics
 from streamlearn.patience import Patience
+from streamlearn.records import Partition, Positions, Topics
 from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)

@@ -11,14 +11,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaConfigurationError, KafkaError
 
 from streamlearn.config import Kafka
-from streamlearn.consumer.client import (
-    as_sentence,
-    create_topic,
-    describe,
-    make_admin,
-    make_producer,
-    partition_count,
-)
+from streamlearn.consumer.client import as_sentence, create_topic, describe, make_admin, make_producer, partition_count
 from streamlearn.errors import BrokerError, ConfigurationError
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import describe
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS
-from streamlearn.events import Partition, Positions
+from streamlearn.records import Partition, Positions
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import as_sentence
 from streamlearn.errors import BrokerError
-from streamlearn.events import Topics
+from streamlearn.records import Topics
 
 log = logging.getLogger(__name__)
 

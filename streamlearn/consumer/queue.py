@@ -11,32 +11,16 @@ from collections import deque
 from operator import itemgetter
 from typing import Any
 
-import msgspec
 from kafka.consumer.fetcher import ConsumerRecord
 
-from streamlearn.events import Event, Partition, Reason
+from streamlearn.events import Event, Reason
+from streamlearn.records import Arrival, Partition
 
 RECORD_BYTES = 600  # that a record and its event take beside their content
 HEADER_BYTES = 160  # that a header takes beside its content
 KEY_SIZE, VALUE_SIZE, HEADERS = map(
     itemgetter, map(ConsumerRecord._fields.index, ("serialized_key_size", "serialized_value_size", "headers"))
 )
-
-
-class Arrival(msgspec.Struct, gc=False, eq=False):
-    """Records of one partition in their order, each with the event it holds or the reason of its refusal.
-
-    It may hold none, and only say that there is none from offset `begin` to `end`, as after an aborted transaction.
-    """
-
-    topic: str
-    partition: int
-    records: list[Any]
-    outcomes: list[Event | Reason]
-    begin: int
-    end: int  # the next offset to read, once all of it is taken
-    bytes: int  # of memory that those records take that have not been taken
-    start: int = 0  # the first one that has not been taken
 
 
 def size_of(record: Any, outcome: Event | Reason) -> int:

@@ -23,7 +23,8 @@ from streamlearn.consumer.out_of_range import after_truncation, made_anew, where
 from streamlearn.consumer.queue import ArrivalQueue, arrival
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import UnavailableError
-from streamlearn.events import Partition, Positions, Reason, Topics
+from streamlearn.events import Reason
+from streamlearn.records import Partition, Positions, Topics
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from kafka.errors import OffsetOutOfRangeError
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import as_sentence, make_consumer
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.queue import Arrival, arrival, size_of
+from streamlearn.consumer.queue import arrival, size_of
 from streamlearn.errors import UnavailableError
-from streamlearn.events import Event, Partition, Positions, Range, Reason
+from streamlearn.events import Event, Reason
+from streamlearn.records import Arrival, Partition, Positions, Range
 
 POLL_MILLISECONDS = 500
 AHEAD_BYTES = 16 * 2**20  # of memory, of records that are read before they are wanted

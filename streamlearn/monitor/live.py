@@ -12,7 +12,8 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any
 
-from streamlearn.events import Label, Partition
+from streamlearn.events import Label
+from streamlearn.records import Partition
 
 POINTS = 500
 MARKS = 200

@@ -10,7 +10,8 @@ import transformers
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 import streamlearn
-from streamlearn.events import Partition, Reason
+from streamlearn.events import Reason
+from streamlearn.records import Partition
 
 OUTCOMES = ("trained", "held_out", "dead_letter", "skipped", "duplicate")
 NO_FRESH = "no_fresh"  # a micro-batch of which every event was held out, refused or a duplicate

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
+from streamlearn.state import first_not_finite
+
 MOST = 0.5  # of the hold-out: beyond it, it is the candidate that cannot predict, and not the texts that are odd
-
-
-def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return the name of the first of `tensors` with a value that is not finite, or None."""
-    floating = ((name, value) for name, value in tensors.items() if value.is_floating_point())
-    return next((name for name, value in floating if not bool(torch.isfinite(value).all())), None)
 
 
 def rejection(

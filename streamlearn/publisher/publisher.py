@@ -28,19 +28,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore
+from streamlearn.checkpointing.fence import Fence
+from streamlearn.checkpointing.inspection import refuse_odd_rooms
+from streamlearn.checkpointing.journal import Journal
 from streamlearn.config import Publisher as PublisherConfig
-from streamlearn.errors import NotFiniteError, NotKeptError, StateError, StreamlearnError
-from streamlearn.events import Positions, named
-from streamlearn.publisher.checkpoints import CheckpointStore
-from streamlearn.publisher.fence import Fence, FencedError
+from streamlearn.errors import FencedError, NotFiniteError, NotKeptError, StateError, StreamlearnError
 from streamlearn.publisher.gate import rejection
-from streamlearn.publisher.inspection import refuse_odd_rooms
-from streamlearn.publisher.journal import Journal
 from streamlearn.publisher.progress import Accuracy, Progress
 from streamlearn.publisher.snapshots import SnapshotStore
-from streamlearn.publisher.store import sweep
 from streamlearn.publisher.triggers import Triggers
+from streamlearn.records import Positions, by_name
 from streamlearn.state import Export, State
+from streamlearn.storage.store import sweep
 from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
@@ -345,4 +345,4 @@ class Publisher:
 
 def _place(capture: Capture) -> dict[str, Any]:
     """Return where `capture` was made, for the log: learning has gone on since."""
-    return {"step": capture.step, "version": capture.version, "positions": named(capture.positions)}
+    return {"step": capture.step, "version": capture.version, "positions": by_name(capture.positions)}

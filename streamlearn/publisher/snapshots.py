@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 
 import streamlearn
 from streamlearn.errors import StateError
-from streamlearn.publisher.files import names_in, refuse_other_than_directory
-from streamlearn.publisher.store import Change, discard, point, read_manifest, verify_directory, write_directory
 from streamlearn.state import Export
+from streamlearn.storage.files import names_in, refuse_other_than_directory
+from streamlearn.storage.store import Change, discard, point, read_manifest, verify_directory, write_directory
 
 MANIFEST = "streamlearn.json"
 LATEST = "latest"

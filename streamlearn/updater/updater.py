@@ -16,10 +16,10 @@ from streamlearn.config import Config
 from streamlearn.errors import StateError
 from streamlearn.events import Event, Label, Reason
 from streamlearn.state import Export, State
+from streamlearn.updater.experts.transformer.expert import Learnt, TransformerExpert
 from streamlearn.updater.isolation import find_guilty
 from streamlearn.updater.labels import LabelMap
 from streamlearn.updater.randomness import Mark
-from streamlearn.updater.transformer import Learnt, TransformerExpert
 
 NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to: far more than rounding costs with a thousand labels
 

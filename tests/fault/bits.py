@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore
+from streamlearn.commands.retracing import open_journal
 from streamlearn.config import Config
 from streamlearn.consumer.decode import Decoder
 from streamlearn.learner import Learner
-from streamlearn.publisher.checkpoints import CheckpointStore
-from streamlearn.recovery import open_journal, retake
+from streamlearn.recovery import retake
 from streamlearn.state import State
 from tests.integration.learner import surviving_state
 

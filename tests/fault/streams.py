@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamlearn.config import load
-from streamlearn.consumer.admission import BUCKETS
 from streamlearn.consumer.decode import Decoder
+from streamlearn.learner.admission import BUCKETS
 from streamlearn.local.broker import Broker
 from streamlearn.local.feed import POISON
 from tests.integration.conftest import settings

@@ -10,18 +10,17 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
+from streamlearn.checkpointing.checkpoints import step_of
+from streamlearn.checkpointing.journal import Entry
+from streamlearn.commands.retracing import open_journal
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
-from streamlearn.consumer.queue import Arrival
 from streamlearn.consumer.reread import Rereader
 from streamlearn.errors import BrokerError, UnavailableError
-from streamlearn.events import Range
 from streamlearn.local.broker import Broker
 from streamlearn.monitor.metrics import OUTCOMES
 from streamlearn.pipeline import Pipeline
-from streamlearn.publisher.checkpoints import step_of
-from streamlearn.publisher.journal import Entry
-from streamlearn.recovery import open_journal
+from streamlearn.records import Arrival, Range
 from streamlearn.state import State
 from tests.fault.bits import assert_each_event_once_and_the_same_bits, assert_same_bits
 from tests.fault.streams import learner_settings, stream

@@ -14,6 +14,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 from kafka.structs import MemberState
 
+from streamlearn.checkpointing import checkpoints
+from streamlearn.checkpointing.fence import Fence
 from streamlearn.config import Config, load
 from streamlearn.consumer import reading
 from streamlearn.consumer.assignor import SingleActiveAssignor
@@ -21,8 +23,6 @@ from streamlearn.consumer.client import create_topic, make_consumer
 from streamlearn.errors import NotKeptError
 from streamlearn.local.broker import Broker, NoidaDB
 from streamlearn.pipeline import Pipeline
-from streamlearn.publisher import checkpoints
-from streamlearn.publisher.fence import Fence
 from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import stream
 from tests.integration.conftest import settings

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from streamlearn.commands.compare import replay
+from streamlearn.commands.rebuild import rebuild
+from streamlearn.commands.retracing import Retracing, open_journal
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.learner import Learner
 from streamlearn.local.broker import Broker
 from streamlearn.publisher.snapshots import SnapshotStore
-from streamlearn.rebuild import rebuild
-from streamlearn.recovery import Retracing, open_journal
-from streamlearn.replay import replay
 from tests.fault.bits import assert_same_bits
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import exit_code, start
@@ -116,7 +116,7 @@ def test_across_a_change_of_the_configuration_each_step_is_taken_again_under_its
     retracing = Retracing(config)
     stretches = open_journal(config).stretches(11)
     assert [stretch.configuration["updater"]["learning_rate"] for stretch in stretches] == [1e-4, 1e-3]
-    assert retracing.approach(11, strictly=False) == []
+    assert retracing.load_before(11, strictly=False) == []
     for _ in retracing.take(stretches):
         pass
     assert_same_bits(retracing.learner.state() | {"version": state["version"]}, state)

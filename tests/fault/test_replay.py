@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from streamlearn.checkpointing.checkpoints import step_of
+from streamlearn.commands.compare import replay
 from streamlearn.config import load
 from streamlearn.consumer.client import create_topic
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.local.broker import Broker
-from streamlearn.publisher.checkpoints import step_of
-from streamlearn.replay import replay
 from tests.fault.streams import learner_settings
 from tests.fault.victim import exit_code, start
 from tests.integration.learner import event, send

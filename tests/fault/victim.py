@@ -17,13 +17,14 @@ import transformers
 from kafka import KafkaConsumer
 
 from streamlearn.buffer import RecentWindow
+from streamlearn.checkpointing import checkpoints
+from streamlearn.checkpointing.journal import Journal
 from streamlearn.config import load
 from streamlearn.consumer.decode import Decoder
 from streamlearn.learner import Learner
 from streamlearn.pipeline import Pipeline
-from streamlearn.publisher import checkpoints, snapshots
-from streamlearn.publisher.journal import Journal
-from streamlearn.updater.optimizer import Optimizer
+from streamlearn.publisher import snapshots
+from streamlearn.updater.experts.transformer.optimizer import Optimizer
 
 PRELOADED = (transformers.BertForSequenceClassification, transformers.PreTrainedTokenizerFast)
 POINTS: dict[str, tuple[Any, str, int]] = {

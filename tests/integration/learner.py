@@ -16,11 +16,11 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.config import Config
 from streamlearn.consumer.client import make_producer
 from streamlearn.local.broker import free_port
 from streamlearn.local.tiny import WORDS
-from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.state import State
 
 DEADLINE_SECONDS = 60.0

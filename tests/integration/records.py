@@ -16,14 +16,14 @@ from kafka import TopicPartition, codec
 from kafka.errors import KafkaError
 
 from streamlearn.config import Config
-from streamlearn.consumer.admission import Admission
 from streamlearn.consumer.client import make_consumer
 from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer, require_dead_letter_topic
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.intake import Intake, MicroBatch
 from streamlearn.consumer.watch import Watch
+from streamlearn.learner.admission import Admission
+from streamlearn.learner.intake import Intake, MicroBatch
 from tests.integration.learner import event
 from tests.integration.wire import RawName, Sent, put
 

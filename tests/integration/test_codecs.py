@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.check import check
+from streamlearn.commands.check import check
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic, make_producer
 from streamlearn.errors import ConfigurationError

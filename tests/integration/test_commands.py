@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.check import looks
+from streamlearn.commands.check import looks
 from streamlearn.config import Config, load
 from streamlearn.local.broker import Broker
 from tests.conftest import fill

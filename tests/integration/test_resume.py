@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from kafka import KafkaConsumer, TopicPartition
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.config import Config
 from streamlearn.pipeline import Pipeline
-from streamlearn.publisher.checkpoints import CheckpointStore
 from streamlearn.publisher.snapshots import SnapshotStore
 from tests.integration.learner import LearnerProcess, event, held_out, learnt, send, surviving_state, wait_until
 from tests.integration.test_trouble import running, trained

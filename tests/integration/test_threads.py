@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from kafka.net.selector import NetworkSelector
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.config import Config, load
 from streamlearn.consumer import dead_letters
 from streamlearn.consumer.client import create_topic
@@ -22,7 +23,6 @@ from streamlearn.errors import UnforeseenError
 from streamlearn.learner import StepReport
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
-from streamlearn.publisher.checkpoints import CheckpointStore
 from tests.integration.conftest import settings
 from tests.integration.learner import event, send
 

@@ -12,13 +12,13 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
-from streamlearn.check import check
+from streamlearn.commands.check import check
+from streamlearn.commands.retracing import open_journal
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic, topic_ids
 from streamlearn.errors import BrokerError
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
-from streamlearn.recovery import open_journal
 from tests.fault.bits import assert_same_bits, unbroken_by_the_record
 from tests.integration.conftest import settings
 from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until

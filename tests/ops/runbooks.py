@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from streamlearn.sources import merge
+from streamlearn.config.layers import merge
 from tests.integration.learner import LearnerProcess
 from tests.ops.stack import DEPLOY, Stack
 

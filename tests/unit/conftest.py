@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamlearn.config import Config, load
-from streamlearn.consumer.intake import MicroBatch
 from streamlearn.events import Event
+from streamlearn.learner.intake import MicroBatch
 from tests.unit.builders import make_event, make_record
 from tests.unit.kept import leave_behind
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
+from streamlearn.checkpointing.journal import Entry
+from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.errors import StateError
-from streamlearn.events import Range
-from streamlearn.publisher.journal import Entry
 from streamlearn.publisher.publisher import Capture, Publisher
-from streamlearn.publisher.seat import Seat
-from streamlearn.publisher.store import _seal
+from streamlearn.records import Range
 from streamlearn.state import Export, State
+from streamlearn.storage.store import _seal
 from tests.unit.builders import make_event
 
 SOURCE = "group g of topic t"

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlearn.config import Events
-from streamlearn.consumer.admission import Admission, Outcome
 from streamlearn.consumer.decode import Decoder
-from streamlearn.events import Event, Reason
+from streamlearn.events import Event, Outcome, Reason
+from streamlearn.learner.admission import Admission
 from tests.unit.builders import make_event, make_record
 
 ALL_TRAINED = Events(holdout_ratio=0.0)

@@ -11,8 +11,11 @@ import pytest
 import streamlearn
 
 PACKAGE = Path(streamlearn.__file__).parent
-ROOMS = {"consumer", "buffer", "updater", "publisher", "monitor"}
-GROUND = {"config", "errors", "events", "patience", "sources", "state", "unforeseen", "__init__"}
+ROOMS = {"consumer", "buffer", "updater", "checkpointing"}
+GROUND = {
+    *("config", "errors", "events", "masking", "patience", "records", "state", "storage", "terminal"),
+    *("unforeseen", "__init__"),
+}
 
 
 def modules() -> list[Path]:

@@ -96,7 +96,7 @@ def test_a_start_leaves_weights_optimiser_and_random_state_as_if_nothing_had_bee
     saved: Save, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = updater(saved("bert"), "updater.dropout=0.3").state()["transformer"]
-    monkeypatch.setattr("streamlearn.updater.transformer.TransformerExpert._probe", lambda _: None)
+    monkeypatch.setattr("streamlearn.updater.experts.transformer.expert.TransformerExpert._probe", lambda _: None)
     untried = updater(saved("bert"), "updater.dropout=0.3").state()["transformer"]
     assert torch.equal(tried["random"], untried["random"])
     assert all(torch.equal(value, untried["weights"][name]) for name, value in tried["weights"].items())

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlearn.updater.batches import Layout, collate, cut
+from streamlearn.updater.experts.transformer.batches import Layout, collate, cut
 
 
 def cost(lengths: list[int], parts: list[list[int]], overhead: int) -> int:

@@ -10,7 +10,7 @@ SCRIPT = """
 import resource, sys
 from streamlearn.capture import capture_checkpoint, capture_snapshot
 from streamlearn.config import load
-from streamlearn.consumer.intake import MicroBatch
+from streamlearn.learner.intake import MicroBatch
 from streamlearn.learner import Learner
 from tests.unit.builders import make_event, make_record
 

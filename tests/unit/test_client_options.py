@@ -16,7 +16,7 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError, ConfigurationError
-from streamlearn.sources.masking import is_secret
+from streamlearn.masking import is_secret
 
 OPTIONS = {**KafkaProducer.DEFAULT_CONFIG, **KafkaConsumer.DEFAULT_CONFIG}
 PASSED: dict[str, Any] = {

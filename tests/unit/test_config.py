@@ -171,7 +171,7 @@ def test_what_is_no_file_is_refused_and_a_pipe_is_read(tmp_path: Path, monkeypat
     with subprocess.Popen(["/bin/sh", "-c", "echo 'kafka: {topic: piped}' > \"$1\"", "sh", pipe]) as writer:
         assert load(pipe).kafka.topic == "piped"
     assert writer.returncode == 0
-    monkeypatch.setattr("streamlearn.sources.PIPE_SECONDS", 0.1)
+    monkeypatch.setattr("streamlearn.config.layers.PIPE_SECONDS", 0.1)
     with pytest.raises(ConfigurationError, match=r"has given nothing for 0\.1 s"):
         load(pipe)
 

@@ -15,20 +15,20 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from streamlearn import masking
 from streamlearn.buffer import make_buffer
+from streamlearn.checkpointing.fence import Fence
 from streamlearn.cli_options import configuration
 from streamlearn.config import Config, load
-from streamlearn.consumer.admission import Admission
+from streamlearn.config.plain import MOST_LEVELS
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.queue import ArrivalQueue
 from streamlearn.errors import ConfigurationError
-from streamlearn.monitor.drift import RiseDetector
-from streamlearn.monitor.holdout import HoldOut
-from streamlearn.monitor.prequential import PrequentialAccuracy
-from streamlearn.publisher.fence import Fence
-from streamlearn.sources import masking
-from streamlearn.sources.masking import HARMLESS, is_secret
-from streamlearn.sources.plain import MOST_LEVELS
+from streamlearn.learner.admission import Admission
+from streamlearn.learner.evaluation.drift import RiseDetector
+from streamlearn.learner.evaluation.holdout import HoldOut
+from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
+from streamlearn.masking import HARMLESS, is_secret
 from streamlearn.terminal import as_json
 
 LONGEST_SENTENCE = 3000

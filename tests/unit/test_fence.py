@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.errors import StateError
-from streamlearn.publisher.fence import Fence, FencedError
+from streamlearn.checkpointing.fence import Fence
+from streamlearn.errors import FencedError, StateError
 
 SOURCE = "group g of topic t"
 
@@ -47,7 +47,7 @@ def test_a_claim_waits_for_a_change_and_can_be_given_up(tmp_path: Path, caplog: 
 def test_a_change_does_not_wait_for_ever_for_one_that_was_frozen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamlearn.publisher.fence.CHANGE_SECONDS", 0.2)
+    monkeypatch.setattr("streamlearn.checkpointing.fence.CHANGE_SECONDS", 0.2)
     fence = Fence(tmp_path, source=SOURCE)
     fence.claim(0)
     with (tmp_path / "lock").open() as frozen:

@@ -4,10 +4,11 @@ import pytest
 
 from streamlearn.config import Events
 from streamlearn.consumer import queue as arrivals
-from streamlearn.consumer.admission import Admission, Outcome
-from streamlearn.consumer.intake import Intake
-from streamlearn.consumer.queue import Arrival, ArrivalQueue
-from streamlearn.events import Event, Range, Reason
+from streamlearn.consumer.queue import ArrivalQueue
+from streamlearn.events import Event, Outcome, Reason
+from streamlearn.learner.admission import Admission
+from streamlearn.learner.intake import Intake
+from streamlearn.records import Arrival, Range
 from tests.unit.builders import make_event, make_record
 
 LARGE = 2**30

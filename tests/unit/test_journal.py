@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from streamlearn.checkpointing.journal import Entry, Journal, Stretch
 from streamlearn.errors import StateError
-from streamlearn.events import Range
-from streamlearn.publisher.journal import Entry, Journal, Stretch
+from streamlearn.records import Range
 
 CONFIGURATION = {"updater": {"seed": 0}}
 

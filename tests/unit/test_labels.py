@@ -11,9 +11,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from streamlearn.commands.predict import predict
 from streamlearn.config import load
 from streamlearn.errors import StateError
-from streamlearn.predict import predict
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.updater import Updater
 from streamlearn.updater.labels import LabelMap

@@ -14,16 +14,14 @@ import torch
 from streamlearn.buffer.base import size_of
 from streamlearn.capture import capture_checkpoint
 from streamlearn.config import Config
-from streamlearn.consumer.admission import Outcome
-from streamlearn.consumer.intake import MicroBatch
 from streamlearn.consumer.queue import arrival
 from streamlearn.errors import AstrayError
-from streamlearn.events import Event, Reason
+from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner import Learner
+from streamlearn.learner.intake import MicroBatch
 from streamlearn.local.tiny import SPECIAL, WORDS
-from streamlearn.publisher.gate import first_not_finite
-from streamlearn.state import State
-from streamlearn.updater.transformer import TransformerExpert
+from streamlearn.state import State, first_not_finite
+from streamlearn.updater.experts.transformer.expert import TransformerExpert
 from tests.conftest import OVERFLOWING
 from tests.unit.builders import make_event, make_record
 from tests.unit.conftest import MakeConfig

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from streamlearn import masking
 from streamlearn.config import Monitor
-from streamlearn.logs import REPEATS, WINDOW_SECONDS, Sparing, adopt, catch, configure
-from streamlearn.sources import masking
+from streamlearn.monitor.logs import REPEATS, WINDOW_SECONDS, RepeatFilter, adopt, catch, configure
 from streamlearn.unforeseen import unforeseen
 
 PLACE = {"step": 7, "version": 2, "positions": {"t/0": 130}}
@@ -71,7 +71,7 @@ def test_an_error_of_a_library_has_its_trace_in_json(capsys: pytest.CaptureFixtu
 
 def test_repeats_are_held_back_for_a_minute_and_then_counted(caplog: pytest.LogCaptureFixture) -> None:
     now = 0.0
-    sparing = Sparing(clock=lambda: now)
+    sparing = RepeatFilter(clock=lambda: now)
     log.addFilter(sparing)
     try:
         for number in range(20):
@@ -89,7 +89,7 @@ def test_what_was_held_back_is_said_on_the_next_line_of_its_kind(capsys: pytest.
     now = 0.0
     configure(Monitor(), lambda: PLACE)
     (handler,) = logging.getLogger().handlers
-    handler.filters = [Sparing(clock=lambda: now), *handler.filters[1:]]
+    handler.filters = [RepeatFilter(clock=lambda: now), *handler.filters[1:]]
     for number in range(REPEATS + 4):
         now += WINDOW_SECONDS + 1 if number == REPEATS + 3 else 0
         log.warning("again")

@@ -16,12 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from streamlearn.commands.predict import predict
 from streamlearn.config import load
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.events import Reason
-from streamlearn.predict import predict
 from streamlearn.updater import Updater
-from streamlearn.updater import tokenizer as tokenizer_module
+from streamlearn.updater.experts.transformer import tokenizer as tokenizer_module
 from tests.unit.builders import make_event
 
 Model = Callable[..., Path]

@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamlearn.check import looks
+from streamlearn.commands.check import looks
 from streamlearn.config import load
 from streamlearn.errors import ConfigurationError
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from streamlearn.config import Drift
-from streamlearn.monitor.drift import RiseDetector
-from streamlearn.monitor.holdout import HoldOut
+from streamlearn.learner.evaluation.drift import RiseDetector
+from streamlearn.learner.evaluation.holdout import HoldOut
+from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
 from streamlearn.monitor.metrics import Metrics
-from streamlearn.monitor.prequential import PrequentialAccuracy
 from tests.unit.builders import make_event
 
 CONTRACT = {

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from streamlearn.checkpointing.inspection import ROOMS, inspect
 from streamlearn.errors import StateError
-from streamlearn.publisher.inspection import ROOMS, inspect
 from tests.unit.kept import SOURCE, digest, flip, start, within
 
 SEAT = f"seats/{platform.node()}-0"

@@ -7,15 +7,15 @@ import pytest
 import torch
 import transformers
 
+from streamlearn.checkpointing.fence import Fence
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.errors import StateError, UnforeseenError
-from streamlearn.events import Positions
-from streamlearn.publisher.fence import Fence
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.progress import Accuracy
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.publisher.triggers import Triggers
+from streamlearn.records import Positions
 from streamlearn.state import Export
 from streamlearn.updater import Updater
 from tests.unit.builders import make_event

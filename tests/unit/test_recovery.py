@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from streamlearn.commands.retracing import recorded
 from streamlearn.config import Config, digest, load
 from streamlearn.errors import StateError
-from streamlearn.recovery import recorded
 
 
 def as_recorded(config: Config) -> dict[str, object]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from streamlearn.checkpointing.seat import Seat
 from streamlearn.errors import StateError
-from streamlearn.publisher.seat import Seat
 
 
 def test_whoever_starts_where_one_was_killed_finds_its_ghost(tmp_path: Path) -> None:

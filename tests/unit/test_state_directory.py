@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from streamlearn.checkpointing.inspection import inspect
 from streamlearn.errors import StateError
-from streamlearn.publisher.inspection import inspect
 from tests.unit.kept import SOURCE, digest, flip, open_publisher, sealed, start, within, write
 
 SECONDS = 10.0

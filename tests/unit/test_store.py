@@ -10,10 +10,10 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.errors import StateError
-from streamlearn.publisher.checkpoints import CheckpointStore
-from streamlearn.publisher.store import point, replace_file, sweep, verify_directory, write_directory
 from streamlearn.state import State
+from streamlearn.storage.store import point, replace_file, sweep, verify_directory, write_directory
 from tests.unit.builders import make_event
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlearn.sources import masking
-from streamlearn.sources.masking import hide, is_secret, masked
+from streamlearn import masking
+from streamlearn.masking import hide, is_secret, masked
 from streamlearn.terminal import as_json, escaped, say, say_texts
 
 JOINERS = "\u200c\u200d"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.updater import Updater
-from streamlearn.updater import batches as batches_module
+from streamlearn.updater.experts.transformer import batches as batches_module
 from tests.unit.builders import make_event
 from tests.unit.conftest import MakeConfig
 

@@ -19,16 +19,16 @@ from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.errors import ConfigurationError, DeviceError
 from streamlearn.events import Reason
 from streamlearn.state import State
-from streamlearn.updater.batches import Part, collate, inputs
-from streamlearn.updater.fingerprint import fingerprint
-from streamlearn.updater.head import grow_head, output_layer, problem_type, shrink_head
-from streamlearn.updater.inputs import find_layout, probe_texts
-from streamlearn.updater.model import load_model, one_sentence
-from streamlearn.updater.optimizer import Optimizer
-from streamlearn.updater.probe import mixed_lengths, probe_step
+from streamlearn.updater.experts.transformer.batches import Part, collate, inputs
+from streamlearn.updater.experts.transformer.fingerprint import fingerprint
+from streamlearn.updater.experts.transformer.head import grow_head, output_layer, problem_type, shrink_head
+from streamlearn.updater.experts.transformer.inputs import find_layout, probe_texts
+from streamlearn.updater.experts.transformer.model import load_model, one_sentence
+from streamlearn.updater.experts.transformer.optimizer import Optimizer
+from streamlearn.updater.experts.transformer.probe import mixed_lengths, probe_step
+from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
+from streamlearn.updater.experts.transformer.trainable import select
 from streamlearn.updater.randomness import OwnRandom
-from streamlearn.updater.tokenizer import panics_as_errors
-from streamlearn.updater.trainable import select
 
 
 @dataclass(frozen=True)

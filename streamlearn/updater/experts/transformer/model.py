@@ -21,9 +21,17 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from streamlearn.config import Updater
 from streamlearn.errors import ConfigurationError, StreamlearnError
-from streamlearn.updater.head import NO_LABEL_YET, draw_head, grow_head, head_keys, labels_of, output_keys, problem_type
-from streamlearn.updater.model_files import FLOATS, WeightFiles, inspect, locate
-from streamlearn.updater.tokenizer import load_tokenizer
+from streamlearn.updater.experts.transformer.head import (
+    NO_LABEL_YET,
+    draw_head,
+    grow_head,
+    head_keys,
+    labels_of,
+    output_keys,
+    problem_type,
+)
+from streamlearn.updater.experts.transformer.model_files import FLOATS, WeightFiles, inspect, locate
+from streamlearn.updater.experts.transformer.tokenizer import load_tokenizer
 
 OWN_SETTINGS = {
     "architectures",

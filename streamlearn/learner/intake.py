@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamlearn.consumer.admission import Admission, Draft, Outcome
-from streamlearn.consumer.queue import Arrival, ArrivalQueue
-from streamlearn.events import Event, Positions, Range, Reason
+from streamlearn.consumer.queue import ArrivalQueue
+from streamlearn.events import Event, Outcome, Reason
+from streamlearn.learner.admission import Admission, Draft
+from streamlearn.records import Arrival, Positions, Range
 
 
 @dataclass

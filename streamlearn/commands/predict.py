@@ -37,8 +37,8 @@ def predict(snapshot: Path, texts: Iterable[str]) -> Iterator[Prediction]:
     """
     import transformers  # noqa: PLC0415 - seconds that only this command needs
 
-    from streamlearn.updater.model import one_sentence  # noqa: PLC0415
-    from streamlearn.updater.published import load_published  # noqa: PLC0415
+    from streamlearn.updater.experts.transformer.model import one_sentence  # noqa: PLC0415
+    from streamlearn.updater.experts.transformer.published import load_published  # noqa: PLC0415
 
     with one_sentence(f"the snapshot {snapshot} cannot be loaded", StateError):
         model, tokenizer = load_published(snapshot.resolve(strict=True))

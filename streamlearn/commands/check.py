@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore
+from streamlearn.checkpointing.fence import source_of
+from streamlearn.checkpointing.inspection import inspect
 from streamlearn.config import Config
 from streamlearn.consumer.client import partition_count
 from streamlearn.consumer.dead_letter_topic import compaction, look_at_dead_letter_topic
@@ -15,9 +18,6 @@ from streamlearn.consumer.sample import look_at_records
 from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
 from streamlearn.learner import Learner
 from streamlearn.monitor.connections import connections_allowed
-from streamlearn.publisher.checkpoints import CheckpointStore
-from streamlearn.publisher.fence import source_of
-from streamlearn.publisher.inspection import inspect
 from streamlearn.state import State
 from streamlearn.takeover import load_checkpoint
 

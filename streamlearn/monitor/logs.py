@@ -15,7 +15,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from streamlearn.config import Monitor
-from streamlearn.sources.masking import masked
+from streamlearn.masking import masked
 from streamlearn.terminal import escaped
 
 REPEATS = 5  # lines of one kind
@@ -41,7 +41,7 @@ class Placed(logging.Filter):
         return True
 
 
-class Sparing(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Lets a few warnings of a kind pass in a minute, and says on the next one how many it has held back.
 
     Lines are of one kind when the same place in the code wrote them. Our own lines below a warning all pass: each is
@@ -96,7 +96,7 @@ class MaskedJsonFormatter(JsonFormatter):
 def configure(config: Monitor, place: Callable[[], Place]) -> Placed:
     """Send the log to standard error as `config` says, with `place` asked for every line; it can be changed later."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(Sparing())
+    handler.addFilter(RepeatFilter())
     placed = Placed(place)
     handler.addFilter(placed)
     if config.log_format == "json":

@@ -22,7 +22,7 @@ import msgspec
 from safetensors import SafetensorError
 
 from streamlearn.errors import StateError
-from streamlearn.publisher.files import (
+from streamlearn.storage.files import (
     is_shortage,
     make_directory,
     names_in,

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streamlearn.config import plain
 from streamlearn.errors import ConfigurationError
-from streamlearn.sources import plain
-from streamlearn.sources.masking import is_secret, shown_key
+from streamlearn.masking import is_secret, shown_key
 
 ENVIRONMENT_PREFIX = "STREAMLEARN_"
 FILE_SUFFIX = "_file"

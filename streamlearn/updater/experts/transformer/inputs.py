@@ -19,10 +19,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from streamlearn.errors import ConfigurationError
-from streamlearn.updater.batches import Companion, Layout, collate, inputs
-from streamlearn.updater.head import output_layer
-from streamlearn.updater.tokenizer import known_words
-from streamlearn.updater.trainable import embedding_rows
+from streamlearn.updater.experts.transformer.batches import Companion, Layout, collate, inputs
+from streamlearn.updater.experts.transformer.head import output_layer
+from streamlearn.updater.experts.transformer.tokenizer import known_words
+from streamlearn.updater.experts.transformer.trainable import embedding_rows
 
 SHORT_WORDS = 3
 TOLERANCE = 1e-4

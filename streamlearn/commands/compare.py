@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from streamlearn.checkpointing.journal import Entry
+from streamlearn.commands.retracing import Retracing, open_journal, recorded
 from streamlearn.config import Config
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.intake import MicroBatch
 from streamlearn.errors import ConfigurationError
 from streamlearn.learner import Learner, StepReport
-from streamlearn.publisher.journal import Entry
-from streamlearn.recovery import Retracing, open_journal, recorded, reread, retake
+from streamlearn.learner.intake import MicroBatch
+from streamlearn.recovery import reread, retake
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def replay(config: Config, *, from_step: int, to_step: int | None = None) -> lis
     if not stretches:
         raise ConfigurationError(f"no step after {from_step} is recorded in {journal.directory}")
     retracing, other = Retracing(config), Learner(config)
-    for _ in retracing.take(retracing.approach(from_step, strictly=False)):
+    for _ in retracing.take(retracing.load_before(from_step, strictly=False)):
         pass
     if from_step:
         other.load(retracing.learner.state())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
+from streamlearn.checkpointing.fence import Fence
 from streamlearn.errors import StateError
-from streamlearn.publisher.checkpoints import CheckpointStore, step_of
-from streamlearn.publisher.fence import Fence
-from streamlearn.publisher.files import refuse_other_than_directory, refuse_other_than_file
+from streamlearn.storage.files import refuse_other_than_directory, refuse_other_than_file
 
 ROOMS = ("checkpoints", "journal", "seats", "snapshots")
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from streamlearn.config import Updater
 from streamlearn.state import State
-from streamlearn.updater.trainable import Trainable
+from streamlearn.updater.experts.transformer.trainable import Trainable
 
 SHAPING = ("optimizer", "trains", "embeddings")
 """The settings that decide which moments there are."""

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from streamlearn.config import Updater
 from streamlearn.errors import ConfigurationError
-from streamlearn.updater.model_files import VOCABULARIES
+from streamlearn.updater.experts.transformer.model_files import VOCABULARIES
 
 SENTENCEPIECE_SUFFIXES = {".model", ".spm"}
 SENTENCEPIECE_BEGINS = b"\x0a"  # its first field of protobuf; a tiktoken file begins with base64

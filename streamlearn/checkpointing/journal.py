@@ -29,9 +29,9 @@ from typing import Any
 import msgspec
 
 from streamlearn.errors import StateError
-from streamlearn.events import Range, Topics
-from streamlearn.publisher.files import make_directory, names_in, open_regular, refuse_other_than_directory
-from streamlearn.publisher.store import TEMPORARY, discard
+from streamlearn.records import Range, Topics
+from streamlearn.storage.files import make_directory, names_in, open_regular, refuse_other_than_directory
+from streamlearn.storage.store import TEMPORARY, discard
 
 log = logging.getLogger(__name__)
 

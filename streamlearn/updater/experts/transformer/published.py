@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from streamlearn.updater.model import bounded_by, check_weights, from_directory, silence
-from streamlearn.updater.model_files import inspect
+from streamlearn.updater.experts.transformer.model import bounded_by, check_weights, from_directory, silence
+from streamlearn.updater.experts.transformer.model_files import inspect
 
 
 def load_published(directory: Path) -> tuple[PreTrainedModel, Any]:
@@ -18,7 +18,7 @@ def load_published(directory: Path) -> tuple[PreTrainedModel, Any]:
     Raises
     ------
     Exception
-        Whatever its files make transformers raise; :func:`~streamlearn.updater.model.one_sentence` makes one of it.
+        Whatever its files make transformers raise; ``one_sentence`` in ``model.py`` makes one of it.
 
     """
     silence()

@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 from streamlearn.errors import StateError
-from streamlearn.publisher.files import make_directory, open_private
+from streamlearn.storage.files import make_directory, open_private
 
 log = logging.getLogger(__name__)
 

@@ -25,10 +25,9 @@ from torch import Tensor
 
 from streamlearn.errors import NotFiniteError, StateError
 from streamlearn.events import Event
-from streamlearn.publisher.files import is_shortage, names_in, refuse_other_than_directory
-from streamlearn.publisher.gate import first_not_finite
-from streamlearn.publisher.store import TEMPORARY, Change, discard, verify_directory, write_directory
-from streamlearn.state import State
+from streamlearn.state import State, first_not_finite
+from streamlearn.storage.files import is_shortage, names_in, refuse_other_than_directory
+from streamlearn.storage.store import TEMPORARY, Change, discard, verify_directory, write_directory
 
 log = logging.getLogger(__name__)
 

@@ -10,24 +10,13 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Collection, Iterable
-from enum import Enum
 from itertools import chain
 
 from streamlearn.config import Events
-from streamlearn.events import Event, Label, Reason
+from streamlearn.events import Event, Label, Outcome, Reason
 from streamlearn.state import State
 
 BUCKETS = 2**32
-
-
-class Outcome(str, Enum):
-    """What became of a record; the values label ``streamlearn_events_total``."""
-
-    TRAINED = "trained"
-    HELD_OUT = "held_out"
-    DEAD_LETTER = "dead_letter"
-    SKIPPED = "skipped"
-    DUPLICATE = "duplicate"
 
 
 class Admission:

@@ -23,9 +23,9 @@ from pathlib import Path
 
 import msgspec
 
-from streamlearn.errors import StateError
-from streamlearn.publisher.files import open_private, read_bytes
-from streamlearn.publisher.store import replace_file
+from streamlearn.errors import FencedError, StateError
+from streamlearn.storage.files import open_private, read_bytes
+from streamlearn.storage.store import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,6 @@ RETRY_SECONDS = 0.05
 CHANGE_SECONDS = 10.0  # no change takes so long, except that of a process that was frozen in it
 CLAIM_BYTES = 2**16
 LAST_EPOCH = 99_999_999  # the highest that the name of a journal segment holds
-
-
-class FencedError(StateError):
-    """Another learner has claimed the directory."""
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -17,13 +17,14 @@ import numpy as np
 
 from streamlearn.buffer import make_buffer
 from streamlearn.config import Config
-from streamlearn.consumer.admission import Admission, Outcome
-from streamlearn.consumer.intake import MicroBatch
 from streamlearn.errors import AstrayError
-from streamlearn.events import Event, Positions, Reason, Topics, named
-from streamlearn.monitor.drift import RiseDetector
-from streamlearn.monitor.holdout import HoldOut, Score
-from streamlearn.monitor.prequential import PrequentialAccuracy
+from streamlearn.events import Event, Outcome, Reason
+from streamlearn.learner.admission import Admission
+from streamlearn.learner.evaluation.drift import RiseDetector
+from streamlearn.learner.evaluation.holdout import HoldOut, Score
+from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
+from streamlearn.learner.intake import MicroBatch
+from streamlearn.records import Positions, Topics, by_name
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater import StepResult, Updater
 
@@ -232,7 +233,7 @@ class Learner:
 
     def place(self) -> dict[str, Any]:
         """Return where in the stream this is, as plain values for whoever looks on."""
-        return {"step": self.step, "version": self.version, "positions": named(self.positions)}
+        return {"step": self.step, "version": self.version, "positions": by_name(self.positions)}
 
     def export(self, state: State) -> Export:
         """Return what a snapshot of `state`, which :meth:`state` returned just now, publishes."""

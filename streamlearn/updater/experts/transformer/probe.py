@@ -13,9 +13,9 @@ from torch import Tensor
 
 from streamlearn.config import Updater
 from streamlearn.errors import ConfigurationError
-from streamlearn.updater.batches import Part
-from streamlearn.updater.model import first_line
-from streamlearn.updater.optimizer import Optimizer
+from streamlearn.updater.experts.transformer.batches import Part
+from streamlearn.updater.experts.transformer.model import first_line
+from streamlearn.updater.experts.transformer.optimizer import Optimizer
 
 
 def probe_step(parts: Sequence[Part], forward: Callable[[Part], Tensor], optimizer: Optimizer, config: Updater) -> None:

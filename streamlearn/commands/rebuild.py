@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from streamlearn.commands.retracing import Retracing
 from streamlearn.config import Config, digest
 from streamlearn.errors import ConfigurationError
 from streamlearn.publisher.snapshots import SnapshotStore
-from streamlearn.recovery import Retracing
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def rebuild(config: Config, version: str) -> Rebuilt:
     number = store.resolve(version)
     manifest = store.verify(number)
     retracing = Retracing(config)
-    stretches = retracing.approach(manifest["step"], strictly=True)
+    stretches = retracing.load_before(manifest["step"], strictly=True)
     if not stretches or manifest.get("config_digest") != digest(stretches[-1].configuration):
         raise ConfigurationError(f"snapshot {number} was made under another configuration than the journal records")
     from_step = stretches[0].entries[0].step - 1

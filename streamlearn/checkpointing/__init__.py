@@ -1,0 +1,1 @@
+"""What survives: checkpoints, the journal behind them, and whose the state directory is."""

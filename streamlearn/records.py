@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from streamlearn.events import Event, Reason
@@ -16,6 +14,49 @@ Topics = dict[str, str]  # the id that the broker gave a topic when it was made,
 def by_name(positions: Positions) -> dict[str, int]:
     """Return `positions` as ``topic/partition`` by name, in order."""
     return {f"{topic}/{partition}": offset for (topic, partition), offset in sorted(positions.items())}
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One of Kafka's records.
+
+    ``timestamp`` is in milliseconds since 1970, None in formats before Kafka 0.10. A null ``key`` or ``value`` is None;
+    a value that was not taken into memory is :class:`Withheld`. The name of a header is a
+    :class:`~streamlearn.consumer.header_names.HeaderName` where it is not UTF-8.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+class Withheld(bytes):
+    """Stands for the value of a record that is not taken into memory, or that cannot be read; it is empty.
+
+    Attributes
+    ----------
+    reason
+        Why the record is refused.
+    length
+        Bytes of the value that is missing; of the whole batch, where not even its records can be told apart.
+    sha256
+        The digest of those bytes, in hexadecimal.
+
+    """
+
+    reason: Reason
+    length: int
+    sha256: str
+
+    @classmethod
+    def of(cls, reason: Reason, *, length: int, sha256: str) -> Withheld:
+        """Return what stands for a value of `length` bytes."""
+        withheld = cls()
+        withheld.reason, withheld.length, withheld.sha256 = reason, length, sha256
+        return withheld
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -36,7 +77,7 @@ class Arrival(msgspec.Struct, gc=False, eq=False):
 
     topic: str
     partition: int
-    records: list[Any]
+    records: list[Record]
     outcomes: list[Event | Reason]
     begin: int
     end: int  # the next offset to read, once all of it is taken

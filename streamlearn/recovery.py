@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 from streamlearn.checkpointing.journal import Entry
 from streamlearn.config import READ_COMMITTED, Kafka
@@ -18,7 +18,7 @@ from streamlearn.events import Reason
 from streamlearn.learner import Learner, StepReport
 from streamlearn.learner.admission import Admission
 from streamlearn.learner.intake import MicroBatch
-from streamlearn.records import Arrival
+from streamlearn.records import Arrival, Record
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Reread:
     missing: int
 
     @property
-    def refused(self) -> list[tuple[Any, Reason]]:
+    def refused(self) -> list[tuple[Record, Reason]]:
         """The records that decoding refuses, with the reason."""
         return [
             (record, outcome)

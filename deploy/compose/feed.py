@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from streamlearn.commands.produce import produce
 from streamlearn.config import load
 from streamlearn.errors import StreamlearnError
 from streamlearn.local.data import newsgroups
 from streamlearn.local.feed import make_feed
-from streamlearn.produce import produce
 
 SIZES = (1600, 1600, 1200)  # those of `streamlearn demo`, so that what it came to can be compared
 CONFIGURATION = Path("/etc/streamlearn/streamlearn.yaml")

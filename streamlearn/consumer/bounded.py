@@ -6,14 +6,17 @@ kafka-python counts records only: two thousand of them, a few kilobytes compress
 from __future__ import annotations
 
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from kafka import KafkaConsumer
-from kafka.consumer.fetcher import Fetcher
+from kafka.consumer.fetcher import ConsumerRecord, Fetcher
 from kafka.errors import CorruptRecordError, KafkaError
 
 from streamlearn.consumer.batch import Batch, Budget
+from streamlearn.records import Record
 
+CONTENT = itemgetter(*map(ConsumerRecord._fields.index, Record.__struct_fields__))
 FIRST_FORMAT = 2  # of records that is read within bounds; Kafka 0.11 brought it
 
 
@@ -97,15 +100,15 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         self._budget = budget
         self._failed: Exception | None = None
 
-    def take(self, n: int | None = None) -> list[Any]:
+    def take(self, n: int | None = None) -> list[Record]:
         """Return up to `n` records, fewer where the bytes are used up."""
         if self._failed:
             self.drain()  # or kafka-python would ask it for more, without end
             raise self._failed
-        budget, records = self._budget, list[Any]()
+        budget, records = self._budget, list[Record]()
         try:
             for record in islice(self.record_iterator, n):
-                records.append(record)
+                records.append(Record(*CONTENT(record)))
                 if budget.left <= 0:
                     break
         except Exception as error:  # noqa: BLE001 - raised below, or once what came before it has been taken

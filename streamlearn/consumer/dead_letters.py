@@ -40,6 +40,7 @@ from streamlearn.consumer.letter import Form, size, write
 from streamlearn.errors import StreamlearnError
 from streamlearn.events import Reason
 from streamlearn.patience import Patience
+from streamlearn.records import Record
 from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ OF_THE_RECORD = (
 class _Pending:
     """A refused record until its letter is acknowledged."""
 
-    record: Any
+    record: Record
     reason: Reason
     bytes: int
     number: int
@@ -122,8 +123,8 @@ class DeadLetters:
         """Begin to send."""
         self._thread.start()
 
-    def put(self, record: Any, reason: Reason) -> None:
-        """Take over `record`, kafka-python's ``ConsumerRecord``, without waiting."""
+    def put(self, record: Record, reason: Reason) -> None:
+        """Take over `record` without waiting."""
         self._refused(reason)
         with self._changed:
             self._accepted += 1

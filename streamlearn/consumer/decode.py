@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from streamlearn.config import Events
-from streamlearn.consumer.withheld import Withheld
 from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label, Reason
+from streamlearn.records import Record, Withheld
 
 MILLISECONDS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
 SECONDS_TO = 4_102_444_800.0  # the year 2100. Not the clock: a record must be decoded alike at any time. Microseconds
@@ -33,14 +33,11 @@ class Decoder:
 
     Examples
     --------
-    >>> from types import SimpleNamespace
     >>> decode = Decoder(Events()).decode
-    >>> record = SimpleNamespace(topic="t", partition=0, offset=7, timestamp=1_700_000_000_000, value=None)
-    >>> record.value = b'{"text": "late again", "label": "complaint"}'
-    >>> decode(record).id
+    >>> value = b'{"text": "late again", "label": "complaint"}'
+    >>> decode(Record("t", 0, 7, 1_700_000_000_000, None, value, [])).id
     't/0/7'
-    >>> record.value = b'{"text": "late again"}'
-    >>> decode(record)
+    >>> decode(Record("t", 0, 8, 1_700_000_000_000, None, b'{"text": "late again"}', []))
     <Reason.MISSING_FIELD: 'missing_field'>
 
     """
@@ -66,8 +63,8 @@ class Decoder:
         self._closed = None if config.labels == "discover" else frozenset(config.labels)
         self._label_type = None if config.labels == "discover" else type(config.labels[0])
 
-    def decode(self, record: Any) -> Event | Reason:
-        """Return the event in `record` (kafka-python's ``ConsumerRecord``), or why there is none."""
+    def decode(self, record: Record) -> Event | Reason:
+        """Return the event in `record`, or why there is none."""
         value = record.value
         if value is None or isinstance(value, Withheld):
             return value.reason if value is not None else Reason.TOMBSTONE

@@ -39,11 +39,11 @@ import hashlib
 import json
 import time
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from streamlearn.consumer.header_names import HeaderName
-from streamlearn.consumer.withheld import Withheld
 from streamlearn.events import Reason
+from streamlearn.records import Record, Withheld
 
 PREFIX = "streamlearn."
 
@@ -68,19 +68,19 @@ class Letter(NamedTuple):
     headers: Headers
 
 
-def size(record: Any) -> int:
-    """Return the bytes of the key, the value and the headers of `record`, kafka-python's ``ConsumerRecord``."""
+def size(record: Record) -> int:
+    """Return the bytes of the key, the value and the headers of `record`."""
     headers = sum(len(name) + len(value or b"") for name, value in record.headers or ())
     return len(record.key or b"") + len(record.value or b"") + headers
 
 
-def write(record: Any, reason: Reason, form: Form = Form.WHOLE, *, refusal: str = "") -> Letter:
+def write(record: Record, reason: Reason, form: Form = Form.WHOLE, *, refusal: str = "") -> Letter:
     """Return the letter of `record` in `form`.
 
     Parameters
     ----------
     record
-        kafka-python's ``ConsumerRecord``.
+        What was refused.
     reason
         Why it was refused.
     form
@@ -111,7 +111,7 @@ def write(record: Any, reason: Reason, form: Form = Form.WHOLE, *, refusal: str 
     return Letter(key, value, _headers(ours))
 
 
-def _whole(record: Any, ours: dict[str, str]) -> Letter:
+def _whole(record: Record, ours: dict[str, str]) -> Letter:
     own = list(record.headers or ())
     nulls = {number: name for number, (name, value) in enumerate(own) if value is None}
     names = {number: name.raw.hex() for number, (name, _) in enumerate(own) if isinstance(name, HeaderName)}

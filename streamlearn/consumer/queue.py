@@ -1,6 +1,6 @@
 """The bounded hand-over from the polling thread to the learning thread.
 
-It is bounded by its user: the polling thread asks `full` and pauses its partitions, because a blocked `put`
+The producer enforces the bound: the polling thread asks `full` and pauses its partitions, because a blocked `put`
 would stop it from polling and cost the group membership.
 """
 
@@ -8,40 +8,31 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from operator import itemgetter
-from typing import Any
-
-from kafka.consumer.fetcher import ConsumerRecord
+from collections.abc import Sequence
 
 from streamlearn.events import Event, Reason
-from streamlearn.records import Arrival, Partition
+from streamlearn.records import Arrival, Partition, Record
 
 RECORD_BYTES = 600  # that a record and its event take beside their content
 HEADER_BYTES = 160  # that a header takes beside its content
-KEY_SIZE, VALUE_SIZE, HEADERS = map(
-    itemgetter, map(ConsumerRecord._fields.index, ("serialized_key_size", "serialized_value_size", "headers"))
-)
 
 
-def size_of(record: Any, outcome: Event | Reason) -> int:
-    """Return the bytes of memory that `record`, kafka-python's, and the event in it take."""
-    size: int = RECORD_BYTES + record.serialized_key_size + record.serialized_value_size
-    if outcome.__class__ is Event:
-        size += outcome.text.__sizeof__()
-    if record.headers:
-        size += record.serialized_header_size + HEADER_BYTES * len(record.headers)
+def size_of(records: Sequence[Record], outcomes: Sequence[Event | Reason]) -> int:
+    """Return the bytes of memory that `records` and the events in them take."""
+    size = RECORD_BYTES * len(records)
+    size += sum([len(record.key or b"") + len(record.value or b"") for record in records])
+    size += sum([outcome.text.__sizeof__() for outcome in outcomes if outcome.__class__ is Event])
+    for record in records:
+        if record.headers:
+            size += sum([HEADER_BYTES + len(value or b"") for _, value in record.headers])
     return size
 
 
 def arrival(
-    partition: Partition, records: list[Any], outcomes: list[Event | Reason], *, begin: int, end: int
+    partition: Partition, records: list[Record], outcomes: list[Event | Reason], *, begin: int, end: int
 ) -> Arrival:
     """Return `records` with their `outcomes`, which lie in `partition` between the offsets `begin` and `end`."""
-    size: int = RECORD_BYTES * len(records) + sum(map(KEY_SIZE, records)) + sum(map(VALUE_SIZE, records))
-    size += sum([outcome.text.__sizeof__() for outcome in outcomes if outcome.__class__ is Event])
-    for headers in filter(None, map(HEADERS, records)):
-        size += sum(HEADER_BYTES + len(value or b"") for _, value in headers)
-    return Arrival(*partition, records, outcomes, begin, end, size)
+    return Arrival(*partition, records, outcomes, begin, end, size_of(records, outcomes))
 
 
 class ArrivalQueue:

@@ -24,7 +24,7 @@ from streamlearn.consumer.queue import ArrivalQueue, arrival
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import UnavailableError
 from streamlearn.events import Reason
-from streamlearn.records import Partition, Positions, Topics
+from streamlearn.records import Partition, Positions, Record, Topics
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Reading:
             self._watch.polled(time.perf_counter() - started)
         self._advance(client)
 
-    def _enqueue(self, partition: Any, records: list[Any], reached: int | None) -> None:
+    def _enqueue(self, partition: Any, records: list[Record], reached: int | None) -> None:
         """Decode `records`; those before the position are dropped."""
         key = key_of(partition)
         expected = self._next.get(key, -1)

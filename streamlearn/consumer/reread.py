@@ -17,7 +17,7 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.queue import arrival, size_of
 from streamlearn.errors import UnavailableError
 from streamlearn.events import Event, Reason
-from streamlearn.records import Arrival, Partition, Positions, Range
+from streamlearn.records import Arrival, Partition, Positions, Range, Record
 
 POLL_MILLISECONDS = 500
 AHEAD_BYTES = 16 * 2**20  # of memory, of records that are read before they are wanted
@@ -52,7 +52,7 @@ class Rereader:
             partition = (wanted.topic, wanted.partition)
             begins.setdefault(partition, wanted.first)
             self._until[partition] = wanted.end
-        self._held: dict[Partition, deque[tuple[Any, Event | Reason, int]]] = {key: deque() for key in begins}
+        self._held: dict[Partition, deque[tuple[Record, Event | Reason, int]]] = {key: deque() for key in begins}
         self._bytes = 0  # of all that is held
         self._reached: Positions = {}  # per partition, the offset before which all that is there is held
         with as_sentence(config):
@@ -97,7 +97,7 @@ class Rereader:
                     f"{wanted.topic}/{wanted.partition} cannot be read again from offset {self._reached[partition]}: "
                     f"Kafka at {self._config.bootstrap_servers} does not answer"
                 )
-        records, outcomes = list[Any](), list[Event | Reason]()
+        records, outcomes = list[Record](), list[Event | Reason]()
         while held and held[0][0].offset < wanted.end:
             record, outcome, size = held.popleft()
             self._bytes -= size
@@ -124,11 +124,11 @@ class Rereader:
             self._reached[key] = self._client.position(TopicPartition(*key))
         return self._reached[wanted] > before
 
-    def _hold(self, partition: Partition, records: list[Any]) -> None:
+    def _hold(self, partition: Partition, records: list[Record]) -> None:
         for record in records:
             if record.offset < self._until[partition]:
                 outcome = self._decode(record)
-                size = size_of(record, outcome)
+                size = size_of([record], [outcome])
                 self._held[partition].append((record, outcome, size))
                 self._bytes += size
 

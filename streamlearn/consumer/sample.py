@@ -15,6 +15,7 @@ from streamlearn.consumer.client import as_sentence, describe, make_consumer
 from streamlearn.consumer.decode import Decoder
 from streamlearn.errors import BrokerError
 from streamlearn.events import Reason
+from streamlearn.records import Record
 
 MOST_PARTITIONS = 16
 SECONDS = 10.0
@@ -47,14 +48,14 @@ def look_at_records(config: Config) -> str:
     return f"{events + read} of its records were read: {events} events" + (f", refused {refused}" if refused else "")
 
 
-def _ends(client: Any, topic: str) -> list[Any]:
+def _ends(client: Any, topic: str) -> list[Record]:
     """Return the oldest and the newest record of each partition, as far as time allows."""
     deadline = time.monotonic() + SECONDS
     numbers = sorted(client.partitions_for_topic(topic) or ())[:MOST_PARTITIONS]
     partitions = [TopicPartition(topic, number) for number in numbers]
     client.assign(partitions)
     first, end = client.beginning_offsets(partitions), client.end_offsets(partitions)
-    records = []
+    records = list[Record]()
     for starts in (first, {partition: end[partition] - 1 for partition in partitions}):
         waiting = {partition for partition in partitions if first[partition] <= starts[partition] < end[partition]}
         client.pause(*partitions)
@@ -67,7 +68,7 @@ def _ends(client: Any, topic: str) -> list[Any]:
     return records
 
 
-def _poll(client: Any, topic: str, waiting: set[Any]) -> list[Any]:
+def _poll(client: Any, topic: str, waiting: set[Any]) -> list[Record]:
     """Return a record of each of those `waiting` that have answered, and read no further in them."""
     try:
         polled = client.poll(timeout_ms=POLL_MILLISECONDS, max_records=1)

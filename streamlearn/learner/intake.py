@@ -7,12 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from streamlearn.consumer.queue import ArrivalQueue
 from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner.admission import Admission, Draft
-from streamlearn.records import Arrival, Positions, Range
+from streamlearn.records import Arrival, Positions, Range, Record
 
 
 @dataclass
@@ -28,10 +27,10 @@ class MicroBatch:
     """
 
     fresh: list[Event] = field(default_factory=list)
-    records: list[Any] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     held_out: list[Event] = field(default_factory=list)
-    held_out_records: list[Any] = field(default_factory=list)
-    refused: list[tuple[Any, Reason]] = field(default_factory=list)
+    held_out_records: list[Record] = field(default_factory=list)
+    refused: list[tuple[Record, Reason]] = field(default_factory=list)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
     positions: Positions = field(default_factory=dict)

@@ -24,7 +24,7 @@ from streamlearn.learner.evaluation.drift import RiseDetector
 from streamlearn.learner.evaluation.holdout import HoldOut, Score
 from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
 from streamlearn.learner.intake import MicroBatch
-from streamlearn.records import Positions, Topics, by_name
+from streamlearn.records import Positions, Record, Topics, by_name
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater import StepResult, Updater
 
@@ -54,7 +54,7 @@ class StepReport:
     step: int
     batch: MicroBatch
     outcomes: Counter[Outcome]
-    refused: list[tuple[Any, Reason]]
+    refused: list[tuple[Record, Reason]]
     result: StepResult | None = None
     learnt: list[Event] = field(default_factory=list)
     replayed: int = 0
@@ -169,7 +169,7 @@ class Learner:
 
     def _settle(
         self, batch: MicroBatch, refused: dict[int, Reason], refused_held_out: dict[int, Reason]
-    ) -> tuple[Counter[Outcome], list[tuple[Any, Reason]]]:
+    ) -> tuple[Counter[Outcome], list[tuple[Record, Reason]]]:
         """Let admission move, and return what became of the records of `batch`, and its dead letters.
 
         The events at the places `refused` among the fresh ones and `refused_held_out` among the held out are to be

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kafka.consumer.fetcher import ConsumerRecord
-
 from streamlearn.events import Event
 from streamlearn.local.tiny import WORDS
+from streamlearn.records import Record
 
 
 def make_event(number: int, label: str | int | None = None, text: str | None = None) -> Event:
@@ -17,10 +16,7 @@ def make_event(number: int, label: str | int | None = None, text: str | None = N
     return Event(text or " ".join(words), chosen, f"e{number}", 1.7e9 + number, "t", 0, number)
 
 
-def make_record(value: bytes | None, *, offset: int = 0, **fields: Any) -> Any:
-    """Return a record as kafka-python hands it out."""
+def make_record(value: bytes | None, *, offset: int = 0, **fields: Any) -> Record:
+    """Return a record of the topic ``t`` that holds `value`."""
     given = {"topic": "t", "partition": 0, "timestamp": 1_700_000_000_000, "key": None, "headers": []} | fields
-    sizes = {"value": len(value or b""), "key": len(given["key"] or b""), "header": 0}
-    given |= {f"serialized_{part}_size": size for part, size in sizes.items()}
-    names = ConsumerRecord._fields
-    return ConsumerRecord(**{name: given.get(name) for name in names} | {"offset": offset, "value": value})
+    return Record(offset=offset, value=value, **given)

@@ -16,8 +16,8 @@ from kafka.record.util import calc_crc32c
 
 from streamlearn.consumer import batch
 from streamlearn.consumer.batch import MOST_HEADERS, Batch, Budget
-from streamlearn.consumer.withheld import Withheld
 from streamlearn.events import Reason
+from streamlearn.records import Withheld
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 AVAILABLE = {NONE: True, GZIP: True, SNAPPY: codec.has_snappy(), LZ4: codec.has_lz4(), ZSTD: codec.has_zstd()}

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import (
     InvalidRecordError,
     KafkaConnectionError,
@@ -15,10 +14,11 @@ from streamlearn.consumer.dead_letters import MOST_PENDING, MOST_PENDING_BYTES, 
 from streamlearn.consumer.letter import Form
 from streamlearn.errors import UnforeseenError
 from streamlearn.events import Reason
+from streamlearn.records import Record
 
 
-def a_record(key: bytes | None = None, headers: tuple[tuple[str, bytes | None], ...] = ()) -> Any:
-    return ConsumerRecord("tickets", 0, 0, 17, 0, 0, key, None, headers, None, -1, -1, -1)
+def a_record(key: bytes | None = None, headers: tuple[tuple[str, bytes | None], ...] = ()) -> Record:
+    return Record("tickets", 0, 17, 0, key, None, list(headers))
 
 
 def idle() -> DeadLetters:

@@ -5,17 +5,17 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka.consumer.fetcher import ConsumerRecord
 
 from streamlearn.consumer.letter import Form, size, write
 from streamlearn.events import Reason
+from streamlearn.records import Record
 
 MAYBE = st.none() | st.binary(max_size=40)
 HEADERS = st.lists(st.tuples(st.text(max_size=8), MAYBE), max_size=6)
 
 
-def a_record(value: bytes | None, key: bytes | None, headers: list[Any]) -> Any:
-    return ConsumerRecord("tickets", 3, 0, 17, -1, 0, key, value, headers, None, -1, -1, -1)
+def a_record(value: bytes | None, key: bytes | None, headers: list[Any]) -> Record:
+    return Record("tickets", 3, 17, -1, key, value, headers)
 
 
 @given(value=MAYBE, key=MAYBE, headers=HEADERS)

@@ -78,7 +78,7 @@ class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
 
 
 class LossListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Passes on that the group has let this member go; the assignor tells everything else.
+    """Passes on that the membership is lost; the assignor tells everything else.
 
     Parameters
     ----------

@@ -203,12 +203,12 @@ def leave(client: Any, *, within: int) -> None:
 
 
 def expel(config: Kafka, member: str) -> None:
-    """Tell the group that `member` has ended; where Kafka does not take it, the group waits for its session to end."""
+    """Remove `member`, which is dead, from the group; where Kafka refuses, the group waits for its session timeout."""
     try:
         with closing(make_admin(config)) as admin:
             admin.remove_group_members(config.group, [MemberToRemove(member)])
     except (KafkaError, OSError) as error:
-        log.warning("group %s will wait for the member that was killed: %s", config.group, describe(error))
+        log.warning("could not remove the dead member; takeover waits for its session timeout: %s", describe(error))
 
 
 def require_topics(config: Kafka) -> int:

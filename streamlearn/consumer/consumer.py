@@ -297,7 +297,7 @@ class Consumer:
             self._changed.notify_all()
         self._ends.forget()
         if added:
-            log.info("active: the group has given us %d partitions of %s", len(added), self._config.topic)
+            log.info("active: assigned %d partitions of %s", len(added), self._config.topic)
         elif not partitions and not self._client.has_topic(self._config.topic):
             log.warning("waiting: there is no topic %s", self._config.topic)
         elif not partitions and not self._standing_by:
@@ -306,7 +306,7 @@ class Consumer:
         self._watch.membership(True)
 
     def _on_lost(self, partitions: set[Any]) -> None:
-        log.warning("group %s has let us go, and %d partitions; joining it again", self._config.group, len(partitions))
+        log.warning("lost membership of group %s (%d partitions); rejoining", self._config.group, len(partitions))
         self._assignor.forget()
         self._end_term()
         self._watch.membership(False)

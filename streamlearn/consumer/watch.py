@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 def _unheard(*_: object) -> None:
-    """Let what is told go by."""
+    """Ignore the report."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Watch:
     polled: Callable[[float], None] = _unheard
     """Seconds of one poll that brought records, with their decoding."""
     membership: Callable[[bool], None] = _unheard
-    """After a rebalance: True, as the active member or as a standby; False when the group has let us go."""
+    """After a rebalance: True, as the active member or as a standby; False when the membership is lost."""
     skipped: Callable[[int], None] = _unheard
     """Records that retention deleted before they were read, and that the policy says to skip."""
     committed: Callable[[], None] = _unheard

@@ -147,7 +147,7 @@ def test_a_membership_that_is_lost_and_comes_back_loses_no_position(
         wait_until(lambda: (pipeline.consumer.term or 0) > term, "it has become active again")
         gate.open()
         wait_until(lambda: dealt_with(config) == len(records), "all is in a checkpoint")
-    assert "has let us go, and 3 partitions" in caplog.text
+    assert f"lost membership of group {config.kafka.group} (3 partitions); rejoining" in caplog.text
     assert_each_event_once_and_the_same_bits(config, len(records))
 
 

@@ -35,7 +35,7 @@ class Course:
     test: float | None
 
 
-def replay(config: Config, *, from_step: int, to_step: int | None = None) -> list[Course]:
+def compare(config: Config, *, from_step: int, to_step: int | None = None) -> list[Course]:
     """Return the course of the recorded configuration, or configurations, and that of `config` after `from_step`.
 
     Parameters

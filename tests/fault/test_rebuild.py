@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.commands.compare import replay
+from streamlearn.commands.compare import compare
 from streamlearn.commands.rebuild import rebuild
 from streamlearn.commands.retracing import Retracing, open_journal
 from streamlearn.config import Config, load
@@ -123,8 +123,8 @@ def test_across_a_change_of_the_configuration_each_step_is_taken_again_under_its
     made = rebuild(config, "latest")
     assert (made.from_step, made.difference) == (11, None)
     change = 11 + len(stretches[0].entries)
-    recorded, other = replay(load(overrides=third), from_step=change - 2)
+    recorded, other = compare(load(overrides=third), from_step=change - 2)
     assert (recorded.steps, recorded.events) == (other.steps, other.events)
     assert recorded.loss != other.loss
-    recorded, other = replay(load(overrides=third), from_step=change)
+    recorded, other = compare(load(overrides=third), from_step=change)
     assert (recorded.loss, recorded.accuracy) == (other.loss, other.accuracy)

@@ -227,7 +227,7 @@ def test_every_command_has_help_with_an_example() -> None:
         "snapshots show",
         "snapshots verify",
         "rebuild",
-        "replay",
+        "compare",
     ):
         done = streamlearn(*command.split(), "--help")
         assert done.returncode == 0

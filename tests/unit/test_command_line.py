@@ -66,6 +66,16 @@ def test_a_mistake_is_one_line_whatever_was_typed(arguments: list[str], part: st
     assert done.returncode in (2, 4)
 
 
+def test_the_old_name_of_compare_says_once_what_it_is_called_now_and_goes_on(tmp_path: Path) -> None:
+    arguments = ["--from-step=4", f"--set=publisher.directory={tmp_path}"]
+    now, old = streamlearn("compare", *arguments), streamlearn("replay", *arguments)
+    assert assert_lines(old.stderr) == ["streamlearn: 'replay' is called 'compare' now", *assert_lines(now.stderr)]
+    assert old.returncode == now.returncode == 4
+    shown = streamlearn("--help").stdout
+    assert b" compare " in shown
+    assert b"replay" not in shown
+
+
 def test_check_and_predict_show_a_hostile_label_and_do_not_obey_it(hostile_model: Path, tmp_path: Path) -> None:
     common = [*NOWHERE, f"--set=updater.model={hostile_model}", f"--set=publisher.directory={tmp_path / 'state'}"]
     done = streamlearn("check", *common, "--set=events.labels=discover")

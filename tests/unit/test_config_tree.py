@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 from streamlearn import masking
 from streamlearn.buffer import make_buffer
 from streamlearn.checkpointing.fence import Fence
-from streamlearn.cli_options import configuration
+from streamlearn.cli.options import configuration
 from streamlearn.config import Config, load
 from streamlearn.config.plain import MOST_LEVELS
 from streamlearn.consumer.decode import Decoder

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamlearn.checkpointing.checkpoints import step_of
-from streamlearn.commands.compare import replay
+from streamlearn.commands.compare import compare
 from streamlearn.config import load
 from streamlearn.consumer.client import create_topic
 from streamlearn.errors import ConfigurationError, StateError
@@ -22,7 +22,7 @@ from tests.integration.learner import event, send
 
 
 def test_the_same_configuration_fares_the_same(ended: list[str]) -> None:
-    recorded, other = replay(load(overrides=ended), from_step=30)
+    recorded, other = compare(load(overrides=ended), from_step=30)
     assert (recorded.steps, recorded.events) == (20, 80)
     assert (other.accuracy, other.loss, other.validation) == (recorded.accuracy, recorded.loss, recorded.validation)
 
@@ -38,28 +38,29 @@ def test_with_dropout_and_a_label_that_comes_late_the_same_configuration_has_the
     send(config, records)
     assert exit_code(start(settings, until=len(records))) == 0
     (checkpoint, *_) = sorted((config.publisher.directory / "checkpoints").iterdir())
-    recorded, other = replay(config, from_step=step_of(checkpoint.name))  # which is at exactly that step
+    recorded, other = compare(config, from_step=step_of(checkpoint.name))  # which is at exactly that step
     assert recorded.steps == 30 - step_of(checkpoint.name)
     assert dataclasses.replace(other, configuration="recorded") == recorded
 
 
 def test_another_rate_fares_otherwise_on_the_same_events(ended: list[str]) -> None:
-    recorded, other = replay(load(overrides=[*ended, "updater.learning_rate=0.01"]), from_step=30, to_step=45)
+    recorded, other = compare(load(overrides=[*ended, "updater.learning_rate=0.01"]), from_step=30, to_step=45)
     assert (recorded.steps, other.steps) == (15, 15)
     assert recorded.events == other.events == 60
     assert other.loss != recorded.loss
 
 
 def test_another_micro_batch_cuts_the_same_events_otherwise(ended: list[str]) -> None:
-    recorded, other = replay(load(overrides=[*ended, "updater.micro_batch=10"]), from_step=30)
+    recorded, other = compare(load(overrides=[*ended, "updater.micro_batch=10"]), from_step=30)
     assert (recorded.steps, other.steps) == (20, 8)
     assert recorded.events == other.events == 80
 
 
-def test_the_command_prints_both(ended: list[str]) -> None:
+@pytest.mark.parametrize("name", ["compare", "replay"])
+def test_the_command_prints_both_also_under_its_old_name(name: str, ended: list[str]) -> None:
     settings = [f"--set={value}" for value in ended]
     done = subprocess.run(
-        [sys.executable, "-m", "streamlearn", "replay", "--from-step", "40", "--json", *settings],
+        [sys.executable, "-m", "streamlearn", name, "--from-step", "40", "--json", *settings],
         capture_output=True,
         text=True,
         check=True,
@@ -69,6 +70,6 @@ def test_the_command_prints_both(ended: list[str]) -> None:
 
 def test_what_is_not_recorded_is_said(ended: list[str]) -> None:
     with pytest.raises(ConfigurationError, match="no step after 50 is recorded"):
-        replay(load(overrides=ended), from_step=50)
+        compare(load(overrides=ended), from_step=50)
     with pytest.raises(StateError, match="does not reach back to step 2"):
-        replay(load(overrides=ended), from_step=2)
+        compare(load(overrides=ended), from_step=2)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streamlearn.cli_options import ConfigOption, JsonOption, SetOption, configuration
+from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.terminal import say, say_json
 
 snapshots_app = typer.Typer(no_args_is_help=True, help="Look at the published snapshots.")

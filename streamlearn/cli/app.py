@@ -1,24 +1,22 @@
-"""The commands. This module parses, calls and prints; what is done is decided elsewhere."""
+"""The commands: their arguments, what they call and what they print."""
 
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from streamlearn import __version__
-from streamlearn.cli_options import ConfigOption, JsonOption, SetOption, configuration
-from streamlearn.cli_snapshots import snapshot_store, snapshots_app
+from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
+from streamlearn.cli.snapshots import snapshot_store, snapshots_app
 from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.masking import masked
-from streamlearn.terminal import prepare, readable, say, say_json, say_texts
-from streamlearn.unforeseen import unforeseen
+from streamlearn.terminal import readable, say, say_json, say_texts
 
 app = typer.Typer(
     name="streamlearn",
@@ -31,7 +29,6 @@ app = typer.Typer(
 )
 app.add_typer(snapshots_app, name="snapshots")
 
-UsageError: Any = typer.BadParameter.__base__  # typer exports no name for it
 MARKS = {True: "✓", False: "✗", None: "–"}
 
 
@@ -49,35 +46,15 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
     Example: streamlearn run --config streamlearn.yaml --set updater.learning_rate=5e-5
     """
     settings = configuration(config, overrides)
-    stopping = threading.Event()
-    pipeline: Any = None
+    from streamlearn.commands.run import run as learn  # noqa: PLC0415
 
-    def told_to_end(*_: object) -> None:
-        again = stopping.is_set()
-        stopping.set()
-        if pipeline and pipeline.starting and not again:  # perhaps waiting for Kafka, or loading a model
-            raise SystemExit(0)
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, told_to_end)
-    from streamlearn.monitor.logs import START, adopt, catch, configure  # noqa: PLC0415
-
-    placed = configure(settings.monitor, lambda: START)
-    catch()
     try:
-        from streamlearn.pipeline import Pipeline  # noqa: PLC0415 - torch takes seconds to import
-
-        pipeline = Pipeline(settings, stopping=stopping)
-        placed.place = pipeline.place
-        threading.excepthook = pipeline.thread_died
-        adopt()
-        pipeline.run()
-    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a sentence
-        sentence = unforeseen("learning", error)
+        learn(settings)
+    except StreamlearnError as error:
         if settings.monitor.log_format != "json":
-            raise sentence from None
-        logging.getLogger("streamlearn").critical("streamlearn: %s", sentence)
-        raise typer.Exit(sentence.exit_code) from None
+            raise
+        logging.getLogger("streamlearn").critical("streamlearn: %s", error)
+        raise typer.Exit(error.exit_code) from None
 
 
 @app.command()
@@ -226,7 +203,7 @@ def rebuild(
 
 
 @app.command()
-def replay(
+def compare(
     from_step: Annotated[int, typer.Option("--from-step", min=0, help="Begin with the state after this step.")],
     to_step: Annotated[int | None, typer.Option("--to-step", help="The last step; all where not given.")] = None,
     config: ConfigOption = None,
@@ -235,10 +212,10 @@ def replay(
 ) -> None:
     """Run a recorded stretch of the stream under another configuration, beside the recorded one.
 
-    Example: streamlearn replay --config other.yaml --from-step 4000 --to-step 5000
+    Example: streamlearn compare --config other.yaml --from-step 4000 --to-step 5000
     """
     settings = configuration(config, overrides)
-    from streamlearn.commands.compare import replay as run_again  # noqa: PLC0415 - torch takes seconds to import
+    from streamlearn.commands.compare import compare as run_again  # noqa: PLC0415 - torch takes seconds to import
 
     courses = [asdict(course) for course in run_again(settings, from_step=from_step, to_step=to_step)]
     if json_output:
@@ -249,29 +226,13 @@ def replay(
         say("  ".join(f"{_figure(value):>13}" for value in course.values()))
 
 
+@app.command("replay", hidden=True)
+@wraps(compare)
+def _replay(**arguments: Any) -> None:
+    """Go on as :func:`compare`, which once had this name."""
+    say("streamlearn: 'replay' is called 'compare' now", error=True)
+    compare(**arguments)
+
+
 def _figure(value: float | str | None) -> str:
     return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def main() -> None:
-    """Run a command; a user's mistake ends in one sentence and its exit code."""
-    prepare()
-    try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except UsageError as error:
-        message, context = error.format_message(), error.ctx
-        if context and message == context.get_help():  # nothing was asked for
-            typer.echo(message, err=True)
-        else:
-            say(f"streamlearn: {message} (see {context.command_path if context else 'streamlearn'} --help)", error=True)
-        sys.exit(error.exit_code)
-    except typer.Abort:
-        sys.exit(1)
-    except StreamlearnError as error:
-        say(f"streamlearn: {error}", error=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it becomes a sentence
-        say(f"streamlearn: {unforeseen('main', error)}", error=True)
-        sys.exit(1)

@@ -13,6 +13,11 @@ from streamlearn.publisher.publisher import Capture
 from streamlearn.records import by_name
 
 
+def capture(learner: Learner, config: Config, version: int | None) -> Capture:
+    """Return a copy of `learner`, to be published where a `version` is given."""
+    return capture_checkpoint(learner) if version is None else capture_snapshot(learner, config, version=version)
+
+
 def capture_checkpoint(learner: Learner) -> Capture:
     """Return a copy of `learner`.
 
@@ -26,21 +31,21 @@ def capture_checkpoint(learner: Learner) -> Capture:
     return Capture(learner.step, learner.state(), dict(learner.positions), learner.version)
 
 
-def capture_snapshot(learner: Learner, config: Config, *, after: int) -> Capture:
-    """Count a version of `learner` above `after`, evaluate it on the hold-out, and return a copy to publish.
+def capture_snapshot(learner: Learner, config: Config, *, version: int) -> Capture:
+    """Evaluate `learner` on the hold-out, and return a copy to publish as `version`, which counts that version.
 
-    The error is that of :func:`capture_checkpoint`.
+    The learner itself does not: whoever asked counts it once the copy exists. The error is that of
+    :func:`capture_checkpoint`.
     """
     learner.prove()
     scores = learner.evaluate()
     accuracy = {split: score.accuracy for split, score in scores.items()}
-    learner.version = max(learner.version, after) + 1
-    state = learner.state()
+    state = learner.state() | {"version": version}
     return Capture(
         step=learner.step,
         state=state,
         positions=dict(learner.positions),
-        version=learner.version,
+        version=version,
         export=learner.export(state),
         accuracy=accuracy,
         unpredictable=scores["validation"].unpredictable,

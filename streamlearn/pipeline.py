@@ -20,9 +20,10 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from streamlearn.capture import capture_checkpoint, capture_snapshot
+from streamlearn.capture import capture
 from streamlearn.checkpointing.fence import source_of
 from streamlearn.checkpointing.journal import Entry
+from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Config
 from streamlearn.consumer.client import expel, require_topics
@@ -42,7 +43,7 @@ from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.server import Server
 from streamlearn.monitor.telemetry import Telemetry
 from streamlearn.patience import Patience
-from streamlearn.publisher.publisher import Capture, Publisher
+from streamlearn.publisher.publisher import Publisher
 from streamlearn.takeover import Takeover
 from streamlearn.unforeseen import unforeseen
 
@@ -109,23 +110,26 @@ class Pipeline:
             ),
             patience=patience,
         )
+        source = source_of(config.kafka.group, config.kafka.topic)
+        self.keeper = Keeper(config.publisher, configuration=config.decisive(), source=source)
         self.publisher = Publisher(
             config.publisher,
-            configuration=config.decisive(),
-            source=source_of(config.kafka.group, config.kafka.topic),
+            keeper=self.keeper,
+            change=self.keeper.fence.change,
             settle=lambda: self.dead_letters.settle(SETTLE_SECONDS),
             commit=self.consumer.commit,
             progress=self.telemetry,
         )
         self._takeover = Takeover(
             config,
+            keeper=self.keeper,
             publisher=self.publisher,
             dead_letters=self.dead_letters,
             stopping=self._stopping,
             restored=self._restored,
             step=self._step,
             skipped=self.metrics.events.labels("skipped").inc,
-            publish=partial(self._keep, snapshot=True),
+            publish=self._keep,
         )
         self._said_that_there_is_nothing = False
         self._place: Place = START
@@ -164,7 +168,7 @@ class Pipeline:
             return
         config, self.starting = self._config, True
         with ExitStack() as stack:
-            self.publisher.check()
+            self.keeper.check()
             self.server = Server(config.monitor, registry=self.metrics.registry, health=self.health, live=self.live)
             self.server.start()
             stack.callback(self.server.stop)
@@ -174,6 +178,7 @@ class Pipeline:
             stack.callback(self._seat.leave)
             if self._seat.ghost:
                 expel(config.kafka, self._seat.ghost)
+            stack.callback(self.keeper.close)
             self.publisher.start()
             stack.callback(self.publisher.stop)
             self.dead_letters.start()
@@ -185,7 +190,7 @@ class Pipeline:
             except AstrayError as error:
                 self.health.fault = "the model has gone astray"
                 self.publisher.drain()
-                raise stood_back(str(error), self._config, self.publisher.written) from None
+                raise stood_back(str(error), self._config, self.keeper.written) from None
 
     def _take_turns(self) -> None:
         """Load the model and join the group; learn in each term of ours, and stand by between them."""
@@ -198,7 +203,7 @@ class Pipeline:
         while not self._stopping.is_set():
             term = self.consumer.wait_for_term(last, BEAT_SECONDS)
             self._beat(learner)
-            if current and not self.publisher.fence.held:
+            if current and not self.keeper.fence.held:
                 log.warning("another learner has taken over since step %d", learner.step)
                 current = False
                 if self.consumer.term == last:  # the group does not know
@@ -225,7 +230,7 @@ class Pipeline:
         return not self._over(term)
 
     def _over(self, term: int) -> bool:
-        return self._stopping.is_set() or self.publisher.fenced or self.consumer.term != term
+        return self._stopping.is_set() or self.keeper.fence.lost or self.consumer.term != term
 
     def _learn(self, learner: Learner, term: int) -> None:
         """Consumer → buffer → updater → publisher, until the term is over."""
@@ -233,7 +238,7 @@ class Pipeline:
             if not self._lasts(learner, term):
                 return
         if self._takeover.adopt(learner, positions, self.consumer.topics):
-            self._keep(learner, snapshot=False)  # or the next start begins elsewhere
+            self._keep(learner)  # or the next start begins elsewhere
             self.publisher.drain()
         updater = self._config.updater
         queue, most = self.consumer.queue, self._config.kafka.queue_bytes // 2
@@ -243,22 +248,22 @@ class Pipeline:
         while self._lasts(learner, term):
             batch = intake.next(stopping=lambda: self._over(term))
             if batch:
-                self.publisher.journal.append(Entry(learner.step + 1, batch.ranges))
+                self.keeper.journal.append(Entry(learner.step + 1, batch.ranges))
                 self._step(learner, batch)
             elif not learner.proven:
                 learner.prove()  # what the last step did to θ shows now, and not only when more is to be learnt
             self._end_if_nothing_is_learnt(learner)
             checkpoint, snapshot = self.publisher.due(learner.step, presentable=self._presentable(learner))
             if checkpoint:
-                self._keep(learner, snapshot=snapshot)
+                self._keep(learner, self.publisher.next_version(learner.version) if snapshot else None)
 
     def _end_if_nothing_is_learnt(self, learner: Learner) -> None:
         if self.publisher.astray:
             raise AstrayError(self.publisher.astray)
         if learner.fruitless >= FRUITLESS_STEPS:
-            self._keep(learner, snapshot=False)  # the next start goes on behind what was refused
+            self._keep(learner)  # the next start goes on behind what was refused
             self.publisher.drain()
-            raise fruitless(learner, self._config, self.publisher.written)
+            raise fruitless(learner, self._config, self.keeper.written)
 
     def _presentable(self, learner: Learner) -> bool:
         """Whether there is anything to publish; where there is not, it is said once."""
@@ -278,37 +283,33 @@ class Pipeline:
             self.dead_letters.put(record, reason)
         self._on_step(report)
 
-    def _keep(self, learner: Learner, *, snapshot: bool) -> None:
-        """Have the learner written as it is; where it cannot even be copied, that is a failed checkpoint."""
-        version = learner.version
-        try:
-            capture = self._capture(learner, snapshot=snapshot)
-        except (OSError, MemoryError, RuntimeError) as error:
-            learner.version = version
-            self.publisher.uncaptured(learner.step, version + 1, error, snapshot=snapshot)
-        else:
-            self._place = learner.place()
-            self.publisher.submit(capture)
+    def _keep(self, learner: Learner, version: int | None = None) -> None:
+        """Have the learner written as it is, and published where a `version` is given.
 
-    def _capture(self, learner: Learner, *, snapshot: bool) -> Capture:
-        """Copy the learner; learning waits for this, and for the evaluation of a candidate."""
-        with self.metrics.publish_stall.time():
-            if not snapshot:
-                return capture_checkpoint(learner)
-            capture = capture_snapshot(learner, self._config, after=self.publisher.version)
-        self.telemetry.captured(learner, capture)
-        return capture
+        Where it cannot even be copied, that is a failed checkpoint, and the version is not counted.
+        """
+        try:
+            with self.metrics.publish_stall.time():  # learning waits for this, and for the evaluation of a candidate
+                copy = capture(learner, self._config, version)
+        except (OSError, MemoryError, RuntimeError) as error:
+            self.publisher.uncaptured(learner.step, version, error)
+            return
+        learner.version = copy.version
+        self._place = learner.place()
+        if copy.export:
+            self.telemetry.captured(learner, copy)
+        self.publisher.submit(copy)
 
     def _finish(self, learner: Learner) -> None:
         """Checkpoint and publish what has been learnt since the last time, and have it committed."""
         self.publisher.drain()
         snapshot = self.publisher.unpublished(learner.step) and self._presentable(learner)
-        if snapshot or self.publisher.unwritten(learner.step):
-            self._keep(learner, snapshot=snapshot)
+        if snapshot or self.keeper.unwritten(learner.step):
+            self._keep(learner, self.publisher.next_version(learner.version) if snapshot else None)
             self.publisher.drain()
             if self.publisher.astray:
                 raise AstrayError(self.publisher.astray)
-        self.publisher.require_kept(learner.step)
+        self.keeper.require_written(learner.step)
         log.info("stopped at step %d", learner.step)
 
     def _restored(self, learner: Learner) -> None:

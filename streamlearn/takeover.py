@@ -16,6 +16,7 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from streamlearn.checkpointing.journal import Entry
+from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Config
 from streamlearn.consumer.client import topic_ids
 from streamlearn.consumer.dead_letters import DeadLetters
@@ -41,8 +42,8 @@ class Takeover:
     ----------
     config
         The whole configuration.
-    publisher, dead_letters
-        Where the state is, and where goes what recorded steps refuse.
+    keeper, publisher, dead_letters
+        Where the state and the snapshots are, and where goes what recorded steps refuse.
     stopping
         Ends a wait between two attempts.
     restored
@@ -52,7 +53,7 @@ class Takeover:
     skipped
         Told how many records of a recorded step Kafka no longer has.
     publish
-        Has the learner published as the version after the one that it counts.
+        Has the learner published as the version given.
 
     """
 
@@ -60,15 +61,16 @@ class Takeover:
         self,
         config: Config,
         *,
+        keeper: Keeper,
         publisher: Publisher,
         dead_letters: DeadLetters,
         stopping: threading.Event,
         restored: Callable[[Learner], None],
         step: Callable[[Learner, MicroBatch], None],
         skipped: Callable[[int], None],
-        publish: Callable[[Learner], None],
+        publish: Callable[[Learner, int], None],
     ) -> None:
-        self._config, self._publisher, self._dead_letters = config, publisher, dead_letters
+        self._config, self._keeper, self._publisher, self._dead_letters = config, keeper, publisher, dead_letters
         self._stopping, self._restored, self._step = stopping, restored, step
         self._skipped, self._publish = skipped, publish
         self._decoder = Decoder(config.events)
@@ -93,7 +95,8 @@ class Takeover:
         """
 
         def restore() -> bool:
-            self._publisher.claim(waiting=lasts)
+            self._publisher.drain()
+            self._keeper.claim(waiting=lasts)
             self._restore(learner)
             return True
 
@@ -123,7 +126,7 @@ class Takeover:
 
     def _restore(self, learner: Learner) -> None:
         """Load the newest checkpoint that is whole, naming each one that is not."""
-        checkpoints = self._publisher.checkpoints
+        checkpoints = self._keeper.checkpoints
         damaged = []
         for name in checkpoints.strangers():
             log.warning("%s is no checkpoint, and is passed over", checkpoints.directory / name)
@@ -152,7 +155,7 @@ class Takeover:
             learner.prove()
         except AstrayError:
             raise StateError(
-                f"checkpoint {name} in {self._publisher.checkpoints.directory} holds a model that predicts nothing; "
+                f"checkpoint {name} in {self._keeper.checkpoints.directory} holds a model that predicts nothing; "
                 "move it away to go on from the one before it"
             ) from None
 
@@ -165,13 +168,14 @@ class Takeover:
         except OSError as error:
             log.warning("version %d is not published again: %s", learner.version, error)
             return
-        if step in (None, learner.step):  # else it is there, and never changes
-            learner.version -= 1
-        self._publish(learner)
+        if step in (None, learner.step):
+            self._publish(learner, learner.version)
+        else:  # it is there with other weights, and never changes
+            self._publish(learner, self._publisher.next_version(learner.version))
 
     def _recover(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
         """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them."""
-        entries = self._still_there(learner, self._publisher.journal.entries(learner.step))
+        entries = self._still_there(learner, self._keeper.journal.entries(learner.step))
         if entries:
             log.info("re-running journal steps %d–%d", entries[0].step, entries[-1].step)
         deleted = self._config.publisher.journal.deleted
@@ -182,7 +186,7 @@ class Takeover:
             self._step(learner, step.batch(learner.admission))
             if not lasts() and learner.step < entries[-1].step:
                 return False
-        self._publisher.record(learner.step)
+        self._keeper.record(learner.step)
         return True
 
     def adopt(self, learner: Learner, positions: Positions, topics: Topics) -> bool:
@@ -195,7 +199,7 @@ class Takeover:
         made_anew = bool(learner.topics) and bool(topics) and learner.topics != topics
         learner.step += made_anew
         learner.positions, learner.topics = positions, topics or learner.topics
-        self._publisher.journal.topics = learner.topics
+        self._keeper.journal.topics = learner.topics
         return begins or made_anew
 
     def _still_there(self, learner: Learner, entries: list[Entry]) -> list[Entry]:
@@ -204,7 +208,7 @@ class Takeover:
         Where it was, `learner` keeps the topic that its positions are in, and reading begins where
         ``kafka.out_of_range`` says; unless some of the new one is recorded already.
         """
-        kafka, journal = self._config.kafka, self._publisher.journal
+        kafka, journal = self._config.kafka, self._keeper.journal
         now = topic_ids(kafka)
         before = learner.topics or (entries[0].topics if entries else {})
         learner.topics = journal.topics = now or before

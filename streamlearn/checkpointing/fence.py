@@ -58,12 +58,18 @@ class Fence:
     source
         What the state is learnt from: another group's or topic's learner is refused.
 
+    Attributes
+    ----------
+    lost
+        Whether a change has met the claim of another learner since ours.
+
     """
 
     def __init__(self, directory: Path, *, source: str) -> None:
         self.directory, self._source = directory, source
         self._owner = f"{platform.node()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._claim: Claim | None = None
+        self.lost = False
 
     def look(self) -> None:
         """Find out, without changing anything, whether the directory is of another group or topic.
@@ -107,6 +113,7 @@ class Fence:
             If the disk refuses, or `waiting` ended it.
 
         """
+        self.lost = False
         with self._locked(waiting):
             if not waiting():
                 raise TimeoutError(errno.ETIMEDOUT, f"the claim on {self.directory} comes too late")
@@ -145,6 +152,7 @@ class Fence:
         with self._locked(lambda: time.monotonic() < deadline):
             found = self._read()
             if self._claim is None or found not in (None, self._claim):
+                self.lost = True
                 raise FencedError(f"another learner ({found.owner if found else 'none'}) has claimed {self.directory}")
             if found is None:  # the directory had vanished, and is made anew
                 self._write(self._claim)

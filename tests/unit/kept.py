@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from streamlearn.checkpointing.journal import Entry
+from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.errors import StateError
@@ -55,38 +56,40 @@ def state(step: int) -> State:
     return {"step": step, "tensor": torch.arange(4.0), "buffer": {"events": [make_event(step)]}}
 
 
-def write(publisher: Publisher, step: int, *, version: int, snapshot: bool = True) -> None:
+def write(keeper: Keeper, publisher: Publisher, step: int, *, version: int, snapshot: bool = True) -> None:
     export = Export(Saved(), {"w": torch.zeros(3)}, Saved(), columns=1) if snapshot else None
-    publisher.journal.append(Entry(step, [Range("t", 0, step, step + 1, 1)]))
+    keeper.journal.append(Entry(step, [Range("t", 0, step, step + 1, 1)]))
     publisher.submit(Capture(step, state(step), {("t", 0): step + 1}, version, export, provenance=PROVENANCE))
     publisher.drain()
 
 
-def open_publisher(directory: Path) -> tuple[Publisher, Quiet]:
-    progress = Quiet()
+def open_state(directory: Path, *, source: str = SOURCE) -> tuple[Keeper, Publisher, Quiet]:
+    progress, config = Quiet(), PublisherConfig(directory=directory)
+    keeper = Keeper(config, configuration={}, source=source)
     publisher = Publisher(
-        PublisherConfig(directory=directory),
-        configuration={},
-        source=SOURCE,
+        config,
+        keeper=keeper,
+        change=keeper.fence.change,
         settle=lambda: True,
         commit=lambda _: True,
         progress=progress,
     )
-    return publisher, progress
+    return keeper, publisher, progress
 
 
 def leave_behind(directory: Path) -> None:
     """Make the state directory of a learner that was killed after three checkpoints and two snapshots."""
-    publisher, progress = open_publisher(directory)
+    keeper, publisher, progress = open_state(directory)
     seat = Seat(directory / "seats")
     seat.remember("member-1")
     publisher.start()
-    publisher.claim()
+    keeper.claim()
     publisher.begin(0)
-    publisher.record(0)
+    keeper.record(0)
     for step, version in ((1, 1), (2, 2), (3, 2)):
-        write(publisher, step, version=version, snapshot=step < 3)
+        write(keeper, publisher, step, version=version, snapshot=step < 3)
     publisher.stop()
+    keeper.close()
     seat._file.close()
     assert not [outcome for outcome in progress.outcomes if "failed" in outcome]
 
@@ -107,30 +110,31 @@ def within(seconds: float) -> Iterator[None]:
 
 def start(directory: Path) -> int:
     """Take over as a learner does, learn a step, write and publish it; return the step that it continued from."""
-    publisher, progress = open_publisher(directory)
-    publisher.check()
+    keeper, publisher, progress = open_state(directory)
+    keeper.check()
     seat = Seat(directory / "seats")
     publisher.start()
     try:
-        publisher.claim()
-        found, names = 0, publisher.checkpoints.names()
-        for name, restored in publisher.checkpoints.newest():
+        keeper.claim()
+        found, names = 0, keeper.checkpoints.names()
+        for name, restored in keeper.checkpoints.newest():
             if isinstance(restored, StateError):
                 assert name in str(restored)
-                publisher.checkpoints.set_aside(name)
+                keeper.checkpoints.set_aside(name)
             else:
                 found = restored["step"]
                 break
         if names and not found:
             raise StateError(f"none of {names}")
-        for entry in publisher.journal.entries(found):
+        for entry in keeper.journal.entries(found):
             assert entry.step > found
         publisher.begin(found)
-        publisher.record(found)
-        write(publisher, found + 1, version=publisher.version + 1)  # over the name of one that was refused
+        keeper.record(found)
+        write(keeper, publisher, found + 1, version=publisher.version + 1)  # over the name of one that was refused
         assert "checkpoint written" in progress.outcomes[-2:]
     finally:
         publisher.stop()
+        keeper.close()
         seat.leave()
     return found
 

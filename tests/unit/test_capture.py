@@ -6,6 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from streamlearn.capture import capture
+from streamlearn.learner import Learner
+from streamlearn.learner.intake import MicroBatch
+from streamlearn.pipeline import Pipeline
+from streamlearn.publisher.publisher import Publisher
+from tests.unit.conftest import MakeConfig
+
 SCRIPT = """
 import resource, sys
 from streamlearn.capture import capture_checkpoint, capture_snapshot
@@ -25,9 +32,9 @@ sys.addaudithook(lambda event, arguments: opened.append(arguments[0]) if event i
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 assert capture_checkpoint(learner).state
 if sys.argv[2] == "learnt":
-    assert capture_snapshot(learner, config, after=0).export is not None
+    assert capture_snapshot(learner, config, version=1).export is not None
     learner.learn(batch)
-    assert capture_snapshot(learner, config, after=0).export is not None
+    assert capture_snapshot(learner, config, version=2).export is not None
 print(opened)
 """
 
@@ -37,3 +44,39 @@ def test_a_capture_opens_no_file_not_even_the_first_one(tiny_model: Path, when: 
     command = [sys.executable, "-c", SCRIPT, str(tiny_model), when]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.fixture
+def learner(make_config: MakeConfig, micro_batches: list[MicroBatch]) -> Learner:
+    learner = Learner(make_config())
+    learner.learn(micro_batches[0])
+    return learner
+
+
+def test_the_copy_counts_the_version_as_which_it_is_published_and_the_learner_stays_as_it_is(
+    learner: Learner, make_config: MakeConfig
+) -> None:
+    copy = capture(learner, make_config(), 7)
+    assert (copy.version, copy.state["version"], learner.version) == (7, 7, 0)
+    assert list(copy.state) == list(learner.state())
+    learner.version = 7
+    checkpoint = capture(learner, make_config(), None)
+    assert (checkpoint.version, checkpoint.state["version"], checkpoint.export) == (7, 7, None)
+
+
+def test_a_capture_that_fails_leaves_the_version_as_it_was_and_one_that_exists_counts_it(
+    learner: Learner, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(make_config(f"publisher.directory={tmp_path}"))
+    submitted: list[int] = []
+    monkeypatch.setattr(Publisher, "submit", lambda _, copy: submitted.append(copy.version))
+    with monkeypatch.context() as no_memory:
+        no_memory.setattr(learner, "export", raise_memory_error)
+        pipeline._keep(learner, 3)
+    assert (learner.version, submitted) == (0, [])
+    pipeline._keep(learner, 3)
+    assert (learner.version, submitted) == (3, [3])
+
+
+def raise_memory_error(_: object) -> None:
+    raise MemoryError

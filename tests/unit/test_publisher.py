@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from streamlearn.checkpointing.fence import Fence
+from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.errors import StateError, UnforeseenError
 from streamlearn.publisher.gate import rejection
@@ -110,21 +111,20 @@ def test_the_gate_rejects_a_candidate_that_predicts_nothing_and_forgives_a_few_t
 def test_triggers_fire_by_steps_or_by_seconds_but_never_without_a_step() -> None:
     now = 0.0
     triggers = Triggers(10, 60.0, clock=lambda: now)
-    assert [triggers.due(step) for step in (9, 10)] == [False, True]
-    triggers.reset(10)
+    assert [triggers.due(step, done=0) for step in (9, 10)] == [False, True]
+    triggers.tried(10)
     now = 61.0
-    assert [triggers.due(step) for step in (10, 11)] == [False, True]
+    assert [triggers.due(step, done=10) for step in (10, 11)] == [False, True]
 
 
 def test_what_was_tried_and_not_done_is_due_again_though_no_step_was_made() -> None:
     now = 0.0
     triggers = Triggers(10, 60.0, clock=lambda: now)
     triggers.tried(10)
-    assert [triggers.due(step) for step in (10, 19, 20)] == [False, False, True]
+    assert [triggers.due(step, done=0) for step in (10, 19, 20)] == [False, False, True]
     now = 61.0
-    assert triggers.due(10)
-    triggers.since = 10
-    assert not triggers.due(10)
+    assert triggers.due(10, done=0)
+    assert not triggers.due(10, done=10)
 
 
 class Told:
@@ -152,20 +152,27 @@ class Told:
 
 def publish(
     directory: Path, told: Told, capture: Capture, then: Callable[[Path], object] = lambda _: None
-) -> Publisher:
-    """Return a publisher that has claimed `directory`, waited for `then`, and written `capture`."""
+) -> tuple[Keeper, Publisher]:
+    """Return what has claimed `directory`, and a publisher that has waited for `then` and written `capture`."""
     config = PublisherConfig(directory=directory)
+    keeper = Keeper(config, configuration={}, source="group g")
     publisher = Publisher(
-        config, configuration={}, source="group g", settle=told.settle, commit=told.commit, progress=told
+        config,
+        keeper=keeper,
+        change=keeper.fence.change,
+        settle=told.settle,
+        commit=told.commit,
+        progress=told,
     )
     publisher.start()
-    publisher.claim()
+    keeper.claim()
     publisher.begin(0)
     then(directory)
     publisher.submit(capture)
     publisher.drain()
     publisher.stop()
-    return publisher
+    keeper.close()
+    return keeper, publisher
 
 
 def capture(export: Export | None = None) -> Capture:
@@ -176,11 +183,11 @@ def test_dead_letters_settle_then_the_checkpoint_then_the_commit_then_the_snapsh
     export: Export, tmp_path: Path
 ) -> None:
     told = Told()
-    publisher = publish(tmp_path, told, capture(export))
+    keeper, publisher = publish(tmp_path, told, capture(export))
     expected = ["settle", ("checkpoint", "written"), ("commit", POSITIONS), ("snapshot", "published", 1)]
     assert told.events == expected
     assert publisher.snapshots.latest() == 1
-    assert not publisher.unwritten(3)
+    assert not keeper.unwritten(3)
     assert not publisher.unpublished(3)
 
 
@@ -192,7 +199,7 @@ def test_a_tokenizer_that_the_disk_refuses_costs_the_snapshot_alone(
 
     monkeypatch.setattr(export.tokenizer, "save_pretrained", refuse)
     told = Told()
-    publisher = publish(tmp_path, told, capture(export))
+    _, publisher = publish(tmp_path, told, capture(export))
     assert told.events[1:] == [("checkpoint", "written"), ("commit", POSITIONS), ("snapshot", "failed", 1)]
     assert publisher.snapshots.versions() == []
 
@@ -203,26 +210,26 @@ def test_without_settled_dead_letters_nothing_is_written_or_committed(export: Ex
             return False
 
     told = Unsettled()
-    publisher = publish(tmp_path, told, capture(export))
+    keeper, publisher = publish(tmp_path, told, capture(export))
     assert told.events == [("checkpoint", "failed"), ("snapshot", "failed", 1)]
-    assert (publisher.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
+    assert (keeper.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
 
 
 def test_a_disk_that_refuses_costs_the_checkpoint_and_the_commit(export: Export, tmp_path: Path) -> None:
     told = Told()
     (tmp_path / "checkpoints").touch()
-    publisher = publish(tmp_path, told, capture(export))
+    keeper, publisher = publish(tmp_path, told, capture(export))
     assert told.events == ["settle", ("checkpoint", "failed"), ("snapshot", "failed", 1)]
-    assert publisher.unwritten(3)
+    assert keeper.unwritten(3)
     assert publisher.unpublished(3)
 
 
 def test_weights_that_are_not_finite_are_no_checkpoint_and_no_snapshot(export: Export, tmp_path: Path) -> None:
     told = Told()
     state = {"weights": {"bias": torch.tensor([1.0, float("nan")])}}
-    publisher = publish(tmp_path, told, Capture(3, state, POSITIONS, 1, export))
+    keeper, publisher = publish(tmp_path, told, Capture(3, state, POSITIONS, 1, export))
     assert told.events == ["settle", ("checkpoint", "failed"), ("snapshot", "rejected", 1)]
-    assert (publisher.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
+    assert (keeper.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
@@ -230,9 +237,9 @@ def test_once_another_learner_has_claimed_the_directory_nothing_is_kept_committe
     export: Export, tmp_path: Path
 ) -> None:
     told = Told()
-    publisher = publish(tmp_path, told, capture(export), lambda here: Fence(here, source="group g").claim(0))
+    keeper, publisher = publish(tmp_path, told, capture(export), lambda here: Fence(here, source="group g").claim(0))
     assert told.events == ["settle"]
-    assert (publisher.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
+    assert (keeper.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
@@ -245,15 +252,15 @@ def test_a_group_that_refuses_the_offsets_keeps_the_candidate_from_being_publish
             return False
 
     told = Refused()
-    publisher = publish(tmp_path, told, capture(export))
+    keeper, publisher = publish(tmp_path, told, capture(export))
     assert told.events[2:] == [("commit", POSITIONS), ("snapshot", "failed", 1)]
-    assert (publisher.checkpoints.oldest(), publisher.snapshots.versions()) == (3, [])
+    assert (keeper.checkpoints.oldest(), publisher.snapshots.versions()) == (3, [])
 
 
 def test_a_rejected_candidate_is_counted_and_latest_stays(export: Export, tmp_path: Path) -> None:
     told = Told()
     export.weights["classifier.bias"][0] = float("inf")
-    publisher = publish(tmp_path, told, capture(export))
+    _, publisher = publish(tmp_path, told, capture(export))
     assert told.events[-1] == ("snapshot", "rejected", 1)
     assert publisher.snapshots.latest() is None
 

@@ -17,7 +17,7 @@ import pytest
 
 from streamlearn.checkpointing.inspection import inspect
 from streamlearn.errors import StateError
-from tests.unit.kept import SOURCE, digest, flip, open_publisher, sealed, start, within, write
+from tests.unit.kept import SOURCE, digest, flip, open_state, sealed, start, within, write
 
 SECONDS = 10.0
 
@@ -98,8 +98,8 @@ def test_what_lies_beside_the_files_costs_none_of_them(
     with within(SECONDS):
         assert start(directory) == 3
         assert start(directory) == 4
-    publisher, _ = open_publisher(directory)
-    assert {step for step in (4, 5) if any(f"{step:012d}-" in n for n in publisher.checkpoints.names())} == {4, 5}
+    keeper, publisher, _ = open_state(directory)
+    assert {step for step in (4, 5) if any(f"{step:012d}-" in n for n in keeper.checkpoints.names())} == {4, 5}
     for version in (publisher.snapshots.latest() or 0, 2):
         publisher.snapshots.verify(version)
 
@@ -119,7 +119,7 @@ def test_what_lies_beside_the_files_costs_none_of_them(
 def test_a_manifest_of_a_snapshot_is_used_only_with_the_types_that_its_readers_rely_on(
     directory: Path, changes: dict[str, Any]
 ) -> None:
-    publisher, _ = open_publisher(directory)
+    _, publisher, _ = open_state(directory)
     assert publisher.snapshots.manifest(2)["metrics"]["prequential_accuracy"] is None
     sealed(publisher.snapshots.path(2) / "streamlearn.json", **changes)
     with pytest.raises(StateError, match="v00000002"):
@@ -128,23 +128,24 @@ def test_a_manifest_of_a_snapshot_is_used_only_with_the_types_that_its_readers_r
 
 
 def test_a_file_that_was_added_to_a_snapshot_is_named(directory: Path) -> None:
-    publisher, _ = open_publisher(directory)
+    _, publisher, _ = open_state(directory)
     (publisher.snapshots.path(2) / "modeling_evil.py").touch()
     with pytest.raises(StateError, match=r"modeling_evil\.py is not what was written: the manifest does not list it"):
         publisher.snapshots.verify(2)
 
 
 def test_a_number_that_no_name_holds_is_said_and_not_written(directory: Path) -> None:
-    publisher, progress = open_publisher(directory)
+    keeper, publisher, progress = open_state(directory)
     publisher.start()
-    publisher.claim()
+    keeper.claim()
     for step, version in ((10**12, 3), (4, 10**8)):
         publisher.begin(3)
-        write(publisher, step, version=version)
+        write(keeper, publisher, step, version=version)
         assert progress.outcomes[-2:] == ["checkpoint failed", "snapshot failed"]
-    write(publisher, 4, version=3)
+    write(keeper, publisher, 4, version=3)
     assert progress.outcomes[-2:] == ["checkpoint written", "snapshot published"]
     publisher.stop()
+    keeper.close()
     claim = json.loads((directory / "fence.json").read_text())
     for epoch in (99_999_999, 10**8, 10**30, -1):
         (directory / "fence.json").write_text(json.dumps(claim | {"epoch": epoch}))
@@ -167,11 +168,11 @@ def test_what_holds_texts_is_for_its_owner_alone_and_what_is_published_for_whoev
         room: stat.S_IMODE((directory / room).stat().st_mode) for room in (".", "snapshots", "checkpoints", "journal")
     }
     assert modes == {".": 0o755, "snapshots": 0o755, "checkpoints": 0o700, "journal": 0o700}
-    publisher, _ = open_publisher(directory)
-    newest = directory / "checkpoints" / publisher.checkpoints.names()[-1]
+    keeper, publisher, _ = open_state(directory)
+    newest = directory / "checkpoints" / keeper.checkpoints.names()[-1]
     assert {stat.S_IMODE(path.stat().st_mode) for path in newest.iterdir()} == {0o600}
     assert stat.S_IMODE(newest.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(segment.path.stat().st_mode) for segment in publisher.journal.segments()[-1:]} == {0o600}
+    assert {stat.S_IMODE(segment.path.stat().st_mode) for segment in keeper.journal.segments()[-1:]} == {0o600}
     snapshot = publisher.snapshots.path(publisher.snapshots.latest() or 0)
     assert {stat.S_IMODE(path.stat().st_mode) for path in snapshot.iterdir()} == {0o644}
 
@@ -180,11 +181,11 @@ def test_a_state_of_another_group_is_told_and_stays_as_it_is(directory: Path) ->
     before = digest(directory), sorted(path.lstat().st_mtime_ns for path in directory.rglob("*"))
     with pytest.raises(StateError, match="holds the state of group g of topic t, and this learner is of group h"):
         inspect(directory, source="group h of topic t")
-    publisher, _ = open_publisher(directory)
-    publisher.fence._source = "group h of topic t"
+    keeper, _, _ = open_state(directory)
+    keeper.fence._source = "group h of topic t"
     (directory / "lock").unlink()
     with pytest.raises(StateError, match=r"give each group a publisher\.directory of its own"):
-        publisher.check()
+        keeper.check()
     assert not (directory / "lock").exists()
     (directory / "lock").touch(mode=0o600)
     assert (digest(directory), before[1][0]) == (before[0], before[1][0])
@@ -234,11 +235,11 @@ def test_what_cannot_be_removed_is_said_once_and_holds_nothing_up(
     with undeletable(stays):
         for step in range(3, 11):
             assert start(directory) == step
-        publisher, _ = open_publisher(directory)
+        keeper, publisher, _ = open_state(directory)
         kept = [path for path in (directory / "checkpoints").glob("[0-9]*") if path != stays]
         assert len(kept) == 3
         assert len([version for version in publisher.snapshots.versions() if version > 1]) == 5
-        assert publisher.journal.segments()[-1].step - publisher.journal.segments()[1].step < 4
+        assert keeper.journal.segments()[-1].step - keeper.journal.segments()[1].step < 4
     assert caplog.text.count(f"{stays} cannot be removed, and stays: ") == 1
 
 

@@ -1,0 +1,129 @@
+"""The keeper: one learner's state directory, from the claim on it to the last checkpoint written into it.
+
+It brings together what survives: the fence says whose the directory is, the checkpoints hold the state, and the
+journal holds the steps that no checkpoint contains yet. Whatever others read is changed behind the fence: once
+another learner has claimed the directory, nothing of ours gets there any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from streamlearn.checkpointing.checkpoints import CheckpointStore
+from streamlearn.checkpointing.fence import Fence
+from streamlearn.checkpointing.inspection import refuse_odd_rooms
+from streamlearn.checkpointing.journal import Journal
+from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.errors import FencedError, NotKeptError, StateError
+from streamlearn.state import State
+from streamlearn.storage.store import sweep
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Keeps the state of one learner.
+
+    Parameters
+    ----------
+    config
+        The directory, and how many checkpoints stay in it.
+    configuration
+        The settings that decide θ, for the journal.
+    source
+        What is learnt from, for the fence.
+
+    Attributes
+    ----------
+    fence, checkpoints, journal
+        The parts of the directory.
+    written
+        The step of the last checkpoint, 0 before the first.
+
+    """
+
+    def __init__(self, config: PublisherConfig, *, configuration: dict[str, Any], source: str) -> None:
+        self.fence = Fence(config.directory, source=source)
+        self.checkpoints = CheckpointStore(
+            config.directory / "checkpoints", keep=config.checkpoints.keep, change=self.fence.change
+        )
+        self.journal = Journal(config.directory / "journal", configuration=configuration)
+        self.written = 0
+        self._epoch = 0
+        self._trouble = ""
+        self._untrimmed = False
+
+    def check(self) -> None:
+        """Find out whether the directory can be used; the errors are those of :meth:`Fence.check`."""
+        self.fence.check()
+        refuse_odd_rooms(self.fence.directory)
+
+    def claim(self, *, waiting: Callable[[], bool] = lambda: True) -> None:
+        """Make the directory ours, as :meth:`Fence.claim` does; nothing may be being written by us."""
+        self.journal.end()
+        self._epoch = self.fence.claim(self.journal.epoch(), waiting=waiting)
+        directory = self.fence.directory
+        with self.fence.change():
+            for swept in (directory, self.checkpoints.directory, directory / "snapshots"):
+                sweep(swept)
+
+    def begin(self, step: int) -> None:
+        """Go on from the checkpoint of `step`, or from 0 where there is none."""
+        self.written = step
+
+    def record(self, step: int) -> None:
+        """Begin to record the steps after `step` in the journal; those since the checkpoint were taken again."""
+        self.journal.begin(step, epoch=self._epoch, since=self.written)
+
+    def rotate(self, step: int) -> None:
+        """Let the journal go on in a new segment after `step`, of which a checkpoint is about to be written."""
+        self.journal.rotate(step)
+
+    def write(self, step: int, version: int, state: State) -> None:
+        """Write the checkpoint of `step` and let the journal behind the oldest one kept go.
+
+        The errors are those of :meth:`CheckpointStore.write`, and FencedError.
+        """
+        path = self.checkpoints.write(step, version, state)
+        self._trim(path.name)
+        self.written, self._trouble = step, ""
+
+    def missed(self, error: Exception) -> None:
+        """Remember why the checkpoint that was due last is not there."""
+        self._trouble = str(error)
+
+    def unwritten(self, step: int) -> bool:
+        """Whether anything has been learnt at `step` that no checkpoint contains."""
+        return step > self.written
+
+    def require_written(self, step: int) -> None:
+        """Raise :class:`NotKeptError` where what was learnt up to `step` is in no checkpoint, and is for us to keep."""
+        if self.unwritten(step) and not self.fence.lost:
+            newest = f"the checkpoint is of step {self.written}" if self.written else "there is no checkpoint"
+            raise NotKeptError(
+                f"stopped at step {step}; {newest}, because {self._trouble or 'it was not written'}: "
+                "what was learnt since is learnt again at the next start"
+            )
+
+    def close(self) -> None:
+        """End the journal; what is in it stays."""
+        self.journal.close()
+
+    def _trim(self, newest: str) -> None:
+        """Let go what the journal holds from before the oldest checkpoint that is kept up to the one called `newest`.
+
+        Where that fails, the journal is longer than it need be.
+        """
+        try:
+            step = self.checkpoints.oldest(newest)
+            with self.fence.change():
+                self.journal.trim(step)
+            self._untrimmed = False
+        except FencedError:
+            raise
+        except (OSError, StateError) as error:
+            if not self._untrimmed:
+                log.warning("the journal behind the oldest checkpoint stays: %s", error)
+            self._untrimmed = True

@@ -71,6 +71,7 @@ def test_the_page_shows_a_drift_and_a_publish_while_learning_runs(
         expect(page.locator("#happenings")).to_contain_text("drift: the loss has risen at event")
         expect(page.locator("#happenings")).to_contain_text("published at event")
         expect(page.locator("#snapshot")).to_have_text(re.compile(r"v\d+"))
+        expect(page.locator("#counts")).to_contain_text("2 dead letters")
         expect(page.locator("#reasons")).to_contain_text("not_utf8")
         expect(page.locator("#labels")).to_contain_text("label-0")
         trained = number(page, "#trained")

@@ -4,6 +4,7 @@
 const EVERY_MS = 1000;
 const PATIENCE_MS = 5000;
 const SHOWN = 8; // happenings and refusals
+const COUNTED = { dead_letter: ["dead letter", "dead letters"], duplicate: ["duplicate", "duplicates"] };
 const APART = 6; // pixels between the marks of two publications
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
@@ -12,6 +13,11 @@ const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", h
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 let marks = { drifts: [], publishes: [] };
 let charts = [];
+
+function counted(count, outcome) {
+  const [one, several] = COUNTED[outcome] ?? Array(2).fill(outcome.replaceAll("_", " "));
+  return `${number.format(count)} ${count === 1 ? one : several}`;
+}
 
 function say(id, text) {
   const node = byId(id);
@@ -61,11 +67,11 @@ function drawMarks(chart) {
 }
 
 function makeChart(id, label, name, value, range) {
-  const place = byId(id);
+  const figure = byId(id);
   const axis = { stroke: colour("faint"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
   const chart = new uPlot({
-    width: place.clientWidth,
-    height: place.clientHeight,
+    width: figure.clientWidth,
+    height: figure.clientHeight,
     legend: { show: false },
     cursor: { y: false },
     scales: { x: { time: false }, y: { range } },
@@ -75,8 +81,8 @@ function makeChart(id, label, name, value, range) {
     ],
     series: [{}, { label, stroke: colour(name), width: 2, points: { show: false } }],
     hooks: { drawAxes: [drawMarks] }, // behind the curve
-  }, [[], []], place);
-  return { chart, place, name };
+  }, [[], []], figure);
+  return { chart, figure, name };
 }
 
 function makeCharts() {
@@ -125,7 +131,7 @@ function show(view) {
   say("partitions", shown || (lags.length === 1 ? "1 partition" : `${lags.length} partitions`));
   say("trained", number.format(counts.trained ?? 0));
   const others = Object.entries(counts).filter(([outcome, count]) => outcome !== "trained" && count);
-  say("counts", others.map(([outcome, count]) => `${number.format(count)} ${outcome.replaceAll("_", " ")}`).join(", "));
+  say("counts", others.map(([outcome, count]) => counted(count, outcome)).join(", "));
   say("snapshot", snapshot ? `v${snapshot.version}` : "none yet");
   say("published", snapshot ? `published ${ago(view.now - snapshot.at)}` : "");
   say("version", `streamlearn ${view.streamlearn}`);
@@ -165,7 +171,7 @@ async function keepLooking() {
 
 makeCharts();
 new ResizeObserver(() => {
-  for (const { chart, place } of charts) chart.setSize({ width: place.clientWidth, height: place.clientHeight });
+  for (const { chart, figure } of charts) chart.setSize({ width: figure.clientWidth, height: figure.clientHeight });
 }).observe(byId("accuracy-chart"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { makeCharts(); look(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });

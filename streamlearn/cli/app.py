@@ -13,7 +13,7 @@ import typer
 
 from streamlearn import __version__
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
-from streamlearn.cli.snapshots import snapshot_store, snapshots_app
+from streamlearn.cli.snapshots import snapshots_app
 from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.masking import masked
 from streamlearn.terminal import readable, say, say_json, say_texts
@@ -171,9 +171,9 @@ def _snapshot_path(name: str, config: Path | None, overrides: list[str] | None) 
         if not path.is_dir():
             raise ConfigurationError(f"there is no snapshot at {path}")
         return path
-    store = snapshot_store(config, overrides)
-    path = store.path(store.resolve(name))
-    return Path(path)
+    from streamlearn.commands.snapshots import path_of  # noqa: PLC0415
+
+    return path_of(configuration(config, overrides), name)
 
 
 @app.command()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,13 +10,7 @@ from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configu
 from streamlearn.terminal import say, say_json
 
 snapshots_app = typer.Typer(no_args_is_help=True, help="Look at the published snapshots.")
-
-
-def snapshot_store(config: Path | None, overrides: list[str] | None) -> Any:
-    """Return the store of the snapshots that the learner so configured publishes."""
-    from streamlearn.publisher.snapshots import SnapshotStore  # noqa: PLC0415
-
-    return SnapshotStore(configuration(config, overrides).publisher.directory / "snapshots")
+NameArgument = Annotated[str, typer.Argument(metavar="VERSION", help="A version or 'latest'.")]
 
 
 @snapshots_app.command("list")
@@ -26,22 +19,22 @@ def list_snapshots(config: ConfigOption = None, overrides: SetOption = None, jso
 
     Example: streamlearn snapshots list --config streamlearn.yaml
     """
-    store = snapshot_store(config, overrides)
-    latest = store.latest()
-    manifests = [store.manifest(version) for version in store.versions()]
+    from streamlearn.commands.snapshots import listed  # noqa: PLC0415
+
+    manifests = listed(configuration(config, overrides))
     if json_output:
-        say_json([m | {"latest": m["version"] == latest, "path": str(store.path(m["version"]))} for m in manifests])
+        say_json(manifests)
         return
     for m in manifests:
         trained, accuracy = m["events"].get("trained", 0), m["metrics"]["prequential_accuracy"]
-        mark = "  latest" if m["version"] == latest else ""
+        mark = "  latest" if m["latest"] else ""
         shown = "-" if accuracy is None else f"{accuracy:.3f}"
         say(f"{m['version']:>8}  step {m['step']}  {trained} trained  accuracy {shown}{mark}")
 
 
 @snapshots_app.command("show")
 def show_snapshot(
-    version: Annotated[str, typer.Argument(help="A version or 'latest'.")] = "latest",
+    name: NameArgument = "latest",
     config: ConfigOption = None,
     overrides: SetOption = None,
     json_output: JsonOption = False,
@@ -50,19 +43,20 @@ def show_snapshot(
 
     Example: streamlearn snapshots show 12
     """
-    store = snapshot_store(config, overrides)
-    manifest = store.manifest(store.resolve(version))
+    from streamlearn.commands.snapshots import manifest  # noqa: PLC0415
+
+    found = manifest(configuration(config, overrides), name)
     if json_output:
-        say_json(manifest)
+        say_json(found)
         return
-    for key, value in manifest.items():
+    for key, value in found.items():
         shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         say(f"{key:>14}  {shown}")
 
 
 @snapshots_app.command("verify")
 def verify_snapshot(
-    version: Annotated[str, typer.Argument(help="A version or 'latest'.")] = "latest",
+    name: NameArgument = "latest",
     config: ConfigOption = None,
     overrides: SetOption = None,
     json_output: JsonOption = False,
@@ -71,10 +65,11 @@ def verify_snapshot(
 
     Example: streamlearn snapshots verify latest
     """
-    store = snapshot_store(config, overrides)
-    number = store.resolve(version)
-    manifest = store.verify(number)
+    from streamlearn.commands.snapshots import verify  # noqa: PLC0415
+
+    found = verify(configuration(config, overrides), name)
+    version, files = found["version"], len(found["files"])
     if json_output:
-        say_json({"version": number, "ok": True, "files": len(manifest["files"])})
+        say_json({"version": version, "ok": True, "files": files})
     else:
-        say(f"snapshot {number}: all {len(manifest['files'])} files are what was written")
+        say(f"snapshot {version}: all {files} files are what was written")

@@ -26,7 +26,7 @@ def produce(
     config
         The section ``kafka``: where to.
     lines
-        JSON objects, one a line. One that is not a valid event is sent all the same: the learner refuses it with a reason.
+        JSON objects, one a line. What is not a valid event is sent all the same: the learner refuses it with a reason.
     rate
         Lines a second, or None for as fast as Kafka takes them.
     progress

@@ -1,9 +1,10 @@
-"""Rooms import downwards only, and rooms of one floor do not import each other."""
+"""The floor plan of the package: what stands where, and who may know whom."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,53 +12,200 @@ import pytest
 import streamlearn
 
 PACKAGE = Path(streamlearn.__file__).parent
-ROOMS = {"consumer", "buffer", "updater", "checkpointing"}
-GROUND = {
-    *("config", "errors", "events", "masking", "patience", "records", "state", "storage", "terminal"),
-    *("unforeseen", "__init__"),
+
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("__main__",),
+    ("cli",),
+    ("local",),
+    ("commands",),
+    ("pipeline",),
+    ("takeover",),
+    ("capture", "recovery"),
+    ("learner", "consumer", "checkpointing", "publisher", "monitor"),
+    ("buffer", "updater"),
+)
+"""The rooms, from the top; a room imports from the floors below its own and from the ground."""
+
+GROUND = frozenset(
+    {
+        *("__init__", "config", "decisions", "errors", "events", "masking", "patience", "records", "reports", "source"),
+        *("state", "storage", "terminal", "unforeseen"),
+    }
+)
+"""What everybody may name."""
+
+ABOVE_THE_LEARNER = frozenset({"capture", "recovery", "takeover", "pipeline", "commands", "local"})
+KNOWN_TO: Mapping[str, frozenset[str]] = {
+    "__main__": frozenset(),
+    "local": frozenset({"cli"}),
+    "learner": ABOVE_THE_LEARNER,
+    "consumer": ABOVE_THE_LEARNER,
+    "checkpointing": ABOVE_THE_LEARNER,
+    "publisher": ABOVE_THE_LEARNER,
+    "monitor": frozenset({"pipeline", "commands"}),
+    "buffer": frozenset({"learner"}),
+    "updater": frozenset({"learner", "commands"}),
 }
+"""Rooms that fewer know than stand above them."""
+
+ALONE: Mapping[str, frozenset[str]] = {
+    "kafka": frozenset({"consumer", "local", "config"}),
+    "prometheus_client": frozenset({"monitor"}),
+    "typer": frozenset({"cli", "terminal"}),
+}
+"""Libraries that only these rooms name."""
+
+PURE = frozenset({"learner", "buffer", "updater", "decisions", "reports"})
+"""What decides θ, a function of the state and the decisions: it asks no clock and touches no file."""
+IMPURE = {"time", "datetime", "os", "pathlib", "io", "shutil", "tempfile", "socket", "subprocess", "threading"}
+LOADS_A_MODEL = frozenset(
+    f"updater/experts/transformer/{name}.py" for name in ("model", "model_files", "tokenizer", "published")
+)
+"""The files of the pure rooms that read what a model is made of."""
+
+OWED: set[tuple[str, str]] = {
+    ("learner/intake.py", "streamlearn.consumer.queue"),
+    ("learner/intake.py", "time"),
+    ("monitor/telemetry.py", "streamlearn.learner"),
+    ("monitor/telemetry.py", "streamlearn.publisher.progress"),
+    ("monitor/telemetry.py", "streamlearn.publisher.publisher"),
+    ("pipeline.py", "prometheus_client"),
+}
+"""Imports that the plan objects to and that are still to go: the file, and what it imports."""
+
+LONGEST = 350  # lines
 
 
 def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
+def file_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def name_of(path: Path) -> str:
+    """Return the dotted name of the module in `path`."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in modules()}
+
+
 def imported(path: Path) -> Iterator[str]:
+    """Yield the dotted names of the modules that `path` imports, at its top or within a function."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: an import names its module in full"
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                yield name if name in MODULES else str(node.module)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
 def room_of(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+    """Return the room, or the file at the top of the package, that holds `module`."""
+    return module.partition(".")[2].split(".")[0] or "__init__"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_downwards_only(path: Path) -> None:
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for module in imported(path):
-        if not module.startswith("streamlearn"):
-            continue
-        other = room_of(module)
-        if own in ROOMS:
-            assert other == own or other in GROUND, f"{own} imports {module}"
-        if own in GROUND:
-            assert other in GROUND, f"{own} imports {module}"
-        if other == "local":
-            assert own in {"local", "cli"}, f"{own} imports {module}"
+def floor_of(room: str) -> int:
+    """Return how high `room` stands; the ground is 0."""
+    if room in GROUND:
+        return 0
+    for height, rooms in enumerate(reversed(FLOORS), 1):
+        if room in rooms:
+            return height
+    raise AssertionError(
+        f"streamlearn/{room} has no place in the plan: give it one in tests/unit/test_architecture.py and in README"
+    )
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_consumer_and_what_stands_around_kafka_knows_its_client(path: Path) -> None:
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if own not in {"consumer", "local", "config"}:
-        assert not [module for module in imported(path) if module.split(".")[0] == "kafka"]
+def objection(file: str, module: str) -> str | None:
+    """Return what the plan has against an import of `module` in `file`, or None."""
+    room, package = file.partition("/")[0].removesuffix(".py"), module.partition(".")[0]
+    if package == "streamlearn":
+        return _objection_to_room(room, room_of(module))
+    if room not in ALONE.get(package, {room}):
+        return f"{package} is known to {', '.join(sorted(ALONE[package]))} alone"
+    if package in IMPURE and room in PURE and not (file in LOADS_A_MODEL and package in {"os", "pathlib"}):
+        return f"{room} decides θ, and {package} may answer otherwise the next time"
+    return None
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def _objection_to_room(room: str, other: str) -> str | None:
+    if other == room or (room in GROUND and other in GROUND):
+        return None
+    if floor_of(other) >= floor_of(room):
+        return f"{room} stands no higher than {other}"
+    if room not in KNOWN_TO.get(other, {room}):
+        return f"{other} is known to {', '.join(sorted(KNOWN_TO[other]))} alone"
+    return None
+
+
+def circle(imports: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return modules that import one another in a circle, or nothing where none do."""
+    try:
+        TopologicalSorter({module: set(others) - {module} for module, others in imports.items()}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("path", modules(), ids=file_of)
+def test_each_module_has_a_place_and_imports_only_what_the_plan_lets_it_know(path: Path) -> None:
+    file = file_of(path)
+    floor_of(room_of(name_of(path)))
+    found = {module: said for module in imported(path) if (said := objection(file, module))}
+    owed = {module for debtor, module in OWED if debtor == file}
+    assert {module: said for module, said in found.items() if module not in owed} == {}
+    assert owed - set(found) == set(), "paid: take it out of OWED"
+
+
+def test_nothing_is_owed_by_a_file_that_is_gone() -> None:
+    assert {debtor for debtor, _ in OWED} <= {file_of(path) for path in modules()}
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "said"),
+    [
+        ("buffer/base.py", "streamlearn.consumer.queue", "buffer stands no higher than consumer"),
+        ("publisher/publisher.py", "streamlearn.checkpointing.fence", "publisher stands no higher than checkpointing"),
+        ("config/bounds.py", "streamlearn.buffer", "config stands no higher than buffer"),
+        ("commands/check.py", "streamlearn.local.broker", "commands stands no higher than local"),
+        ("pipeline.py", "streamlearn.buffer", "buffer is known to learner alone"),
+        ("cli/app.py", "streamlearn.publisher.snapshots", "publisher is known to capture, commands"),
+        ("pipeline.py", "kafka.errors", "kafka is known to config, consumer, local alone"),
+        ("learner/intake.py", "time", "learner decides θ"),
+        ("updater/updater.py", "pathlib", "updater decides θ"),
+    ],
+)
+def test_the_plan_objects_to_what_is_not_in_it(file: str, module: str, said: str) -> None:
+    assert str(objection(file, module)).startswith(said)
+
+
+def test_a_module_without_a_place_in_the_plan_is_named_with_what_to_do() -> None:
+    with pytest.raises(AssertionError, match="streamlearn/attic has no place in the plan: give it one in"):
+        floor_of("attic")
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    assert circle({"a": ["b"], "b": ["c"], "c": ["a"]})
+    assert circle({name: set(imported(path)) & set(MODULES) for name, path in MODULES.items()}) == []
+
+
+@pytest.mark.parametrize("path", modules(), ids=file_of)
+def test_only_the_command_line_and_the_demo_print_and_files_are_opened_where_they_may_be(path: Path) -> None:
+    room = room_of(name_of(path))
+    calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    called = {function.id for function in calls if isinstance(function, ast.Name)}
+    if room not in {"cli", "local", "terminal"}:
+        assert not called & {"print", "say", "say_json", "say_texts"}
+    if room in PURE and file_of(path) not in LOADS_A_MODEL:
+        assert "open" not in called
+
+
+@pytest.mark.parametrize("path", modules(), ids=file_of)
 def test_a_file_says_its_subject_first_and_keeps_to_it(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
-    assert len(path.read_text().splitlines()) <= 350
+    assert len(path.read_text().splitlines()) <= LONGEST

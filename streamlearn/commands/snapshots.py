@@ -1,0 +1,55 @@
+"""Looks at the published snapshots: which there are, where one comes from, and whether it is what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from streamlearn.config import Config
+from streamlearn.publisher.snapshots import SnapshotStore
+
+
+def listed(config: Config) -> list[dict[str, Any]]:
+    """Return the manifest of each snapshot, oldest first, with its ``path`` and whether it is ``latest``."""
+    store = _store(config)
+    latest = store.latest()
+    return [
+        store.manifest(version) | {"latest": version == latest, "path": str(store.path(version))}
+        for version in store.versions()
+    ]
+
+
+def manifest(config: Config, name: str) -> dict[str, Any]:
+    """Return the manifest of the snapshot called `name`: a version or ``latest``.
+
+    Raises
+    ------
+    StateError
+        If there is no such snapshot, or its manifest cannot be used.
+
+    """
+    store = _store(config)
+    return store.manifest(store.resolve(name))
+
+
+def verify(config: Config, name: str) -> dict[str, Any]:
+    """Check every file of the snapshot called `name` against its manifest, and return that.
+
+    Raises
+    ------
+    StateError
+        If there is no such snapshot; where a file differs, it is named.
+
+    """
+    store = _store(config)
+    return store.verify(store.resolve(name))
+
+
+def path_of(config: Config, name: str) -> Path:
+    """Return the directory of the snapshot called `name`; StateError where there is none."""
+    store = _store(config)
+    return store.path(store.resolve(name))
+
+
+def _store(config: Config) -> SnapshotStore:
+    return SnapshotStore(config.publisher.directory / "snapshots")

@@ -72,7 +72,11 @@ def test_told_to_stop_during_recovery_the_learner_leaves_checkpoint_and_journal_
     broker: Broker, filled: tuple[str, int], unbroken: State, tiny_model: Path, tmp_path: Path
 ) -> None:
     topic, records = filled
-    overrides = learner_settings(broker, topic, tiny_model, tmp_path)
+    overrides = [
+        *learner_settings(broker, topic, tiny_model, tmp_path),
+        "publisher.checkpoints.every_steps=40",  # so that many steps are to be taken again, however slow the disk is
+        "publisher.snapshots.every_steps=40",
+    ]
     assert exit_code(start(overrides, until=records, point="journal append")) == -signal.SIGKILL
     found = newest_checkpoint_and_record(load(overrides=overrides))
     assert exit_code(start(overrides, until=1)) == 0  # it is told to stop as soon as its checkpoint is loaded

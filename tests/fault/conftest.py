@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.config import load
-from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import ApacheKafka, Broker
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import exit_code, start
-from tests.integration.learner import send
+from tests.integration.learner import send, with_topic
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,8 +43,7 @@ def ended(broker: Broker, tiny_model: Path, tmp_path_factory: pytest.TempPathFac
         "publisher.checkpoints.keep=1000",
         "publisher.snapshots.keep=20",
     ]
-    config = load(overrides=settings)
-    create_topic(config.kafka, config.kafka.topic)
+    config = with_topic(settings)
     records = list(stream(200))
     send(config, records)
     assert exit_code(start(settings, until=len(records))) == 0

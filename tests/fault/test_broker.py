@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.config import load
 from streamlearn.consumer import ends
-from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import ApacheKafka
 from streamlearn.pipeline import Pipeline
 from tests.integration.conftest import settings
-from tests.integration.learner import event, learnt, send, surviving_state, wait_until
+from tests.integration.learner import event, learnt, send, surviving_state, wait_until, with_topic
 from tests.integration.test_trouble import running, trained
 
 
@@ -51,8 +49,7 @@ def test_the_learner_waits_for_its_broker_says_so_once_and_goes_on(
     caplog.set_level(logging.INFO, logger="streamlearn")
     monkeypatch.setattr(ends, "INTERVAL_SECONDS", 0.5)
     overrides = [*settings(own_broker, "troubled", tiny_model, tmp_path), "events.holdout_ratio=0"]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, "troubled")
+    config = with_topic(overrides)
     send(config, [event(n) for n in range(100)])
     pipeline = Pipeline(config)
 

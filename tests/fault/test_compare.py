@@ -13,12 +13,11 @@ import pytest
 from streamlearn.checkpointing.checkpoints import step_of
 from streamlearn.commands.compare import compare
 from streamlearn.config import load
-from streamlearn.consumer.client import create_topic
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.local.broker import Broker
 from tests.fault.streams import learner_settings
 from tests.fault.victim import exit_code, start
-from tests.integration.learner import event, send
+from tests.integration.learner import event, send, with_topic
 
 
 def test_the_same_configuration_fares_the_same(ended: list[str]) -> None:
@@ -32,8 +31,7 @@ def test_with_dropout_and_a_label_that_comes_late_the_same_configuration_has_the
 ) -> None:
     settings = [*learner_settings(broker, "dropout", tiny_model, tmp_path), "updater.dropout=0.3"]
     settings += ["publisher.checkpoints.keep=1000", "events.holdout_ratio=0"]
-    config = load(overrides=settings)
-    create_topic(config.kafka, "dropout")
+    config = with_topic(settings)
     records = [event(n, label="late" if n > 80 and n % 5 == 0 else None) for n in range(120)]
     send(config, records)
     assert exit_code(start(settings, until=len(records))) == 0

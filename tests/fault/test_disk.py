@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
+from streamlearn.config import Config
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.snapshots import SnapshotStore
 from tests.conftest import fill
 from tests.integration.conftest import settings
-from tests.integration.learner import event, learnt, send, surviving_state, wait_until
+from tests.integration.learner import event, learnt, send, surviving_state, wait_until, with_topic
 from tests.integration.test_trouble import running, trained
 
 Disk = Callable[[Path], object]
@@ -68,9 +67,7 @@ def on_disk(broker: Broker, model: Path, disk: Path) -> Config:
         "events.holdout_ratio=0",
         "publisher.snapshots.every_steps=5",
     ]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic)
-    return config
+    return with_topic(overrides)
 
 
 @pytest.mark.parametrize(

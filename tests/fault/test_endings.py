@@ -15,13 +15,13 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streamlearn.config import Config, load
+from streamlearn.config import Config
 from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import ApacheKafka, Broker
 from streamlearn.local.feed import read_dead_letters
 from tests.conftest import fill
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until
+from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until, with_topic
 
 ENDS_WITHIN = 20.0  # seconds, on a machine that has other things to do
 Start = Callable[..., LearnerProcess]
@@ -59,8 +59,7 @@ def prepared(broker: Broker, topic: str, model: Path, directory: Path, **dead: s
         "publisher.checkpoints.every_steps=1000",
         "publisher.snapshots.every_steps=1000",
     ]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, topic)
+    config = with_topic(overrides)
     create_topic(config.kafka, config.kafka.dead_letter_topic, settings=dead)
     return overrides, config
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.config import load
-from streamlearn.consumer.client import create_topic, make_producer
+from streamlearn.consumer.client import make_producer
 from streamlearn.events import Reason
 from streamlearn.local.broker import Broker
 from streamlearn.local.feed import read_dead_letters
@@ -17,7 +16,7 @@ from tests.conftest import OVERFLOWING
 from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import learner_settings
 from tests.fault.victim import exit_code, start
-from tests.integration.learner import event, learnt, send, surviving_state
+from tests.integration.learner import event, learnt, send, surviving_state, with_topic
 
 PARTITIONS = 3
 
@@ -36,8 +35,7 @@ def test_an_event_that_comes_again_on_another_partition_in_another_order_is_lear
 ) -> None:
     generator = random.Random(5)
     overrides = settings(broker, "duplicates", tiny_model, tmp_path)
-    config = load(overrides=overrides)
-    create_topic(config.kafka, "duplicates", partitions=PARTITIONS)
+    config = with_topic(overrides, partitions=PARTITIONS)
     sent = [*range(300), *generator.sample(range(300), 100), *generator.sample(range(300), 50)]
     generator.shuffle(sent)
     producer = make_producer(config.kafka)
@@ -57,8 +55,7 @@ def test_texts_that_overflow_cost_themselves_alone_and_may_be_sent_again(
     broker: Broker, overflowing_model: Path, tmp_path: Path
 ) -> None:
     overrides = [*settings(broker, "overflow", overflowing_model, tmp_path), "updater.dropout=0.1"]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, "overflow")
+    config = with_topic(overrides)
     poisoned = [number for number in range(400) if number % 40 == 13]
     texts = [f"{OVERFLOWING if number in poisoned else 'late'} refund" for number in range(400)]
     values = [event(number, text=text) for number, text in enumerate(texts)]
@@ -83,8 +80,7 @@ def test_weights_that_went_astray_condemn_no_record_and_are_left_behind_by_a_res
 ) -> None:
     topic = f"astray-{rate}"
     overrides = [*settings(broker, topic, tiny_model, tmp_path), "updater.optimizer=sgd", "updater.warmup_steps=0"]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, topic)
+    config = with_topic(overrides)
     send(config, map(event, range(100)))
     assert exit_code(start(overrides, until=100)) == 0
     send(config, map(event, range(100, 200)))

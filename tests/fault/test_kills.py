@@ -14,7 +14,6 @@ from streamlearn.checkpointing.checkpoints import step_of
 from streamlearn.checkpointing.journal import Entry
 from streamlearn.commands.retracing import open_journal
 from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
 from streamlearn.consumer.reread import Rereader
 from streamlearn.errors import BrokerError, UnavailableError
 from streamlearn.local.broker import Broker
@@ -25,7 +24,7 @@ from streamlearn.state import State
 from tests.fault.bits import assert_each_event_once_and_the_same_bits, assert_same_bits
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import POINTS, exit_code, start
-from tests.integration.learner import send, surviving_state, wait_until
+from tests.integration.learner import send, surviving_state, wait_until, with_topic
 from tests.integration.test_trouble import running
 
 TRAINED = 600  # a multiple of the micro-batch, so that no step waits for more
@@ -35,8 +34,7 @@ KILLS = 30
 @pytest.fixture(scope="module")
 def filled(broker: Broker, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
     """A topic with the stream, and how many records it has."""
-    config = load(overrides=learner_settings(broker, "killed", tiny_model, tmp_path_factory.mktemp("filled")))
-    create_topic(config.kafka, "killed")
+    config = with_topic(learner_settings(broker, "killed", tiny_model, tmp_path_factory.mktemp("filled")))
     records = list(stream(TRAINED))
     send(config, records)
     return "killed", len(records)
@@ -162,8 +160,7 @@ def test_recorded_steps_whose_records_retention_has_deleted_are_not_passed_over_
         "updater.max_wait_seconds=0.2",
         f"publisher.journal.deleted={deleted}",
     ]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, topic)
+    config = with_topic(overrides)
     records = list(stream(400))
     send(config, records)
     assert exit_code(start(overrides, until=len(records), point="journal append")) == -signal.SIGKILL
@@ -193,8 +190,7 @@ def test_killed_thirty_times_at_random_each_event_is_learnt_once_and_the_record_
         "publisher.checkpoints.keep=1000",
         "updater.max_wait_seconds=0.2",
     ]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, topic, partitions=3)
+    config = with_topic(overrides, partitions=3)
     records = list(stream(1200))
     send(config, records, partitions=3)
     killed = 0

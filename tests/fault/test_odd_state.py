@@ -16,7 +16,7 @@ from streamlearn.config import load
 from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import Broker, NoidaDB
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state
+from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, with_topic
 
 
 def streamlearn(command: str, overrides: list[str]) -> subprocess.CompletedProcess[str]:
@@ -36,8 +36,7 @@ def test_a_killed_learner_goes_on_over_odd_files_from_what_is_whole(
     if isinstance(broker, NoidaDB):
         pytest.skip("the development broker never misses a member whose seat is gone")
     overrides = [*settings(broker, "odd-state", tiny_model, tmp_path), "events.holdout_ratio=0"]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic)
+    config = with_topic(overrides)
     state, outside = config.publisher.directory, tmp_path / "outside"
     outside.write_text("precious")
     send(config, [event(n) for n in range(160)])

@@ -13,13 +13,12 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
+from streamlearn.config import Config
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.snapshots import SnapshotStore
 from tests.integration.conftest import settings
-from tests.integration.learner import event, send, wait_until
+from tests.integration.learner import event, send, wait_until, with_topic
 from tests.integration.test_trouble import running, trained
 
 EVENTS = 480
@@ -34,8 +33,7 @@ def config(broker: Broker, tiny_model: Path, tmp_path: Path) -> Config:
         "publisher.snapshots.every_steps=2",
         "publisher.snapshots.keep=5",
     ]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic)
+    config = with_topic(overrides)
     send(config, [event(n) for n in range(EVENTS)])
     return config
 

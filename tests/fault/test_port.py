@@ -18,12 +18,10 @@ from pathlib import Path
 import pytest
 from typing_extensions import Self
 
-from streamlearn.config import load
-from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import Broker
 from streamlearn.monitor.connections import CONNECTIONS
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, send, wait_until
+from tests.integration.learner import LearnerProcess, event, send, wait_until, with_topic
 
 TOPICS = itertools.count()
 SILENT = 1_100
@@ -87,8 +85,7 @@ def test_a_flood_of_connections_costs_no_checkpoint_no_probe_and_no_scrape(
     broker: Broker, tiny_model: Path, tmp_path: Path, limited: Callable[[int], None], sent: bytes
 ) -> None:
     overrides = [*settings(broker, f"port-{next(TOPICS)}", tiny_model, tmp_path), "events.holdout_ratio=0"]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic)
+    config = with_topic(overrides)
     limited(256)
     learner = LearnerProcess(overrides)
     limited(8_000)
@@ -121,8 +118,7 @@ def test_with_too_low_a_limit_on_open_files_the_start_says_so_and_else_it_learns
     broker: Broker, tiny_model: Path, tmp_path: Path, limited: Callable[[int], None], limit: int, code: int
 ) -> None:
     overrides = [*settings(broker, f"port-{next(TOPICS)}", tiny_model, tmp_path), "events.holdout_ratio=0"]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic)
+    config = with_topic(overrides)
     send(config, [event(n) for n in range(160)])
     limited(limit)
     if code == 2:

@@ -16,17 +16,17 @@ from kafka.structs import MemberState
 
 from streamlearn.checkpointing import checkpoints
 from streamlearn.checkpointing.fence import Fence
-from streamlearn.config import Config, load
+from streamlearn.config import Config
 from streamlearn.consumer import reading
 from streamlearn.consumer.assignor import SingleActiveAssignor
-from streamlearn.consumer.client import create_topic, make_consumer
+from streamlearn.consumer.client import make_consumer
 from streamlearn.errors import NotKeptError
 from streamlearn.local.broker import Broker, NoidaDB
 from streamlearn.pipeline import Pipeline
 from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import stream
 from tests.integration.conftest import settings
-from tests.integration.learner import dealt_with, event, learnt, send, surviving_state, wait_until
+from tests.integration.learner import dealt_with, event, learnt, send, surviving_state, wait_until, with_topic
 from tests.integration.test_trouble import running
 
 PARTITIONS = 3
@@ -43,9 +43,7 @@ def config(broker: Broker, tiny_model: Path, tmp_path: Path) -> Config:
         "publisher.checkpoints.every_seconds=0.5",
         "publisher.checkpoints.keep=1000",
     ]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic, partitions=PARTITIONS)
-    return config
+    return with_topic(overrides, partitions=PARTITIONS)
 
 
 @pytest.fixture

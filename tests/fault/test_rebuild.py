@@ -14,7 +14,6 @@ from streamlearn.commands.compare import compare
 from streamlearn.commands.rebuild import rebuild
 from streamlearn.commands.retracing import Retracing, open_journal
 from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.learner import Learner
 from streamlearn.local.broker import Broker
@@ -22,7 +21,7 @@ from streamlearn.publisher.snapshots import SnapshotStore
 from tests.fault.bits import assert_same_bits
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import exit_code, start
-from tests.integration.learner import send, surviving_state
+from tests.integration.learner import send, surviving_state, with_topic
 
 
 @pytest.fixture
@@ -98,8 +97,7 @@ def test_across_a_change_of_the_configuration_each_step_is_taken_again_under_its
         "publisher.snapshots.every_steps=1000",
         "updater.dropout=0.1",
     ]
-    config = load(overrides=first)
-    create_topic(config.kafka, "changed")
+    config = with_topic(first)
     records = list(stream(200))
     send(config, records)
     half = len(records) // 2

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
+from streamlearn.config import Config
 from streamlearn.learner import Learner
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from streamlearn.state import State
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until
+from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until, with_topic
 from tests.integration.test_trouble import running, trained
 
 TOPICS = itertools.count()
@@ -53,8 +52,7 @@ def configured(broker: Broker, model: Path, directory: Path) -> tuple[Config, li
         "events.holdout_ratio=0",
         "publisher.snapshots.every_steps=5",
     ]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic)
+    config = with_topic(overrides)
     return config, overrides
 
 

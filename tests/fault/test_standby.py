@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient
 
-from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
+from streamlearn.config import Config
 from streamlearn.local.broker import Broker
 from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import stream
 from tests.fault.victim import exit_code, start
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, dealt_with, send, wait_until
+from tests.integration.learner import LearnerProcess, dealt_with, send, wait_until, with_topic
 
 TRAINED = 400
 PARTITIONS = 3
@@ -44,9 +43,7 @@ def overrides(apache_kafka: Broker, tiny_model: Path, tmp_path: Path) -> list[st
 
 @pytest.fixture
 def config(overrides: list[str]) -> Config:
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic, partitions=PARTITIONS)
-    return config
+    return with_topic(overrides, partitions=PARTITIONS)
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
+from streamlearn.config import Config
 from streamlearn.local.broker import Broker
-from tests.integration.learner import LearnerProcess
+from tests.integration.learner import LearnerProcess, with_topic
 
 NUMBERS = itertools.count()
 
@@ -53,11 +52,9 @@ def settings(broker: Broker, topic: str, model: Path, directory: Path) -> list[s
 
 
 @pytest.fixture
-def config(overrides: list[str], topic: str) -> Config:
+def config(overrides: list[str]) -> Config:
     """The configuration of `overrides`, its topic created with one partition."""
-    config = load(overrides=overrides)
-    create_topic(config.kafka, topic)
-    return config
+    return with_topic(overrides)
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from streamlearn.checkpointing.checkpoints import CheckpointStore
-from streamlearn.config import Config
-from streamlearn.consumer.client import make_producer
+from streamlearn.config import Config, load
+from streamlearn.consumer.client import create_topic, make_producer
 from streamlearn.local.broker import free_port
 from streamlearn.local.tiny import WORDS
 from streamlearn.state import State
@@ -82,6 +82,13 @@ class LearnerProcess:
         """Send SIGKILL."""
         self.process.kill()
         self.process.wait()
+
+
+def with_topic(overrides: list[str], *, partitions: int = 1) -> Config:
+    """Return the configuration that `overrides` come to, its topic created."""
+    config = load(overrides=overrides)
+    create_topic(config.kafka, config.kafka.topic, partitions=partitions)
+    return config
 
 
 def event(number: int, label: str | int | None = None, **fields: Any) -> bytes:

@@ -9,12 +9,12 @@ import pytest
 
 from streamlearn.commands.check import check
 from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic, make_producer
+from streamlearn.consumer.client import make_producer
 from streamlearn.errors import ConfigurationError
 from streamlearn.local.broker import Broker
 from tests.conftest import without
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, send
+from tests.integration.learner import LearnerProcess, event, send, with_topic
 
 CODECS = ["gzip", "snappy", "lz4", "zstd"]
 
@@ -56,8 +56,7 @@ def test_where_a_codec_is_missing_check_and_run_say_what_to_install(
     codec: str, broker: Broker, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = settings(broker, f"missing-{codec}", tiny_model, tmp_path)
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic)
+    config = with_topic(overrides)
     send_compressed(config, codec, [event(n) for n in range(5)])
     monkeypatch.setattr(f"kafka.codec.has_{codec}", lambda: False)
     finding = next(check(config))

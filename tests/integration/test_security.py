@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from streamlearn.config import load
-from streamlearn.consumer.client import create_topic
 from streamlearn.errors import BrokerError
 from streamlearn.local.broker import ApacheKafka, free_port
 from streamlearn.pipeline import Pipeline
 from tests.certificates import Certificates, make_certificates
 from tests.integration.conftest import settings
-from tests.integration.learner import event, send, wait_until
+from tests.integration.learner import event, send, wait_until, with_topic
 from tests.integration.test_trouble import running, trained
 
 USER, PASSWORD = "learner", "correct-horse"
@@ -70,8 +69,7 @@ def test_the_walk_runs_with_scram_over_tls(
     secured: ApacheKafka, certificates: Certificates, tiny_model: Path, tmp_path: Path
 ) -> None:
     plain = settings(secured, "secured", tiny_model, tmp_path)
-    config = load(overrides=[*plain, *secure(certificates, PASSWORD), "events.holdout_ratio=0"])
-    create_topic(config.kafka, config.kafka.topic)
+    config = with_topic([*plain, *secure(certificates, PASSWORD), "events.holdout_ratio=0"])
     send(config, [*(event(n) for n in range(32)), b"poison"])
     pipeline = Pipeline(config)
     with running(pipeline):

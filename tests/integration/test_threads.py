@@ -14,9 +14,8 @@ import uvicorn
 from kafka.net.selector import NetworkSelector
 
 from streamlearn.checkpointing.checkpoints import CheckpointStore
-from streamlearn.config import Config, load
+from streamlearn.config import Config
 from streamlearn.consumer import dead_letters
-from streamlearn.consumer.client import create_topic
 from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.decode import Decoder
 from streamlearn.errors import UnforeseenError
@@ -24,7 +23,7 @@ from streamlearn.learner import StepReport
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from tests.integration.conftest import settings
-from tests.integration.learner import event, send
+from tests.integration.learner import event, send, with_topic
 
 TEXT = "the text of an event"
 
@@ -40,8 +39,7 @@ THREADS: dict[str, tuple[Any, str]] = {
 @pytest.fixture
 def config(one_broker: Broker, topic: str, tiny_model: Path, tmp_path: Path) -> Config:
     overrides = [*settings(one_broker, topic, tiny_model, tmp_path), "events.holdout_ratio=0"]
-    config = load(overrides=overrides)
-    create_topic(config.kafka, topic)
+    config = with_topic(overrides)
     send(config, [*(event(n) for n in range(100)), b"no JSON"])
     return config
 

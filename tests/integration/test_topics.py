@@ -21,7 +21,7 @@ from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from tests.fault.bits import assert_same_bits, unbroken_by_the_record
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until
+from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until, with_topic
 from tests.integration.test_trouble import running, trained
 
 pytestmark = pytest.mark.fault
@@ -41,9 +41,7 @@ def overrides(apache_kafka: Broker, topic: str, tiny_model: Path, tmp_path: Path
 
 @pytest.fixture
 def config(overrides: list[str]) -> Config:
-    config = load(overrides=overrides)
-    create_topic(config.kafka, config.kafka.topic, partitions=PARTITIONS)
-    return config
+    return with_topic(overrides, partitions=PARTITIONS)
 
 
 @pytest.fixture

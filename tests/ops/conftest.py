@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
+from streamlearn.config import Config
 from streamlearn.local.broker import Broker
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess
+from tests.integration.learner import LearnerProcess, with_topic
 from tests.ops.stack import Stack, Target, needs
 
 NUMBERS = itertools.count()
@@ -50,11 +49,9 @@ def overrides(broker: Broker, group: str, tiny_model: Path, tmp_path: Path) -> l
 
 
 @pytest.fixture
-def config(overrides: list[str], group: str) -> Config:
+def config(overrides: list[str]) -> Config:
     """The configuration of `overrides`, its topic created."""
-    config = load(overrides=overrides)
-    create_topic(config.kafka, group)
-    return config
+    return with_topic(overrides)
 
 
 @pytest.fixture

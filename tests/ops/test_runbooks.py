@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.config import load
-from streamlearn.consumer.client import create_topic
 from streamlearn.local.broker import Broker
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, send
+from tests.integration.learner import LearnerProcess, event, send, with_topic
 from tests.ops.runbooks import RUNBOOKS, Block, Desk, blocks
 from tests.ops.stack import Stack, Target, needs
 
@@ -29,8 +27,7 @@ def desk(broker: Broker, tiny_model: Path, tmp_path_factory: pytest.TempPathFact
     needs("prometheus", "prometheus-alertmanager", "promtool", "amtool")
     directory = tmp_path_factory.mktemp("desk")
     overrides = settings(broker, "healthy", tiny_model, directory)
-    config = load(overrides=overrides)
-    create_topic(config.kafka, "healthy")
+    config = with_topic(overrides)
     learner = LearnerProcess(overrides)
     stack = None
     try:

@@ -27,6 +27,7 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.watch import Watch
 from streamlearn.events import Event
 from streamlearn.learner.admission import Admission
+from streamlearn.learner.draft import Draft
 from streamlearn.learner.intake import Intake
 from streamlearn.local.broker import Broker, start_broker
 
@@ -79,13 +80,12 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     config = config.model_copy(update={"kafka": config.kafka.model_copy(update={"group": f"ingest-{time.time_ns()}"})})
     consumer = Consumer(config.kafka, decoder=Decoder(config.events), dead_letters=dead_letters, watch=Watch())
     admission, buffer = Admission(config.events), make_buffer(config.buffer, seed=0)
-    intake = Intake(consumer.queue, admission, size=1000, max_wait=5.0)
+    intake = Intake(consumer.queue, lambda: Draft(admission), size=1000, max_wait=5.0, clock=time.monotonic)
     consumer.start()
     consumer.wait_for_term(0, 30.0)
     consumer.read_from({}, {}, 30.0)
     batch = intake.next(idle=30.0)
-    if batch.draft:
-        admission.take_in(batch.draft)
+    admission.take_in(batch)
     seen = first = batch.outcomes.total()
     started = tenth_started = time.perf_counter()
     tenth = events // TENTHS
@@ -93,8 +93,7 @@ def ingest(config: Config, events: int, each_tenth: Callable[[float], None] = la
     while seen < events - LEAVE:
         batch = intake.next(idle=30.0)
         buffer.extend(batch.fresh)
-        if batch.draft:
-            admission.take_in(batch.draft)
+        admission.take_in(batch)
         seen += batch.outcomes.total()
         if seen - tenth_begins >= tenth:
             now = time.perf_counter()

@@ -15,10 +15,10 @@ from typing import Any
 from benchmarks.ingest import fill_topic
 from benchmarks.results import keep, resident_mebibytes
 from streamlearn.config import Config, load
-from streamlearn.learner import StepReport
 from streamlearn.local.broker import Broker, start_broker
 from streamlearn.local.tiny import save_tiny_model
 from streamlearn.pipeline import Pipeline
+from streamlearn.reports import StepReport
 
 TENTHS = 10
 

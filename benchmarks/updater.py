@@ -26,14 +26,15 @@ import transformers
 from torch import Tensor
 
 from benchmarks.results import keep, median
-from streamlearn.checkpointing.journal import Entry, Journal
+from streamlearn.checkpointing.journal import Journal
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
-from streamlearn.learner import StepReport
+from streamlearn.decisions import Decision
 from streamlearn.local.broker import Broker, start_broker
 from streamlearn.local.data import minilm, newsgroups
 from streamlearn.local.feed import Feed, send
 from streamlearn.pipeline import Pipeline
+from streamlearn.reports import StepReport
 from streamlearn.updater.experts.transformer.batches import Part
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
 
@@ -90,9 +91,9 @@ def run_pipeline(config: Config, feed: Feed) -> Seen:
         with patch.object(TransformerExpert, "parts", note_parts):
             return learn(expert, tokens, targets, **how)  # type: ignore[arg-type]
 
-    def note_journal(journal: Journal, entry: Entry) -> None:
+    def note_journal(journal: Journal, decision: Decision) -> None:
         started = time.perf_counter()
-        append(journal, entry)
+        append(journal, decision)
         seen.journal_seconds += time.perf_counter() - started
 
     def note_end(report: StepReport) -> None:

@@ -3,8 +3,8 @@
 One event's way from Kafka to ``latest``:
 
 1. ``consumer/consumer.py`` polls it, decodes it (or refuses it: ``consumer/dead_letters.py``) and queues it;
-2. ``consumer/intake.py`` takes it into a micro-batch, unless admission finds a duplicate or holds it out;
-3. ``learner.py`` predicts it, learns it together with replayed events and puts it into the buffer;
+2. ``learner/intake.py`` takes it into a micro-batch, unless admission finds a duplicate or holds it out;
+3. ``learner/learner.py`` predicts it, learns it together with replayed events and puts it into the buffer;
 4. ``publisher/publisher.py`` writes the checkpoint that contains it, commits its offset and publishes the
    snapshot that was learnt from it.
 """
@@ -22,7 +22,6 @@ from prometheus_client import CollectorRegistry
 
 from streamlearn.capture import capture
 from streamlearn.checkpointing.fence import source_of
-from streamlearn.checkpointing.journal import Entry
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Config
@@ -32,9 +31,10 @@ from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer, re
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.watch import Watch
+from streamlearn.decisions import Decision, Step
 from streamlearn.errors import AstrayError, StreamlearnError
-from streamlearn.learner import Learner, StepReport
-from streamlearn.learner.intake import Intake, MicroBatch
+from streamlearn.learner import Learner
+from streamlearn.learner.intake import Intake
 from streamlearn.learner.standstill import FRUITLESS_STEPS, fruitless, refusing, stood_back
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
@@ -44,6 +44,7 @@ from streamlearn.monitor.server import Server
 from streamlearn.monitor.telemetry import Telemetry
 from streamlearn.patience import Patience
 from streamlearn.publisher.publisher import Publisher
+from streamlearn.reports import MicroBatch, StepReport
 from streamlearn.takeover import Takeover
 from streamlearn.unforeseen import unforeseen
 
@@ -242,14 +243,13 @@ class Pipeline:
             self.publisher.drain()
         updater = self._config.updater
         queue, most = self.consumer.queue, self._config.kafka.queue_bytes // 2
-        intake = Intake(
-            queue, learner.admission, size=updater.micro_batch, max_wait=updater.max_wait_seconds, most_bytes=most
-        )
+        size, wait = updater.micro_batch, updater.max_wait_seconds
+        intake = Intake(queue, learner.draft, size=size, max_wait=wait, most_bytes=most, clock=time.monotonic)
         while self._lasts(learner, term):
             batch = intake.next(stopping=lambda: self._over(term))
             if batch:
-                self.keeper.journal.append(Entry(learner.step + 1, batch.ranges))
-                self._step(learner, batch)
+                self.keeper.journal.append(decision := Step(learner.step + 1, batch.ranges))
+                self._step(learner, decision, batch)
             elif not learner.proven:
                 learner.prove()  # what the last step did to θ shows now, and not only when more is to be learnt
             self._end_if_nothing_is_learnt(learner)
@@ -272,12 +272,12 @@ class Pipeline:
             self._said_that_there_is_nothing = True
         return learner.presentable
 
-    def _step(self, learner: Learner, batch: MicroBatch) -> None:
-        """Learn `batch`, show it, send what it refused to the dead letters, and tell whoever looks on."""
+    def _step(self, learner: Learner, decision: Decision, batch: MicroBatch) -> None:
+        """Take the step, show it, send what it refused to the dead letters, and tell whoever looks on."""
         started = time.perf_counter()
-        report = learner.learn(batch)
+        report = learner.learn(decision, batch)
         self.health.fault = refusing(learner)
-        self._place = learner.place()
+        self._place = learner.standing().place()
         self.telemetry.step(learner, report, time.perf_counter() - started)
         for record, reason in report.refused:
             self.dead_letters.put(record, reason)
@@ -295,7 +295,7 @@ class Pipeline:
             self.publisher.uncaptured(learner.step, version, error)
             return
         learner.version = copy.version
-        self._place = learner.place()
+        self._place = learner.standing().place()
         if copy.export:
             self.telemetry.captured(learner, copy)
         self.publisher.submit(copy)
@@ -314,7 +314,7 @@ class Pipeline:
 
     def _restored(self, learner: Learner) -> None:
         """Show `learner` as a checkpoint has left it."""
-        self._place = learner.place()
+        self._place = learner.standing().place()
         self.telemetry.resumed(learner, self.publisher.snapshots.newest())
 
     def _membership(self, joined: bool) -> None:

@@ -15,19 +15,19 @@ import threading
 from collections.abc import Callable
 from itertools import takewhile
 
-from streamlearn.checkpointing.journal import Entry
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Config
 from streamlearn.consumer.client import topic_ids
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.out_of_range import made_anew
+from streamlearn.decisions import Decision
 from streamlearn.errors import AstrayError, FencedError, StateError, UnavailableError
 from streamlearn.learner import Learner
-from streamlearn.learner.intake import MicroBatch
 from streamlearn.publisher.publisher import Publisher
 from streamlearn.records import Positions, Topics
 from streamlearn.recovery import reread
+from streamlearn.reports import MicroBatch
 from streamlearn.state import State
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Takeover:
     restored
         Told of the learner once a checkpoint has been loaded.
     step
-        Learns a recorded micro-batch.
+        Takes a recorded step, of which the decision and the micro-batch are given.
     skipped
         Told how many records of a recorded step Kafka no longer has.
     publish
@@ -66,7 +66,7 @@ class Takeover:
         dead_letters: DeadLetters,
         stopping: threading.Event,
         restored: Callable[[Learner], None],
-        step: Callable[[Learner, MicroBatch], None],
+        step: Callable[[Learner, Decision, MicroBatch], None],
         skipped: Callable[[int], None],
         publish: Callable[[Learner, int], None],
     ) -> None:
@@ -175,16 +175,16 @@ class Takeover:
 
     def _recover(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
         """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them."""
-        entries = self._still_there(learner, self._keeper.journal.entries(learner.step))
-        if entries:
-            log.info("re-running journal steps %d–%d", entries[0].step, entries[-1].step)
+        decisions = self._still_there(learner, self._keeper.journal.decisions(learner.step))
+        if decisions:
+            log.info("re-running journal steps %d–%d", decisions[0].step, decisions[-1].step)
         deleted = self._config.publisher.journal.deleted
-        for step in reread(entries, self._config.kafka, self._decoder, deleted=deleted):
+        for step in reread(decisions, self._config.kafka, self._decoder, deleted=deleted):
             for record, reason in step.refused:
                 self._dead_letters.put(record, reason)
             self._skipped(step.missing)
-            self._step(learner, step.batch(learner.admission))
-            if not lasts() and learner.step < entries[-1].step:
+            self._step(learner, step.decision, step.batch(learner.draft()))
+            if not lasts() and learner.step < decisions[-1].step:
                 return False
         self._keeper.record(learner.step)
         return True
@@ -202,27 +202,27 @@ class Takeover:
         self._keeper.journal.topics = learner.topics
         return begins or made_anew
 
-    def _still_there(self, learner: Learner, entries: list[Entry]) -> list[Entry]:
-        """Return those of `entries` whose topic is still there: one that was made anew holds other records.
+    def _still_there(self, learner: Learner, decisions: list[Decision]) -> list[Decision]:
+        """Return those of `decisions` whose topic is still there: one that was made anew holds other records.
 
         Where it was, `learner` keeps the topic that its positions are in, and reading begins where
         ``kafka.out_of_range`` says; unless some of the new one is recorded already.
         """
         kafka, journal = self._config.kafka, self._keeper.journal
         now = topic_ids(kafka)
-        before = learner.topics or (entries[0].topics if entries else {})
+        before = learner.topics or (decisions[0].topics if decisions else {})
         learner.topics = journal.topics = now or before
         if not before or learner.topics == before:
-            return entries
-        usable = list(takewhile(lambda entry: entry.topics == now, entries))
+            return decisions
+        usable = list(takewhile(lambda decision: decision.topics == now, decisions))
         if usable:
             learner.positions = {}
             return usable
         if kafka.out_of_range == "fail":
             made_anew(kafka, before, now)
         learner.topics = before
-        if entries:
-            lost = entries[0].step, entries[-1].step
+        if decisions:
+            lost = decisions[0].step, decisions[-1].step
             log.error("journal steps %d–%d are not taken again: the topic that held their records is gone", *lost)
         return []
 

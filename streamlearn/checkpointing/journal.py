@@ -1,9 +1,9 @@
-"""The journal: the ordered record of which offsets made up each step.
+"""The journal: the ordered record of the decisions of which each step is made.
 
-A step's micro-batch is a pure function of the state before it and of its offsets, so whoever has a checkpoint,
-the journal behind it and the log can make the same weights again, bit for bit.
+A step is a pure function of the state before it, its decision and the records at the offsets that this names, so
+whoever has a checkpoint, the journal behind it and the log can make the same weights again, bit for bit.
 
-Each step is one line, appended before the step is taken, with a checksum in front: a line that a crash tore, or
+Each decision is one line, appended before the step is taken, with a checksum in front: a line that a crash tore, or
 that a disk altered, is recognised and the journal ends before it. Lines are not synced, because a killed
 process loses nothing that it has written; what a power loss takes is learnt anew from the stream.
 
@@ -28,8 +28,9 @@ from typing import Any
 
 import msgspec
 
+from streamlearn.decisions import Decision, Unknown, decode
 from streamlearn.errors import StateError
-from streamlearn.records import Range, Topics
+from streamlearn.records import Topics
 from streamlearn.storage.files import make_directory, names_in, open_regular, refuse_other_than_directory
 from streamlearn.storage.store import TEMPORARY, discard
 
@@ -52,24 +53,11 @@ class Header(msgspec.Struct, frozen=True):
         return None if level is None else str(level)
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One step: its number, and the ranges of offsets in the order in which they were taken.
-
-    ``topics`` are the ids of the topics in which they are, and ``isolation_level`` says how they were read, where that
-    was not as usual; both stand in the first line of the segment.
-    """
-
-    step: int
-    ranges: list[Range]
-    topics: Topics = {}
-    isolation_level: str | None = None
-
-
 class Stretch(msgspec.Struct, frozen=True):
-    """Recorded steps in a row that were taken under one configuration."""
+    """Recorded decisions in a row that were taken under one configuration."""
 
     configuration: dict[str, Any]
-    entries: list[Entry]
+    decisions: list[Decision]
 
 
 class Segment(msgspec.Struct, frozen=True, order=True):
@@ -103,6 +91,7 @@ class Journal:
         self._configuration = configuration
         self._epoch = 0
         self._file: int | None = None
+        self._said_other = False
 
     def segments(self) -> list[Segment]:
         """Return the segments, by their names, in the order in which they were begun.
@@ -127,16 +116,51 @@ class Journal:
         except (FileNotFoundError, ValueError, RecursionError, StateError):
             return None
 
-    def entries(self, after: int) -> list[Entry]:
-        """Return the recorded steps that follow step `after` without a gap."""
-        return [entry for stretch in self.stretches(after) for entry in stretch.entries]
+    def decisions(self, after: int) -> list[Decision]:
+        """Return the decisions that are recorded behind step `after` without a gap, to go on from there.
+
+        What cannot be read is named; from there on the stream is learnt anew.
+        """
+        found: list[Decision] = []
+        others: list[int] = []
+        for decision, configuration in self._following(after):
+            if isinstance(decision, Unknown):
+                log.error("%s; what is recorded from there on is learnt anew", self._not_known(decision))
+                break
+            found.append(decision)
+            if configuration != self._configuration:
+                others.append(decision.step)
+        if others and not self._said_other:
+            said = "journal steps %d–%d were recorded under another configuration than this one"
+            log.warning(said, others[0], others[-1])
+            self._said_other = True
+        return found
 
     def stretches(self, after: int, *, to: int | None = None, quiet: bool = False) -> list[Stretch]:
-        """Return what :meth:`entries` does, up to step `to`, cut where the configuration changed.
+        """Return the decisions behind step `after`, up to step `to`, cut where the configuration changed.
 
         What cannot be read is named, unless `quiet`.
+
+        Raises
+        ------
+        StateError
+            If a newer streamlearn has recorded one of them, of a kind that this version does not know.
+
         """
-        recorded: dict[int, tuple[Entry, dict[str, Any]]] = {}
+        found: list[Stretch] = []
+        for decision, configuration in self._following(after, to=to, quiet=quiet):
+            if isinstance(decision, Unknown):
+                raise StateError(self._not_known(decision))
+            if not found or found[-1].configuration != configuration:
+                found.append(Stretch(configuration, []))
+            found[-1].decisions.append(decision)
+        return found
+
+    def _following(
+        self, after: int, *, to: int | None = None, quiet: bool = False
+    ) -> Iterator[tuple[Decision | Unknown, dict[str, Any]]]:
+        """Yield what is recorded of each step behind `after`, up to `to` or a gap, and under which configuration."""
+        recorded: dict[int, tuple[Decision | Unknown, dict[str, Any]]] = {}
         epoch = 0
         for segment in self.segments():
             header = self._first_line(segment)
@@ -145,17 +169,19 @@ class Journal:
                 continue
             if segment.epoch != epoch:
                 epoch = segment.epoch
-                recorded = {step: entry for step, entry in recorded.items() if step <= segment.step}
-            recorded |= {entry.step: (entry, header.configuration) for entry in self._read(segment, quiet=quiet)}
-        found: list[Stretch] = []
+                recorded = {step: decided for step, decided in recorded.items() if step <= segment.step}
+            decisions = self._read(segment, quiet=quiet)
+            recorded |= {decision.step: (decision, header.configuration) for decision in decisions}
         step = after + 1
         while step in recorded and (to is None or step <= to):
-            entry, configuration = recorded[step]
-            if not found or found[-1].configuration != configuration:
-                found.append(Stretch(configuration, []))
-            found[-1].entries.append(entry)
+            yield recorded[step]
             step += 1
-        return found
+
+    def _not_known(self, decision: Unknown) -> str:
+        return (
+            f"the journal in {self.directory} records step {decision.step} as a '{decision.kind}', "
+            "which a newer streamlearn has written and this one does not know"
+        )
 
     def configuration(self, step: int) -> dict[str, Any]:
         """Return the settings under which the step after `step` was taken.
@@ -187,19 +213,19 @@ class Journal:
         self._epoch = epoch
         again = [] if since is None else self.stretches(since, to=step, quiet=True)
         if any(stretch.configuration != self._configuration for stretch in again):
-            self._record_again([entry for stretch in again for entry in stretch.entries])
+            self._record_again([decision for stretch in again for decision in stretch.decisions])
         self.rotate(step)
 
-    def _record_again(self, entries: list[Entry]) -> None:
-        """Write a segment of `entries` beside its name, and rename it: it is there whole or not at all."""
-        path, temporary = self._path(entries[0].step - 1), self.directory / f"{TEMPORARY}again"
+    def _record_again(self, decisions: list[Decision]) -> None:
+        """Write a segment of `decisions` beside its name, and rename it: it is there whole or not at all."""
+        path, temporary = self._path(decisions[0].step - 1), self.directory / f"{TEMPORARY}again"
         try:
             make_directory(self.directory, private=True)
             temporary.unlink(missing_ok=True)
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(file, "wb") as content:
                 content.write(_line(Header(self._configuration, self.topics)))
-                content.writelines(_line(msgspec.structs.replace(entry, topics={})) for entry in entries)
+                content.writelines(_line(msgspec.structs.replace(decision, topics={})) for decision in decisions)
             temporary.rename(path)
         except OSError as error:
             self._failed(error)
@@ -228,9 +254,9 @@ class Journal:
             return
         self._write(Header(self._configuration, self.topics))
 
-    def append(self, entry: Entry) -> None:
-        """Record `entry`, unless the disk refused something of this segment."""
-        self._write(entry)
+    def append(self, decision: Decision) -> None:
+        """Record `decision`, unless the disk refused something of this segment."""
+        self._write(decision)
 
     def trim(self, step: int) -> None:
         """Remove the segments of which every step is at or before `step`, and what of their time is no segment."""
@@ -259,7 +285,7 @@ class Journal:
         except OSError as error:  # a file system across a network says here what it could not write
             log.error("the end of a segment in %s may be lost: %s", self.directory, error.strerror)
 
-    def _write(self, content: Header | Entry) -> None:
+    def _write(self, content: Header | Decision) -> None:
         """Write one line with one call, so that it is there whole or torn at the end."""
         if self._file is None:
             return
@@ -275,7 +301,7 @@ class Journal:
         log.error("steps are not recorded in %s until the next checkpoint: %s", self.directory, reason)
         self.close()
 
-    def _read(self, segment: Segment, *, quiet: bool) -> Iterator[Entry]:
+    def _read(self, segment: Segment, *, quiet: bool) -> Iterator[Decision | Unknown]:
         number, topics, isolation_level = 0, Topics(), None
         try:
             for number, line in enumerate(_lines(segment.path), 1):
@@ -283,13 +309,13 @@ class Journal:
                     log.log(DEBUG if quiet else WARNING, "%s ends in a torn line, which is cut", segment.path)
                     return
                 if number > 1:
-                    entry = msgspec.json.decode(_checked(line), type=Entry)
-                    yield msgspec.structs.replace(entry, topics=topics, isolation_level=isolation_level)
+                    decision = decode(_checked(line))
+                    if isinstance(decision, Decision):
+                        decision = msgspec.structs.replace(decision, topics=topics, isolation_level=isolation_level)
+                    yield decision
                     continue
                 header = _header(line)
                 topics, isolation_level = header.topics, header.isolation_level
-                if header.configuration != self._configuration and not quiet:
-                    log.warning("%s was recorded under another configuration than this one", segment.path)
         except FileNotFoundError:  # trimmed since it was listed
             return
         except (ValueError, RecursionError):
@@ -304,7 +330,7 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield line
 
 
-def _line(content: Header | Entry) -> bytes:
+def _line(content: Header | Decision) -> bytes:
     """Return the line for `content`: its checksum, then JSON."""
     payload = msgspec.json.encode(content)
     return b"%08x %s\n" % (zlib.crc32(payload), payload)

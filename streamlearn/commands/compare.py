@@ -6,17 +6,19 @@ state and meet the same records in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from streamlearn.checkpointing.journal import Entry
+import msgspec
+
 from streamlearn.commands.retracing import Retracing, open_journal, recorded
 from streamlearn.config import Config
 from streamlearn.consumer.decode import Decoder
+from streamlearn.decisions import Decision, Step
 from streamlearn.errors import ConfigurationError
-from streamlearn.learner import Learner, StepReport
-from streamlearn.learner.intake import MicroBatch
-from streamlearn.recovery import reread, retake
+from streamlearn.learner import Learner
+from streamlearn.recovery import Reread, reread, retake
+from streamlearn.reports import MicroBatch, StepReport
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def compare(config: Config, *, from_step: int, to_step: int | None = None) -> li
     ConfigurationError
         If no such steps are recorded.
     StateError
-        If no checkpoint leads to `from_step`, or its state does not fit `config`.
+        If no checkpoint leads to `from_step`, its state does not fit `config`, or a newer streamlearn has recorded
+        one of the steps.
     BrokerError
         If Kafka cannot be reached or no longer has all of the events.
 
@@ -67,12 +70,12 @@ def compare(config: Config, *, from_step: int, to_step: int | None = None) -> li
         pass
     if from_step:
         other.load(retracing.learner.state())
-    entries = [entry for stretch in stretches for entry in stretch.entries]
+    decisions = [decision for stretch in stretches for decision in stretch.decisions]
     sizes = {recorded(config, stretch.configuration).updater.micro_batch for stretch in stretches}
     others = (
-        retake(other, entries, config.kafka, Decoder(config.events))
+        retake(other, decisions, config.kafka, Decoder(config.events))
         if sizes == {config.updater.micro_batch}
-        else _regrouped(other, entries, config)
+        else _regrouped(other, reread(decisions, config.kafka, Decoder(config.events)), config.updater.micro_batch)
     )
     return [
         _course("recorded", lambda: retracing.learner, retracing.take(stretches)),
@@ -80,18 +83,32 @@ def compare(config: Config, *, from_step: int, to_step: int | None = None) -> li
     ]
 
 
-def _regrouped(learner: Learner, entries: list[Entry], config: Config) -> Iterator[StepReport]:
-    """Let `learner` learn the records of `entries` in micro-batches of its own size."""
-    batch, size = MicroBatch(), config.updater.micro_batch
-    for step in reread(entries, config.kafka, Decoder(config.events)):
+def _regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[StepReport]:
+    """Let `learner` learn the records of `steps` in micro-batches of its own size.
+
+    A decision of another kind than the usual one acts where it did, on its own records, which it may be about.
+    """
+
+    def learn(batch: MicroBatch, decision: Decision | None = None) -> StepReport:
+        decision = decision or Step(0, batch.ranges)
+        return learner.learn(msgspec.structs.replace(decision, step=learner.step + 1), batch)
+
+    draft = learner.draft()
+    for step in steps:
+        if not isinstance(step.decision, Step):
+            if draft.batch:
+                yield learn(draft.batch)
+            yield learn(step.batch(learner.draft()), step.decision)
+            draft = learner.draft()
+            continue
         for arrival in step.arrivals:
             while arrival.start < len(arrival.records):
-                batch.take(arrival, learner.admission, size=size)
-                if len(batch.fresh) == size:
-                    yield learner.learn(batch)
-                    batch = MicroBatch()
-    if batch:
-        yield learner.learn(batch)
+                draft.take(arrival, size=size)
+                if len(draft.batch.fresh) == size:
+                    yield learn(draft.batch)
+                    draft = learner.draft()
+    if draft.batch:
+        yield learn(draft.batch)
 
 
 def _course(configuration: str, learner: Callable[[], Learner], reports: Iterator[StepReport]) -> Course:

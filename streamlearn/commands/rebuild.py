@@ -50,7 +50,7 @@ def rebuild(config: Config, version: str) -> Rebuilt:
     stretches = retracing.load_before(manifest["step"], strictly=True)
     if not stretches or manifest.get("config_digest") != digest(stretches[-1].configuration):
         raise ConfigurationError(f"snapshot {number} was made under another configuration than the journal records")
-    from_step = stretches[0].entries[0].step - 1
+    from_step = stretches[0].decisions[0].step - 1
     events = sum(len(report.learnt) for report in retracing.take(stretches))
     learner = retracing.learner
     published = load_file(store.path(number) / "model.safetensors")

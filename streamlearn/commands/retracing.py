@@ -12,9 +12,10 @@ from streamlearn.checkpointing.journal import Journal, Stretch
 from streamlearn.config import NOT_DECISIVE, WHOLE_SECTIONS, Config
 from streamlearn.consumer.decode import Decoder
 from streamlearn.errors import StateError
-from streamlearn.learner import Learner, StepReport
+from streamlearn.learner import Learner
 from streamlearn.masking import is_secret
 from streamlearn.recovery import retake
+from streamlearn.reports import StepReport
 
 
 def open_journal(config: Config) -> Journal:
@@ -51,7 +52,8 @@ class Retracing:
         Raises
         ------
         StateError
-            If the checkpoint cannot be used, or the journal does not lead from there to `step`.
+            If the checkpoint cannot be used, or the journal does not lead from there to `step` in decisions that
+            this version knows.
 
         """
         publisher = self._given.publisher
@@ -59,12 +61,12 @@ class Retracing:
         usable = [name for name in checkpoints.names() if step_of(name) < step + (not strictly)]
         begin = step_of(usable[-1]) if usable else 0
         stretches = self._journal.stretches(begin, to=step)
-        if sum(len(stretch.entries) for stretch in stretches) < step - begin:
+        if sum(len(stretch.decisions) for stretch in stretches) < step - begin:
             raise StateError(
                 f"the journal in {self._journal.directory} does not lead from step {begin} to step {step}; "
                 "it reaches back as far as the oldest checkpoint (publisher.checkpoints.keep)"
             )
-        for following in stretches[:1] or self._journal.stretches(begin, quiet=True)[:1]:
+        for following in stretches[:1] or self._journal.stretches(begin, to=begin + 1, quiet=True):
             self._config = recorded(self._given, following.configuration)
         if usable:
             self.learner.load(checkpoints.read(usable[-1]))
@@ -78,7 +80,7 @@ class Retracing:
                 before, self._config, self._learner = self.learner, config, None
                 if before.step:
                     self.learner.load(before.state())
-            yield from retake(self.learner, stretch.entries, config.kafka, Decoder(config.events))
+            yield from retake(self.learner, stretch.decisions, config.kafka, Decoder(config.events))
 
 
 def recorded(config: Config, decisive: Mapping[str, Any]) -> Config:

@@ -1,5 +1,5 @@
 """What decides the next θ: pure, without Kafka, disk or clock."""
 
-from streamlearn.learner.learner import Learner, Rise, StepReport
+from streamlearn.learner.learner import Learner
 
-__all__ = ["Learner", "Rise", "StepReport"]
+__all__ = ["Learner"]

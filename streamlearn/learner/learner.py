@@ -1,6 +1,6 @@
 """The learner: everything that decides the next θ, in one object, with one state.
 
-It knows neither Kafka nor disk nor clock: what a micro-batch does to it is a function of its state and the
+It knows neither Kafka nor disk nor clock: what a step does to it is a function of its state, the decision and the
 micro-batch alone.
 """
 
@@ -9,56 +9,30 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from streamlearn.buffer import make_buffer
 from streamlearn.config import Config
+from streamlearn.decisions import Decision
 from streamlearn.errors import AstrayError
 from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner.admission import Admission
+from streamlearn.learner.draft import Draft
 from streamlearn.learner.evaluation.drift import RiseDetector
 from streamlearn.learner.evaluation.holdout import HoldOut, Score
 from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
-from streamlearn.learner.intake import MicroBatch
-from streamlearn.records import Positions, Record, Topics, by_name
+from streamlearn.records import Positions, Record, Topics
+from streamlearn.reports import MicroBatch, Rise, Standing, StepReport, StepResult
 from streamlearn.state import Export, State, Stateful
-from streamlearn.updater import StepResult, Updater
+from streamlearn.updater import Updater
 
 log = logging.getLogger(__name__)
 
 CHOICE = 2  # labels from which on a prediction says something: the only one there is is always right, and its loss 0
 PROOFS = 8  # texts: a few milliseconds, and one that θ came to be unable to bear does not outvote the others
 ANY = Event("the first text of all", "", "", 0.0, "", 0, 0)
-
-
-@dataclass(frozen=True)
-class Rise:
-    """A drift: the signal whose mean has risen, and the event at which it was detected."""
-
-    detector: str
-    event: Event
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What one micro-batch did to the learner.
-
-    ``refused`` are the records to send to the dead letters only now that they have been tried. ``learnt`` are the
-    fresh events without those, to which ``result`` belongs; it is None where there was no fresh event to try.
-    """
-
-    step: int
-    batch: MicroBatch
-    outcomes: Counter[Outcome]
-    refused: list[tuple[Record, Reason]]
-    result: StepResult | None = None
-    learnt: list[Event] = field(default_factory=list)
-    replayed: int = 0
-    rises: list[Rise] = field(default_factory=list)
 
 
 class Learner:
@@ -115,19 +89,29 @@ class Learner:
             **{f"drift_{name}": detector for name, detector in self.detectors.items()},
         }
 
-    def learn(self, batch: MicroBatch) -> StepReport:
-        """Predict the fresh events of `batch`, learn from them and from replayed ones, and remember them.
+    def draft(self) -> Draft:
+        """Begin a micro-batch: it decides on each event by what has been learnt so far, of which nothing changes."""
+        return Draft(self.admission)
 
-        What cannot be learnt for its own sake is refused, and the rest is learnt without it.
+    def learn(self, decision: Decision, batch: MicroBatch) -> StepReport:
+        """Take the next step, the only way in which θ moves: let `decision` act, then learn the `batch` that it made.
+
+        The fresh events are predicted, learnt together with replayed ones, and remembered. What cannot be learnt for
+        its own sake is refused, and the rest is learnt without it.
 
         Raises
         ------
+        ValueError
+            If `decision` is not about the next step.
         AstrayError
             If it is θ that predicts nothing any more, so that no record is to blame; this learner is of no more use.
         DeviceError
             If the device has no memory for the step or has failed; this learner is of no more use either.
 
         """
+        if decision.step != self.step + 1:
+            raise ValueError(f"step {decision.step} cannot follow step {self.step}")
+        decision.apply(self)
         fresh, refused = self.updater.encode_each(batch.fresh)
         held_out, refused_held_out = self.updater.encode_each(batch.held_out)
         result, replayed, unfit = None, [], []
@@ -135,10 +119,10 @@ class Learner:
         if fresh:
             replayed = self.buffer.draw(self._due_for_replay(len(fresh)))
             result = self.updater.step(list(fresh.values()), replayed)
-            unfit = [replayed[place] for place in result.unfit]
-            places = list(fresh)
-            refused |= {places[place]: reason for place, reason in result.refused.items()}
-        learnt = [event for place, event in fresh.items() if place not in refused]
+            unfit = [replayed[index] for index in result.unfit]
+            indices = list(fresh)
+            refused |= {indices[index]: reason for index, reason in result.refused.items()}
+        learnt = [event for index, event in fresh.items() if index not in refused]
         if refused and not learnt:
             self.prove()
         if learnt:
@@ -172,19 +156,18 @@ class Learner:
     ) -> tuple[Counter[Outcome], list[tuple[Record, Reason]]]:
         """Let admission move, and return what became of the records of `batch`, and its dead letters.
 
-        The events at the places `refused` among the fresh ones and `refused_held_out` among the held out are to be
+        The events with the indices `refused` among the fresh ones and `refused_held_out` among the held out are to be
         forgotten: whoever sends them again must not meet their own ids.
         """
         split = ((batch.fresh, refused), (batch.held_out, refused_held_out))
-        if batch.draft:
-            self.admission.take_in(
-                batch.draft,
-                accepted=[event for events, out in split for place, event in enumerate(events) if place not in out],
-                refused=[events[place] for events, out in split for place in out],
-            )
+        self.admission.take_in(
+            batch,
+            accepted=(event for events, out in split for index, event in enumerate(events) if index not in out),
+            refused=[events[index] for events, out in split for index in out],
+        )
         outcomes, letters = Counter(batch.outcomes), list(batch.refused)
-        letters += [(batch.records[place], reason) for place, reason in refused.items()]
-        letters += [(batch.held_out_records[place], reason) for place, reason in refused_held_out.items()]
+        letters += [(batch.records[index], reason) for index, reason in refused.items()]
+        letters += [(batch.held_out_records[index], reason) for index, reason in refused_held_out.items()]
         outcomes[Outcome.TRAINED] -= len(refused)
         outcomes[Outcome.HELD_OUT] -= len(refused_held_out)
         outcomes[Outcome.DEAD_LETTER] += len(refused) + len(refused_held_out)
@@ -203,9 +186,9 @@ class Learner:
         # ADWIN's bound holds for values from 0 to 1, so the loss −log p of the true label goes in as 1 − p.
         signals = {"loss": -np.expm1(-result.losses), "error": ~result.correct}
         return [
-            Rise(name, fresh[place])
+            Rise(name, fresh[index])
             for name, detector in self.detectors.items()
-            for place in detector.update(signals[name].tolist())
+            for index in detector.update(signals[name].tolist())
         ]
 
     def prove(self) -> None:
@@ -231,9 +214,21 @@ class Learner:
         """Return how the present θ does on both splits of the hold-out."""
         return self.holdout.evaluate(self.updater.predict)
 
-    def place(self) -> dict[str, Any]:
-        """Return where in the stream this is, as plain values for whoever looks on."""
-        return {"step": self.step, "version": self.version, "positions": by_name(self.positions)}
+    def standing(self) -> Standing:
+        """Return a copy of what whoever looks on needs to know."""
+        return Standing(
+            step=self.step,
+            version=self.version,
+            positions=dict(self.positions),
+            counts=Counter(self.counts),
+            reasons=Counter(self.reasons),
+            accuracy=self.accuracy.value,
+            buffer_records=len(self.buffer),
+            buffer_capacity=self.buffer.records,
+            by_label=self.buffer.by_label(),
+            drift_means={name: detector.mean for name, detector in self.detectors.items()},
+            fruitless=self.fruitless,
+        )
 
     def export(self, state: State) -> Export:
         """Return what a snapshot of `state`, which :meth:`state` returned just now, publishes."""
@@ -273,11 +268,12 @@ class Learner:
 
     def _encoded_again(self, state: State) -> State:
         """Return `state` with the token ids that its texts have now; where a text has none, the former ones stay."""
-        log.info("texts are encoded otherwise than before: those of the buffer and the hold-out are encoded again")
+        if state["step"]:
+            log.info("texts are encoded otherwise than before: those of the buffer and the hold-out are encoded again")
 
         def again(events: list[Event]) -> list[Event]:
             encoded, _ = self.updater.encode_each(events)
-            return [encoded.get(place, event) for place, event in enumerate(events)]
+            return [encoded.get(index, event) for index, event in enumerate(events)]
 
         holdout = {split: again(events) for split, events in state["holdout"].items()}
         return state | {"buffer": state["buffer"] | {"events": again(state["buffer"]["events"])}, "holdout": holdout}

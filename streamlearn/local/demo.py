@@ -24,7 +24,6 @@ from rich.console import Console
 from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic
 from streamlearn.errors import ConfigurationError, StreamlearnError
-from streamlearn.learner import StepReport
 from streamlearn.local.broker import Broker, start_broker
 from streamlearn.local.data import Part, minilm, newsgroups, sentiment
 from streamlearn.local.feed import Feed, make_feed, missing_dead_letters, read_dead_letters, send
@@ -33,6 +32,7 @@ from streamlearn.local.record import LAST, Record
 from streamlearn.local.screen import Screen
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.reports import StepReport
 
 STREAMS: dict[str, Callable[[], list[Part]]] = {
     "newsgroups": lambda: newsgroups((1600, 1600, 1200)),

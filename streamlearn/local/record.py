@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlearn.learner import StepReport
+from streamlearn.reports import StepReport
 
 LAST = 500  # events at the end of a part whose accuracy is reported
 

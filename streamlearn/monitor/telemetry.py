@@ -9,11 +9,12 @@ from collections import Counter
 from typing import Any
 
 from streamlearn.events import Reason
-from streamlearn.learner import Learner, StepReport
+from streamlearn.learner import Learner
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import NO_FRESH, Metrics
 from streamlearn.publisher.progress import Accuracy
 from streamlearn.publisher.publisher import Capture
+from streamlearn.reports import StepReport
 
 log = logging.getLogger(__name__)
 

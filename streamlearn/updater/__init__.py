@@ -1,5 +1,5 @@
 """How θ moves: model and labels, batches, objective L + λR, optimiser and step."""
 
-from streamlearn.updater.updater import StepResult, Updater
+from streamlearn.updater.updater import Updater
 
-__all__ = ["StepResult", "Updater"]
+__all__ = ["Updater"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from streamlearn.config import Config
 from streamlearn.errors import StateError
 from streamlearn.events import Event, Label, Reason
+from streamlearn.reports import StepResult
 from streamlearn.state import Export, State
 from streamlearn.updater.experts.transformer.expert import Learnt, TransformerExpert
 from streamlearn.updater.isolation import find_guilty
@@ -22,30 +23,6 @@ from streamlearn.updater.labels import LabelMap
 from streamlearn.updater.randomness import Mark
 
 NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to: far more than rounding costs with a thousand labels
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step showed.
-
-    ``correct`` and ``losses`` are of shape (learnt,) and belong to the fresh events that were learnt, in their order,
-    as they were predicted before; ``loss`` is the mean over them and the replayed ones. ``refused`` are the others, by
-    their place among the fresh ones, with the reason why no step can be taken on them. ``unfit`` are the places of
-    those among the replayed ones. Where no fresh event could be learnt, θ stayed as it was.
-    """
-
-    correct: NDArray[np.bool_]
-    losses: NDArray[np.float32]
-    loss: float
-    gradient_norm: float
-    learning_rate: float
-    refused: dict[int, Reason] = field(default_factory=dict)
-    unfit: list[int] = field(default_factory=list)
-
-    @property
-    def applied(self) -> bool:
-        """Whether θ moved."""
-        return len(self.losses) > 0
 
 
 @dataclass(frozen=True)

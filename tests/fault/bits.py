@@ -29,7 +29,7 @@ def unbroken_by_the_record(config: Config, state: State) -> State:
     checkpoints = CheckpointStore(config.publisher.directory / "checkpoints", keep=1000)
     learner.load(checkpoints.read(checkpoints.names()[0]))
     assert learner.step < state["step"] / 2
-    for _ in retake(learner, open_journal(config).entries(learner.step), config.kafka, Decoder(config.events)):
+    for _ in retake(learner, open_journal(config).decisions(learner.step), config.kafka, Decoder(config.events)):
         pass
     learner.version = state["version"]
     return learner.state()

@@ -11,10 +11,10 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from streamlearn.checkpointing.checkpoints import step_of
-from streamlearn.checkpointing.journal import Entry
 from streamlearn.commands.retracing import open_journal
 from streamlearn.config import Config, load
 from streamlearn.consumer.reread import Rereader
+from streamlearn.decisions import Decision
 from streamlearn.errors import BrokerError, UnavailableError
 from streamlearn.local.broker import Broker
 from streamlearn.monitor.metrics import OUTCOMES
@@ -120,14 +120,14 @@ def test_where_kafka_stops_answering_during_recovery_it_goes_on_with_the_step_th
     assert_same_bits(state, unbroken)
 
 
-def newest_checkpoint_and_record(config: Config) -> tuple[dict[Path, bytes], list[Entry]]:
+def newest_checkpoint_and_record(config: Config) -> tuple[dict[Path, bytes], list[Decision]]:
     """Return the files of the newest checkpoint and the steps recorded after it: what a takeover goes by.
 
     Older checkpoints may go: the killed learner had perhaps not come to removing them.
     """
     newest = max((config.publisher.directory / "checkpoints").glob("0*"))
     files = {path: path.read_bytes() for path in newest.iterdir()}
-    return files, open_journal(config).entries(step_of(newest.name))
+    return files, open_journal(config).decisions(step_of(newest.name))
 
 
 def test_sigterm_twice_in_the_middle_of_a_step_ends_it_with_everything_kept(
@@ -143,7 +143,7 @@ def test_sigterm_twice_in_the_middle_of_a_step_ends_it_with_everything_kept(
     state = surviving_state(tmp_path / "state")
     ((_, _, position),) = state["positions"]
     assert sum(state["counts"].values()) == position
-    assert open_journal(load(overrides=overrides)).entries(state["step"]) == []
+    assert open_journal(load(overrides=overrides)).decisions(state["step"]) == []
     assert exit_code(start(overrides, until=records)) == 0
     assert sum(surviving_state(tmp_path / "state")["counts"].values()) == records
 

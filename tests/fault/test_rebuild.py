@@ -120,7 +120,7 @@ def test_across_a_change_of_the_configuration_each_step_is_taken_again_under_its
     assert_same_bits(retracing.learner.state() | {"version": state["version"]}, state)
     made = rebuild(config, "latest")
     assert (made.from_step, made.difference) == (11, None)
-    change = 11 + len(stretches[0].entries)
+    change = 11 + len(stretches[0].decisions)
     recorded, other = compare(load(overrides=third), from_step=change - 2)
     assert (recorded.steps, recorded.events) == (other.steps, other.events)
     assert recorded.loss != other.loss

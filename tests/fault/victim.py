@@ -81,8 +81,8 @@ def _run(overrides: list[str], until: int, point: str, nth: int, by: signal.Sign
 
 
 def _looking(method: Callable[..., Any], until: int, stopping: threading.Event) -> Callable[..., Any]:
-    def wrapped(learner: Learner, argument: Any) -> Any:
-        result = method(learner, argument)
+    def wrapped(learner: Learner, *arguments: Any) -> Any:
+        result = method(learner, *arguments)
         if sum(learner.positions.values()) >= until:
             stopping.set()
         return result

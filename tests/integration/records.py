@@ -23,7 +23,9 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.watch import Watch
 from streamlearn.learner.admission import Admission
-from streamlearn.learner.intake import Intake, MicroBatch
+from streamlearn.learner.draft import Draft
+from streamlearn.learner.intake import Intake
+from streamlearn.reports import MicroBatch
 from tests.integration.learner import event
 from tests.integration.wire import RawName, Sent, put
 
@@ -136,7 +138,10 @@ class Course:
             partial(make_dead_letter_producer, kafka), kafka.dead_letter_topic, refused=lambda _: None
         )
         self._consumer = Consumer(kafka, decoder=Decoder(config.events), dead_letters=self._dead_letters, watch=Watch())
-        self._intake = Intake(self._consumer.queue, Admission(config.events), size=16, max_wait=0.1)
+        admission = Admission(config.events)
+        self._intake = Intake(
+            self._consumer.queue, lambda: Draft(admission), size=16, max_wait=0.1, clock=time.monotonic
+        )
         self._letters = make_consumer(kafka)
         self._partition = TopicPartition(kafka.dead_letter_topic, 0)
         self.sent: list[Sent] = []

@@ -13,11 +13,11 @@ import pytest
 from streamlearn.config import Config, load
 from streamlearn.errors import FruitlessError
 from streamlearn.events import Reason
-from streamlearn.learner import StepReport
 from streamlearn.learner.standstill import FRUITLESS_STEPS
 from streamlearn.local.broker import Broker
 from streamlearn.local.feed import read_dead_letters
 from streamlearn.pipeline import Pipeline
+from streamlearn.reports import StepReport
 from tests.conftest import OVERFLOWING
 from tests.integration.learner import DEADLINE_SECONDS, LearnerProcess, event, send, surviving_state, wait_until
 from tests.integration.test_trouble import running, trained

@@ -19,9 +19,9 @@ from streamlearn.consumer import dead_letters
 from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.decode import Decoder
 from streamlearn.errors import UnforeseenError
-from streamlearn.learner import StepReport
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
+from streamlearn.reports import StepReport
 from tests.integration.conftest import settings
 from tests.integration.learner import event, send, with_topic
 

@@ -163,8 +163,8 @@ def recorded_to(config: Config) -> int:
         return 0
     state = surviving_state(config.publisher.directory)
     positions = {(topic, partition): offset for topic, partition, offset in state["positions"]}
-    for entry in open_journal(config).entries(state["step"]):
-        positions |= {(wanted.topic, wanted.partition): wanted.end for wanted in entry.ranges}
+    for decision in open_journal(config).decisions(state["step"]):
+        positions |= {(wanted.topic, wanted.partition): wanted.end for wanted in decision.ranges}
     return sum(positions.values())
 
 

@@ -20,9 +20,9 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError
-from streamlearn.learner import StepReport
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
+from streamlearn.reports import StepReport
 from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until
 
 Start = Callable[..., LearnerProcess]

@@ -1,12 +1,15 @@
-"""Events and Kafka records made by hand."""
+"""Events, Kafka records and steps made by hand."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from streamlearn.decisions import Step
 from streamlearn.events import Event
+from streamlearn.learner import Learner
 from streamlearn.local.tiny import WORDS
 from streamlearn.records import Record
+from streamlearn.reports import MicroBatch, StepReport
 
 
 def make_event(number: int, label: str | int | None = None, text: str | None = None) -> Event:
@@ -20,3 +23,8 @@ def make_record(value: bytes | None, *, offset: int = 0, **fields: Any) -> Recor
     """Return a record of the topic ``t`` that holds `value`."""
     given = {"topic": "t", "partition": 0, "timestamp": 1_700_000_000_000, "key": None, "headers": []} | fields
     return Record(offset=offset, value=value, **given)
+
+
+def learn(learner: Learner, batch: MicroBatch) -> StepReport:
+    """Let `learner` take the next step over `batch`, about which nothing else was decided."""
+    return learner.learn(Step(learner.step + 1, batch.ranges), batch)

@@ -10,7 +10,7 @@ import pytest
 
 from streamlearn.config import Config, load
 from streamlearn.events import Event
-from streamlearn.learner.intake import MicroBatch
+from streamlearn.reports import MicroBatch
 from tests.unit.builders import make_event, make_record
 from tests.unit.kept import leave_behind
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from streamlearn.checkpointing.journal import Entry
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.decisions import Step
 from streamlearn.errors import StateError
 from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.records import Range
@@ -58,7 +58,7 @@ def state(step: int) -> State:
 
 def write(keeper: Keeper, publisher: Publisher, step: int, *, version: int, snapshot: bool = True) -> None:
     export = Export(Saved(), {"w": torch.zeros(3)}, Saved(), columns=1) if snapshot else None
-    keeper.journal.append(Entry(step, [Range("t", 0, step, step + 1, 1)]))
+    keeper.journal.append(Step(step, [Range("t", 0, step, step + 1, 1)]))
     publisher.submit(Capture(step, state(step), {("t", 0): step + 1}, version, export, provenance=PROVENANCE))
     publisher.drain()
 
@@ -126,8 +126,8 @@ def start(directory: Path) -> int:
                 break
         if names and not found:
             raise StateError(f"none of {names}")
-        for entry in keeper.journal.entries(found):
-            assert entry.step > found
+        for decision in keeper.journal.decisions(found):
+            assert decision.step > found
         publisher.begin(found)
         keeper.record(found)
         write(keeper, publisher, found + 1, version=publisher.version + 1)  # over the name of one that was refused

@@ -8,6 +8,7 @@ from streamlearn.config import Events
 from streamlearn.consumer.decode import Decoder
 from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner.admission import Admission
+from streamlearn.learner.draft import Draft
 from tests.unit.builders import make_event, make_record
 
 ALL_TRAINED = Events(holdout_ratio=0.0)
@@ -15,9 +16,9 @@ ALL_TRAINED = Events(holdout_ratio=0.0)
 
 def admit(admission: Admission, event: Event) -> Outcome | Reason:
     """Return the outcome of `event` as a micro-batch of its own, which is learnt at once."""
-    draft = admission.draft()
+    draft = Draft(admission)
     outcome = draft.admit(event)
-    admission.take_in(draft)
+    admission.take_in(draft.batch)
     return outcome
 
 
@@ -95,19 +96,19 @@ def test_what_a_micro_batch_adds_is_remembered_once_it_is_learnt_and_not_before(
     admission = Admission(Events(holdout_ratio=0.0, duplicate_window=3))
     admit(admission, make_event(0))
     before = admission.state()
-    draft = admission.draft()
+    draft = Draft(admission)
     assert draft.admit(make_event(1, label="new")) is Outcome.TRAINED
     assert (draft.admit(make_event(0)), draft.admit(make_event(1))) == (Outcome.DUPLICATE, Outcome.DUPLICATE)
     assert admission.state() == before
-    admission.take_in(draft)
+    admission.take_in(draft.batch)
     assert admission.state() == {"ids": ["e0", "e1"], "labels": ["label-0", "new"]}
 
 
 def test_what_was_refused_after_all_leaves_neither_its_id_nor_its_label() -> None:
     admission, good, bad = Admission(ALL_TRAINED), make_event(1, label="a"), make_event(2, label="b")
-    draft = admission.draft()
+    draft = Draft(admission)
     assert [draft.admit(event) for event in (good, bad)] == [Outcome.TRAINED, Outcome.TRAINED]
-    admission.take_in(draft, accepted=[good], refused=[bad])
+    admission.take_in(draft.batch, accepted=[good], refused=[bad])
     assert admission.state() == {"ids": ["e1"], "labels": ["a"]}
     assert admit(admission, bad) is Outcome.TRAINED
 
@@ -119,9 +120,9 @@ def test_how_the_stream_is_cut_into_micro_batches_changes_no_answer(numbers: lis
     expected = [admit(one_by_one, make_event(number)) for number in numbers]
     found = []
     for first in range(0, len(numbers), size):
-        draft = cut.draft()
+        draft = Draft(cut)
         found += [draft.admit(make_event(number)) for number in numbers[first : first + size]]
-        cut.take_in(draft)
+        cut.take_in(draft.batch)
     assert found == expected
     assert cut.state() == one_by_one.state()
     assert cut.known == set(cut.ids)

@@ -64,8 +64,6 @@ LOADS_A_MODEL = frozenset(
 """The files of the pure rooms that read what a model is made of."""
 
 OWED: set[tuple[str, str]] = {
-    ("learner/intake.py", "streamlearn.consumer.queue"),
-    ("learner/intake.py", "time"),
     ("monitor/telemetry.py", "streamlearn.learner"),
     ("monitor/telemetry.py", "streamlearn.publisher.progress"),
     ("monitor/telemetry.py", "streamlearn.publisher.publisher"),

@@ -11,29 +11,30 @@ from streamlearn.learner import Learner
 from streamlearn.learner.intake import MicroBatch
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.publisher import Publisher
+from tests.unit.builders import learn
 from tests.unit.conftest import MakeConfig
 
 SCRIPT = """
 import resource, sys
 from streamlearn.capture import capture_checkpoint, capture_snapshot
 from streamlearn.config import load
-from streamlearn.learner.intake import MicroBatch
 from streamlearn.learner import Learner
-from tests.unit.builders import make_event, make_record
+from streamlearn.reports import MicroBatch
+from tests.unit.builders import learn, make_event, make_record
 
 config = load(overrides=[f"updater.model={sys.argv[1]}", "updater.micro_batch=4"])
 learner = Learner(config)
 fresh = [make_event(number) for number in range(4)]
 batch = MicroBatch(fresh=fresh, records=[make_record(b"")] * 4, positions={("t", 0): 4})
 if sys.argv[2] == "learnt":
-    learner.learn(batch)  # its first step makes torch import some more
+    learn(learner, batch)  # its first step makes torch import some more
 opened = []
 sys.addaudithook(lambda event, arguments: opened.append(arguments[0]) if event in ("open", "os.listdir") else None)
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 assert capture_checkpoint(learner).state
 if sys.argv[2] == "learnt":
     assert capture_snapshot(learner, config, version=1).export is not None
-    learner.learn(batch)
+    learn(learner, batch)
     assert capture_snapshot(learner, config, version=2).export is not None
 print(opened)
 """
@@ -49,7 +50,7 @@ def test_a_capture_opens_no_file_not_even_the_first_one(tiny_model: Path, when: 
 @pytest.fixture
 def learner(make_config: MakeConfig, micro_batches: list[MicroBatch]) -> Learner:
     learner = Learner(make_config())
-    learner.learn(micro_batches[0])
+    learn(learner, micro_batches[0])
     return learner
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from streamlearn.config import Events
@@ -7,6 +9,7 @@ from streamlearn.consumer import queue as arrivals
 from streamlearn.consumer.queue import ArrivalQueue
 from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner.admission import Admission
+from streamlearn.learner.draft import Draft
 from streamlearn.learner.intake import Intake
 from streamlearn.records import Arrival, Range
 from tests.unit.builders import make_event, make_record
@@ -23,7 +26,8 @@ def arrival(offsets: range, partition: int = 0, refused: tuple[int, ...] = ()) -
 
 
 def intake(queue: ArrivalQueue, size: int = 4, max_wait: float = 0.05) -> Intake:
-    return Intake(queue, Admission(Events(holdout_ratio=0.0)), size=size, max_wait=max_wait)
+    admission = Admission(Events(holdout_ratio=0.0))
+    return Intake(queue, lambda: Draft(admission), size=size, max_wait=max_wait, clock=time.monotonic)
 
 
 def test_a_micro_batch_is_full_at_its_size_and_the_rest_waits_in_order() -> None:

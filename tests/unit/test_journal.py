@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.checkpointing.journal import Entry, Journal, Stretch
+from streamlearn.checkpointing.journal import Journal, Stretch
+from streamlearn.decisions import Step
 from streamlearn.errors import StateError
 from streamlearn.records import Range
 
 CONFIGURATION = {"updater": {"seed": 0}}
 
 
-def entry(step: int, epoch: int = 1) -> Entry:
+def decided(step: int, epoch: int = 1) -> Step:
     """Return the step `step`, whose partition says in which epoch it was recorded."""
-    return Entry(step, [Range("t", epoch, 4 * step, 4 * step + 4, 4)])
+    return Step(step, [Range("t", epoch, 4 * step, 4 * step + 4, 4)])
 
 
 def write(directory: Path, after: int, *steps: int, epoch: int = 1) -> Journal:
@@ -22,7 +23,7 @@ def write(directory: Path, after: int, *steps: int, epoch: int = 1) -> Journal:
     journal = Journal(directory, configuration=CONFIGURATION)
     journal.begin(after, epoch=epoch)
     for step in steps:
-        journal.append(entry(step, epoch))
+        journal.append(decided(step, epoch))
     journal.close()
     return journal
 
@@ -34,15 +35,15 @@ def segment(directory: Path) -> Path:
 
 def test_recorded_steps_come_back_in_their_order(tmp_path: Path) -> None:
     journal = write(tmp_path, 0, 1, 2, 3)
-    assert journal.entries(0) == [entry(1), entry(2), entry(3)]
-    assert journal.entries(2) == [entry(3)]
-    assert journal.entries(3) == []
+    assert journal.decisions(0) == [decided(1), decided(2), decided(3)]
+    assert journal.decisions(2) == [decided(3)]
+    assert journal.decisions(3) == []
 
 
 def test_nothing_is_recorded_before_recording_has_begun(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", configuration=CONFIGURATION)
     journal.rotate(0)
-    journal.append(entry(1))
+    journal.append(decided(1))
     assert not (tmp_path / "journal").exists()
 
 
@@ -51,7 +52,7 @@ def test_a_torn_tail_is_cut(tmp_path: Path, cut: int) -> None:
     journal = write(tmp_path, 0, 1, 2, 3)
     path = segment(tmp_path)
     path.write_bytes(path.read_bytes()[:-cut])
-    assert journal.entries(0) == [entry(1), entry(2)]
+    assert journal.decisions(0) == [decided(1), decided(2)]
 
 
 def test_a_flipped_bit_is_named_and_what_follows_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -62,8 +63,8 @@ def test_a_flipped_bit_is_named_and_what_follows_is_not_used(tmp_path: Path, cap
         damaged = bytearray(content)
         damaged[place] ^= 1
         path.write_bytes(damaged)
-        found = journal.entries(0)
-        assert found == [entry(step) for step in range(1, len(found) + 1)]
+        found = journal.decisions(0)
+        assert found == [decided(step) for step in range(1, len(found) + 1)]
         assert len(found) < 3
     assert f"{path} is damaged at line 2" in caplog.text
 
@@ -71,23 +72,23 @@ def test_a_flipped_bit_is_named_and_what_follows_is_not_used(tmp_path: Path, cap
 def test_where_an_epoch_begins_later_steps_of_the_one_before_are_void(tmp_path: Path) -> None:
     write(tmp_path, 0, 1, 2, 3, 4)
     journal = write(tmp_path, 2, 3, epoch=2)
-    assert journal.entries(0) == [entry(1), entry(2), entry(3, epoch=2)]
+    assert journal.decisions(0) == [decided(1), decided(2), decided(3, epoch=2)]
 
 
 def test_a_gap_ends_what_can_be_taken_again(tmp_path: Path) -> None:
-    assert write(tmp_path, 0, 1, 2, 4).entries(0) == [entry(1), entry(2)]
+    assert write(tmp_path, 0, 1, 2, 4).decisions(0) == [decided(1), decided(2)]
 
 
 def test_segments_go_once_every_step_of_theirs_is_behind(tmp_path: Path) -> None:
     journal = Journal(tmp_path, configuration=CONFIGURATION)
     journal.begin(0, epoch=1)
     for step in range(1, 10):
-        journal.append(entry(step))
+        journal.append(decided(step))
         if step % 3 == 0:
             journal.rotate(step)
     journal.trim(5)
     assert [segment.step for segment in journal.segments()] == [3, 6, 9]
-    assert journal.entries(5) == [entry(step) for step in range(6, 10)]
+    assert journal.decisions(5) == [decided(step) for step in range(6, 10)]
     journal.trim(9)
     assert [segment.step for segment in journal.segments()] == [9]
 
@@ -99,18 +100,18 @@ def test_a_disk_that_refuses_stops_the_record_until_the_next_segment(
     directory.touch()  # not a directory
     journal = Journal(directory, configuration=CONFIGURATION)
     journal.begin(0, epoch=1)
-    journal.append(entry(1))
+    journal.append(decided(1))
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     directory.unlink()
     journal.rotate(1)
-    journal.append(entry(2))
-    assert journal.entries(0) == []
-    assert journal.entries(1) == [entry(2)]
+    journal.append(decided(2))
+    assert journal.decisions(0) == []
+    assert journal.decisions(1) == [decided(2)]
 
 
 def test_a_record_of_another_configuration_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, 0, 1)
-    assert Journal(tmp_path, configuration={"updater": {"seed": 1}}).entries(0) == [entry(1)]
+    assert Journal(tmp_path, configuration={"updater": {"seed": 1}}).decisions(0) == [decided(1)]
     assert "another configuration" in caplog.text
 
 
@@ -128,11 +129,11 @@ def test_steps_taken_again_under_another_configuration_are_recorded_under_that_o
     write(tmp_path, 0, 1, 2, 3, 4)
     other = Journal(tmp_path, configuration={"updater": {"seed": 1}})
     other.begin(4, epoch=2, since=2)
-    other.append(entry(5, 2))
+    other.append(decided(5, 2))
     other.close()
     before, after = other.stretches(0)
-    assert before == Stretch(CONFIGURATION, [entry(1), entry(2)])
-    assert after == Stretch({"updater": {"seed": 1}}, [entry(3), entry(4), entry(5, 2)])
+    assert before == Stretch(CONFIGURATION, [decided(1), decided(2)])
+    assert after == Stretch({"updater": {"seed": 1}}, [decided(3), decided(4), decided(5, 2)])
     assert other.stretches(0, to=2) == [before]
     assert other.configuration(2) == other.configuration(4) == {"updater": {"seed": 1}}
     assert not list(tmp_path.glob(".tmp*"))
@@ -147,4 +148,4 @@ def test_steps_taken_again_under_the_same_configuration_stay_where_they_are(tmp_
         "00000001-000000000000.jsonl",
         "00000002-000000000003.jsonl",
     ]
-    assert same.stretches(0) == [Stretch(CONFIGURATION, [entry(1), entry(2), entry(3)])]
+    assert same.stretches(0) == [Stretch(CONFIGURATION, [decided(1), decided(2), decided(3)])]

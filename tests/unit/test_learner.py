@@ -18,12 +18,12 @@ from streamlearn.consumer.queue import arrival
 from streamlearn.errors import AstrayError
 from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner import Learner
-from streamlearn.learner.intake import MicroBatch
 from streamlearn.local.tiny import SPECIAL, WORDS
+from streamlearn.reports import MicroBatch
 from streamlearn.state import State, first_not_finite
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
 from tests.conftest import OVERFLOWING
-from tests.unit.builders import make_event, make_record
+from tests.unit.builders import learn, make_event, make_record
 from tests.unit.conftest import MakeConfig
 
 
@@ -35,7 +35,7 @@ def final_state(config: Config, batches: list[MicroBatch], *, saved_after: int |
             state = learner.state()
             learner = Learner(config)
             learner.load(state)
-        learner.learn(batch)
+        learn(learner, batch)
     return learner.state()
 
 
@@ -44,7 +44,7 @@ def flat(state: object, path: str = "") -> dict[str, object]:
     if isinstance(state, dict):
         return {k: v for name, child in state.items() for k, v in flat(child, f"{path}/{name}").items()}
     if isinstance(state, list):
-        return {k: v for place, child in enumerate(state) for k, v in flat(child, f"{path}/{place}").items()}
+        return {k: v for index, child in enumerate(state) for k, v in flat(child, f"{path}/{index}").items()}
     if isinstance(state, torch.Tensor):
         return {path: state.numpy().tobytes()}
     return {path: repr(state)}
@@ -59,11 +59,11 @@ def test_a_saved_learner_goes_on_with_the_same_bits(make_config: MakeConfig, mic
 
 def admitted(learner: Learner, *events: Event) -> MicroBatch:
     """Return a micro-batch of `events`, as the intake makes it."""
-    batch = MicroBatch()
+    draft = learner.draft()
     records = [make_record(b"", offset=event.offset) for event in events]
     begin, end = events[0].offset, events[-1].offset + 1
-    batch.take(arrival(("t", 0), records, list(events), begin=begin, end=end), learner.admission)
-    return batch
+    draft.take(arrival(("t", 0), records, list(events), begin=begin, end=end))
+    return draft.batch
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ def test_one_text_that_overflows_costs_itself_alone_and_the_others_are_learnt_to
     poisoned, clean = Learner(config), Learner(config)
     for first in range(0, 24, 4):
         events = [harmless(n) for n in range(first, first + 4)]
-        clean.learn(admitted(clean, *events))
+        learn(clean, admitted(clean, *events))
         bad = poison(100 + first, label=f"only-of-poison-{first}")
         batch = admitted(poisoned, *events[:2], bad, *events[2:])
-        report = poisoned.learn(batch)
+        report = learn(poisoned, batch)
         assert report.refused == [(batch.records[2], Reason.NOT_FINITE)]
         assert report.outcomes == {Outcome.TRAINED: 4, Outcome.DEAD_LETTER: 1}
         assert [event.id for event in report.learnt] == [event.id for event in events]
@@ -105,7 +105,7 @@ def test_a_text_at_which_the_model_raises_is_refused_alone(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, held_out: bool
 ) -> None:
     learner = Learner(make_config("events.holdout_ratio=0"))
-    learner.learn(admitted(learner, *map(make_event, range(4))))
+    learn(learner, admitted(learner, *map(make_event, range(4))))
     expert = learner.updater._expert
     rows = expert.model.get_input_embeddings().num_embeddings
     word = len(SPECIAL) + WORDS.index(OVERFLOWING)
@@ -118,7 +118,7 @@ def test_a_text_at_which_the_model_raises_is_refused_alone(
     if held_out:
         batch.held_out, batch.held_out_records = [batch.fresh.pop(1)], [batch.records.pop(1)]
         batch.outcomes = Counter({Outcome.HELD_OUT: 1, Outcome.TRAINED: 2})
-    report = learner.learn(batch)
+    report = learn(learner, batch)
     assert [(record.offset, reason) for record, reason in report.refused] == [(5, Reason.MODEL_ERROR)] * (not held_out)
     assert report.outcomes == {Outcome.TRAINED: 2, Outcome.HELD_OUT if held_out else Outcome.DEAD_LETTER: 1}
     scores = learner.evaluate().values()
@@ -137,16 +137,16 @@ def test_a_text_on_which_the_tokenizer_raises_is_refused_alone(
         return TransformerExpert.encode(expert, texts)
 
     monkeypatch.setattr(expert, "encode", strict)
-    report = learner.learn(admitted(learner, harmless(0), make_event(1, text="\ud800"), harmless(2)))
+    report = learn(learner, admitted(learner, harmless(0), make_event(1, text="\ud800"), harmless(2)))
     assert [(record.offset, reason) for record, reason in report.refused] == [(1, Reason.MODEL_ERROR)]
     assert [event.id for event in report.learnt] == ["e0", "e2"]
 
 
 def test_what_was_refused_may_be_sent_again_with_its_own_id(overflowing: Config) -> None:
     learner = Learner(overflowing)
-    learner.learn(admitted(learner, harmless(0), poison(1, label="new")))
+    learn(learner, admitted(learner, harmless(0), poison(1, label="new")))
     assert learner.admission.state() == {"ids": ["e0"], "labels": ["label-0"]}
-    report = learner.learn(admitted(learner, harmless(1), harmless(0)))
+    report = learn(learner, admitted(learner, harmless(1), harmless(0)))
     assert report.outcomes == {Outcome.TRAINED: 1, Outcome.DUPLICATE: 1}
 
 
@@ -156,9 +156,9 @@ def test_a_held_out_text_that_overflows_counts_as_predicted_wrongly_and_stops_no
     learner = Learner(make_config(f"updater.model={overflowing_model}", "events.holdout_ratio=0.999999"))
     batch = admitted(learner, harmless(1), poison(2))
     assert len(batch.held_out) == 2
-    report = learner.learn(batch)
+    report = learn(learner, batch)
     assert report.outcomes == {Outcome.HELD_OUT: 2}
-    learner.learn(MicroBatch(fresh=[harmless(3)], records=[make_record(b"")], positions={("t", 0): 4}))
+    learn(learner, MicroBatch(fresh=[harmless(3)], records=[make_record(b"")], positions={("t", 0): 4}))
     scores = learner.evaluate().values()
     assert (sum(score.events for score in scores), sum(score.unpredicted for score in scores)) == (2, 1)
     capture_checkpoint(learner)
@@ -168,9 +168,9 @@ def test_replayed_events_that_a_step_cannot_bear_any_more_are_forgotten_and_the_
     overflowing: Config,
 ) -> None:
     learner = Learner(overflowing)
-    learner.learn(admitted(learner, *map(harmless, range(4))))
+    learn(learner, admitted(learner, *map(harmless, range(4))))
     learner.buffer.extend(learner.updater.encode([poison(4), poison(5)]))
-    reports = [learner.learn(admitted(learner, *map(harmless, range(first, first + 4)))) for first in range(8, 40, 4)]
+    reports = [learn(learner, admitted(learner, *map(harmless, range(first, first + 4)))) for first in range(8, 40, 4)]
     assert all(len(report.learnt) == 4 and not report.refused for report in reports)
     assert OVERFLOWING not in " ".join(event.text for event in learner.buffer.state()["events"])
     assert len(learner.buffer) == 36
@@ -182,12 +182,12 @@ def test_where_theta_itself_predicts_nothing_no_record_is_to_blame(
 ) -> None:
     astray = ["updater.learning_rate=1e38", "updater.warmup_steps=0", "updater.weight_decay=0"]
     learner = Learner(make_config(*astray, f"updater.optimizer={optimizer}"))
-    learner.learn(micro_batches[0])
+    learn(learner, micro_batches[0])
     finite = first_not_finite(learner.updater.state()["transformer"]["weights"]) is None
     assert finite == (optimizer == "sgd")
     before = flat(learner.admission.state()), dict(learner.positions), dict(learner.counts)
     with pytest.raises(AstrayError):
-        learner.learn(micro_batches[1])
+        learn(learner, micro_batches[1])
     assert (flat(learner.admission.state()), dict(learner.positions), dict(learner.counts)) == before
     with pytest.raises(AstrayError):
         capture_checkpoint(learner)
@@ -196,10 +196,10 @@ def test_where_theta_itself_predicts_nothing_no_record_is_to_blame(
 def test_with_no_label_known_the_hold_out_is_evaluated_and_nothing_is_correct(make_config: MakeConfig) -> None:
     learner = Learner(make_config("events.holdout_ratio=0.999999"))
     assert not learner.presentable
-    learner.learn(admitted(learner, *map(make_event, range(8))))
+    learn(learner, admitted(learner, *map(make_event, range(8))))
     assert {score.accuracy for score in learner.evaluate().values() if score.events} == {0.0}
     assert not learner.presentable
-    learner.learn(MicroBatch(fresh=[make_event(9)], records=[make_record(b"")], positions={("t", 0): 10}))
+    learn(learner, MicroBatch(fresh=[make_event(9)], records=[make_record(b"")], positions={("t", 0): 10}))
     assert learner.presentable
     assert list(learner.updater.labels) == ["label-0"]  # the held-out ones were never trained on
     assert all(score.accuracy is not None for score in learner.evaluate().values() if score.events)
@@ -213,7 +213,7 @@ def test_in_the_long_run_the_replay_ratio_holds_whatever_the_micro_batch(
     learner.buffer.extend(learner.updater.encode([make_event(n) for n in range(900, 920)]))
     fresh = replayed = 0
     while fresh < 24:
-        report = learner.learn(admitted(learner, *map(harmless, range(fresh, fresh + size))))
+        report = learn(learner, admitted(learner, *map(harmless, range(fresh, fresh + size))))
         fresh, replayed = fresh + len(report.learnt), replayed + report.replayed
         assert replayed == math.floor(fresh * Fraction(str(ratio)))
 
@@ -222,13 +222,13 @@ def test_replayed_events_come_from_the_buffer_by_the_ratio(
     make_config: MakeConfig, micro_batches: list[MicroBatch]
 ) -> None:
     learner = Learner(make_config("updater.replay_ratio=1.5"))
-    assert [learner.learn(batch).replayed for batch in micro_batches[:4]] == [0, 4, 6, 6]
+    assert [learn(learner, batch).replayed for batch in micro_batches[:4]] == [0, 4, 6, 6]
 
 
 def test_a_micro_batch_without_fresh_events_moves_the_positions_and_not_the_weights(make_config: MakeConfig) -> None:
     learner = Learner(make_config())
     before = flat(learner.updater.state())
-    report = learner.learn(MicroBatch(positions={("t", 3): 9}))
+    report = learn(learner, MicroBatch(positions={("t", 3): 9}))
     assert report.result is None
     assert learner.positions == {("t", 3): 9}
     assert flat(learner.updater.state()) == before
@@ -236,7 +236,7 @@ def test_a_micro_batch_without_fresh_events_moves_the_positions_and_not_the_weig
 
 def test_after_a_change_of_max_tokens_what_is_remembered_is_encoded_again(make_config: MakeConfig) -> None:
     before = Learner(make_config("updater.max_tokens=6", "events.holdout_ratio=0.3"))
-    before.learn(admitted(before, *(make_event(n, text=" ".join(WORDS[n : n + 9])) for n in range(16))))
+    learn(before, admitted(before, *(make_event(n, text=" ".join(WORDS[n : n + 9])) for n in range(16))))
     after = Learner(make_config("updater.max_tokens=4", "events.holdout_ratio=0.3"))
     after.load(before.state())
     state = after.state()
@@ -258,23 +258,24 @@ def test_two_learners_of_one_configuration_in_one_process_have_the_same_bits(
     outside = torch.get_rng_state()
     one, other = Learner(config), Learner(config)
     for batch in micro_batches:
-        one.learn(batch)
+        learn(one, batch)
         torch.rand(3)  # others draw from torch's own generator, and it is none of theirs
-        other.learn(batch)
+        learn(other, batch)
     torch.set_rng_state(outside)
     assert flat(one.state()) == flat(other.state()) == alone
-    Learner(config).learn(micro_batches[0])
+    learn(Learner(config), micro_batches[0])
     assert torch.equal(torch.get_rng_state(), outside)
 
 
 def test_dead_letters_are_counted_by_reason_and_a_saved_learner_knows_them(make_config: MakeConfig) -> None:
     config = make_config("events.holdout_ratio=0")
-    learner, batch = Learner(config), MicroBatch()
+    learner = Learner(config)
+    draft = learner.draft()
     outcomes: list[Event | Reason] = [Reason.NOT_JSON, make_event(0), Reason.TOMBSTONE, Reason.NOT_JSON]
     outcomes.append(make_event(1, label=7))  # the first label is a text
     records = [make_record(b"", offset=offset) for offset in range(len(outcomes))]
-    batch.take(arrival(("t", 0), records, outcomes, begin=0, end=len(records)), learner.admission)
-    learner.learn(batch)
+    draft.take(arrival(("t", 0), records, outcomes, begin=0, end=len(records)))
+    learn(learner, draft.batch)
     assert learner.reasons == {"not_json": 2, "tombstone": 1, "label_type": 1}
     assert learner.counts["dead_letter"] == sum(learner.reasons.values())
     again, older = Learner(config), learner.state()
@@ -291,6 +292,6 @@ def test_where_one_label_is_all_that_was_met_the_next_one_is_no_drift(make_confi
     events = [make_event(n, label=label) for n, label in enumerate(labels)]
     rises = []
     for first in range(0, len(events), 16):
-        rises += learner.learn(admitted(learner, *events[first : first + 16])).rises
+        rises += learn(learner, admitted(learner, *events[first : first + 16])).rises
     assert rises == []
     assert learner.detectors["loss"].mean > 0.2  # from there on they look

@@ -1,0 +1,34 @@
+"""Whatever reaches θ and is not a function of the state and the records: it is journalled before it acts.
+
+Each kind of decision has a file of its own in this package, and its import below, which makes it known.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamlearn.decisions.base import Decision as Decision
+from streamlearn.decisions.step import Step as Step
+
+KINDS: dict[str | int | None, type[Decision]] = {kind.__struct_config__.tag: kind for kind in Decision.__subclasses__()}
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """A decision of a kind that this version does not know: a newer streamlearn has recorded it."""
+
+    step: int
+    kind: str | None = None
+
+
+def decode(line: bytes) -> Decision | Unknown:
+    """Return the decision of which `line` is the JSON.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    """
+    outline = msgspec.json.decode(line, type=Unknown)
+    kind = KINDS.get(outline.kind)
+    return outline if kind is None else msgspec.json.decode(line, type=kind)

@@ -1,0 +1,12 @@
+"""The usual decision: which records a step consumes."""
+
+from __future__ import annotations
+
+from streamlearn.decisions.base import Decision
+
+
+class Step(Decision, frozen=True, tag=False):
+    """A step over the records of `ranges`, about which nothing else was decided.
+
+    Its line names no kind: so do the lines of journals from before there were others.
+    """

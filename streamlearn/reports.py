@@ -1,0 +1,145 @@
+"""What a step consumes, what it did, and where the learner stands after it: plain data that every room may name."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlearn.events import Event, Label, Outcome, Reason
+from streamlearn.records import Positions, Range, Record, by_name
+
+
+@dataclass
+class MicroBatch:
+    """What one step consumes; falsy where that is nothing.
+
+    Attributes
+    ----------
+    fresh, records
+        The events that are trained on, and Kafka's records from which they came, in the same order.
+    held_out, held_out_records
+        The events that never are, and their records.
+    refused
+        Records that turned out unacceptable only now.
+    outcomes, reasons
+        How many records became what, and the reasons of the dead letters among them.
+    positions
+        The next offsets to read once all of it has been dealt with.
+    ranges
+        The runs of offsets in the order in which they were taken.
+    ids, labels
+        What admission remembers once it is learnt, in the order in which it was met.
+    bytes
+        What all records that went in take, whatever became of them.
+
+    """
+
+    fresh: list[Event] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    held_out: list[Event] = field(default_factory=list)
+    held_out_records: list[Record] = field(default_factory=list)
+    refused: list[tuple[Record, Reason]] = field(default_factory=list)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    positions: Positions = field(default_factory=dict)
+    ranges: list[Range] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    labels: dict[Label, None] = field(default_factory=dict)
+    bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.positions)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step showed.
+
+    ``correct`` and ``losses`` are of shape (learnt,) and belong to the fresh events that were learnt, in their order,
+    as they were predicted before; ``loss`` is the mean over them and the replayed ones. ``refused`` are the others, by
+    their index among the fresh ones, with the reason why no step can be taken on them. ``unfit`` are the indices of
+    those among the replayed ones. Where no fresh event could be learnt, θ stayed as it was.
+    """
+
+    correct: NDArray[np.bool_]
+    losses: NDArray[np.float32]
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    refused: dict[int, Reason] = field(default_factory=dict)
+    unfit: list[int] = field(default_factory=list)
+
+    @property
+    def applied(self) -> bool:
+        """Whether θ moved."""
+        return len(self.losses) > 0
+
+
+@dataclass(frozen=True)
+class Rise:
+    """A drift: the signal whose mean has risen, and the event at which it was detected."""
+
+    detector: str
+    event: Event
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one micro-batch did to the learner.
+
+    ``refused`` are the records to send to the dead letters only now that they have been tried. ``learnt`` are the
+    fresh events without those, to which ``result`` belongs; it is None where there was no fresh event to try.
+    """
+
+    step: int
+    batch: MicroBatch
+    outcomes: Counter[Outcome]
+    refused: list[tuple[Record, Reason]]
+    result: StepResult | None = None
+    learnt: list[Event] = field(default_factory=list)
+    replayed: int = 0
+    rises: list[Rise] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a learner stands, for whoever looks on: a copy that stays as it is; without arguments, of a new one.
+
+    Attributes
+    ----------
+    step, version, positions
+        How many micro-batches it has consumed, how many snapshots were asked for, and the next offsets to read.
+    counts, reasons
+        Records dealt with since the beginning, by outcome, and the dead letters among them by reason.
+    accuracy
+        The prequential accuracy over the last events; NaN before the first.
+    buffer_records, buffer_capacity, by_label
+        How many events the replay buffer holds, how many it may hold, and how many of each label it does.
+    drift_means
+        The mean over each detector's window, by the name of its signal.
+    fruitless
+        How many steps in a row had fresh events of which none could be learnt.
+
+    """
+
+    step: int = 0
+    version: int = 0
+    positions: Positions = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    accuracy: float = math.nan
+    buffer_records: int = 0
+    buffer_capacity: int = 0
+    by_label: Mapping[Label, int] = field(default_factory=dict)
+    drift_means: Mapping[str, float] = field(default_factory=dict)
+    fruitless: int = 0
+
+    def place(self) -> dict[str, Any]:
+        """Return where in the stream this is, as plain values for the log."""
+        return {"step": self.step, "version": self.version, "positions": by_name(self.positions)}

@@ -24,12 +24,12 @@ from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.watch import Watch
 from streamlearn.events import Event
 from streamlearn.learner.admission import Admission
 from streamlearn.learner.draft import Draft
 from streamlearn.learner.intake import Intake
 from streamlearn.local.broker import Broker, start_broker
+from streamlearn.source import Watch
 
 TENTHS = 10
 LABELS = ("billing", "delivery", "product", "account")

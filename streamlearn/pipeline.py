@@ -25,12 +25,8 @@ from streamlearn.checkpointing.fence import source_of
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Config
-from streamlearn.consumer.client import expel, require_topics
-from streamlearn.consumer.consumer import Consumer
-from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer, require_dead_letter_topic
-from streamlearn.consumer.dead_letters import DeadLetters
-from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.watch import Watch
+from streamlearn.consumer import make_source
+from streamlearn.consumer.dead_letter_topic import make_dead_letters, require_dead_letter_topic
 from streamlearn.decisions import Decision, Step
 from streamlearn.errors import AstrayError, StreamlearnError
 from streamlearn.learner import Learner
@@ -45,6 +41,7 @@ from streamlearn.monitor.telemetry import Telemetry
 from streamlearn.patience import Patience
 from streamlearn.publisher.publisher import Publisher
 from streamlearn.reports import MicroBatch, StepReport
+from streamlearn.source import Watch
 from streamlearn.takeover import Takeover
 from streamlearn.unforeseen import unforeseen
 
@@ -92,16 +89,10 @@ class Pipeline:
         self.health = Health(config.monitor.heartbeat_timeout_seconds)
         self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
         self.telemetry = Telemetry(self.metrics, self.live)
-        self.dead_letters = DeadLetters(
-            partial(make_dead_letter_producer, config.kafka),
-            config.kafka.dead_letter_topic,
-            refused=self.telemetry.refused,
-            patience=patience,
-        )
-        self.consumer = Consumer(
-            config.kafka,
-            decoder=Decoder(config.events),
-            dead_letters=self.dead_letters,
+        self.dead_letters = make_dead_letters(config.kafka, refused=self.telemetry.refused, patience=patience)
+        self.source = make_source(config)
+        self.consumer = self.source.consumer(
+            refusals=self.dead_letters,
             watch=Watch(
                 polled=self.metrics.poll_duration.observe,
                 membership=self._membership,
@@ -123,9 +114,10 @@ class Pipeline:
         )
         self._takeover = Takeover(
             config,
+            source=self.source,
             keeper=self.keeper,
             publisher=self.publisher,
-            dead_letters=self.dead_letters,
+            refuse=self.dead_letters.put,
             stopping=self._stopping,
             restored=self._restored,
             step=self._step,
@@ -173,12 +165,12 @@ class Pipeline:
             self.server = Server(config.monitor, registry=self.metrics.registry, health=self.health, live=self.live)
             self.server.start()
             stack.callback(self.server.stop)
-            require_topics(config.kafka)
+            self.source.require()
             log.info("dead letters: %s", require_dead_letter_topic(config.kafka))
             self._seat = Seat(config.publisher.directory / "seats")
             stack.callback(self._seat.leave)
             if self._seat.ghost:
-                expel(config.kafka, self._seat.ghost)
+                self.source.expel(self._seat.ghost)
             stack.callback(self.keeper.close)
             self.publisher.start()
             stack.callback(self.publisher.stop)

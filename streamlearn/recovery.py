@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from streamlearn.config import READ_COMMITTED, Kafka
-from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.reread import Rereader
+from streamlearn.config import READ_COMMITTED
 from streamlearn.decisions import Decision
 from streamlearn.errors import BrokerError
 from streamlearn.events import Reason
@@ -19,6 +17,7 @@ from streamlearn.learner import Learner
 from streamlearn.learner.draft import Draft
 from streamlearn.records import Arrival, Record
 from streamlearn.reports import MicroBatch, StepReport
+from streamlearn.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class Reread:
 
 
 def reread(
-    decisions: Sequence[Decision], kafka: Kafka, decoder: Decoder, *, deleted: Literal["fail", "skip"] = "fail"
+    decisions: Sequence[Decision], source: Source, *, deleted: Literal["fail", "skip"] = "fail"
 ) -> Iterator[Reread]:
     """Read the records of each of `decisions` again, in the order in which they were taken.
 
@@ -59,8 +58,8 @@ def reread(
     ----------
     decisions
         As they are recorded, in their order; those that took no records come in between.
-    kafka, decoder
-        Where the records are, and what makes events of them.
+    source
+        Where the records are.
     deleted
         What to do where Kafka no longer has all records of a step: ``fail``, or ``skip`` what is missing.
 
@@ -73,19 +72,18 @@ def reread(
 
     """
     for isolation_level, group in groupby(decisions, key=lambda decision: decision.isolation_level or READ_COMMITTED):
-        client = kafka.client | {"isolation_level": isolation_level}
-        yield from _reread(list(group), kafka.model_copy(update={"client": client}), decoder, deleted)
+        yield from _reread(list(group), source, isolation_level, deleted)
 
 
 def _reread(
-    decisions: Sequence[Decision], kafka: Kafka, decoder: Decoder, deleted: Literal["fail", "skip"]
+    decisions: Sequence[Decision], source: Source, isolation_level: str, deleted: Literal["fail", "skip"]
 ) -> Iterator[Reread]:
-    """Read the records of each of `decisions`, all of which were read as `kafka` says."""
+    """Read the records of each of `decisions`, all of which were read under `isolation_level`."""
     ranges = [wanted for decision in decisions for wanted in decision.ranges]
     if not ranges:
         yield from (Reread(decision, [], 0) for decision in decisions)
         return
-    with closing(Rereader(kafka, decoder, ranges)) as reader:
+    with closing(source.reread(ranges, isolation_level=isolation_level)) as reader:
         for decision in decisions:
             for topic, recorded in decision.topics.items():
                 if reader.topic_id(topic) not in (None, recorded):
@@ -113,10 +111,10 @@ def _reread(
             yield Reread(decision, arrivals, missing)
 
 
-def retake(learner: Learner, decisions: Sequence[Decision], kafka: Kafka, decoder: Decoder) -> Iterator[StepReport]:
+def retake(learner: Learner, decisions: Sequence[Decision], source: Source) -> Iterator[StepReport]:
     """Let `learner`, in the state before the first of `decisions`, take them again in their order and grouping.
 
     The errors are those of :func:`reread`, which fails where records are missing.
     """
-    for step in reread(decisions, kafka, decoder):
+    for step in reread(decisions, source):
         yield learner.learn(step.decision, step.batch(learner.draft()))

@@ -17,17 +17,15 @@ from itertools import takewhile
 
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Config
-from streamlearn.consumer.client import topic_ids
-from streamlearn.consumer.dead_letters import DeadLetters
-from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.out_of_range import made_anew
 from streamlearn.decisions import Decision
 from streamlearn.errors import AstrayError, FencedError, StateError, UnavailableError
+from streamlearn.events import Reason
 from streamlearn.learner import Learner
 from streamlearn.publisher.publisher import Publisher
-from streamlearn.records import Positions, Topics
+from streamlearn.records import Positions, Record, Topics
 from streamlearn.recovery import reread
 from streamlearn.reports import MicroBatch
+from streamlearn.source import Source
 from streamlearn.state import State
 
 log = logging.getLogger(__name__)
@@ -42,8 +40,12 @@ class Takeover:
     ----------
     config
         The whole configuration.
-    keeper, publisher, dead_letters
-        Where the state and the snapshots are, and where goes what recorded steps refuse.
+    source
+        Where the records of recorded steps are.
+    keeper, publisher
+        Where the state and the snapshots are.
+    refuse
+        Takes what recorded steps refuse.
     stopping
         Ends a wait between two attempts.
     restored
@@ -61,19 +63,20 @@ class Takeover:
         self,
         config: Config,
         *,
+        source: Source,
         keeper: Keeper,
         publisher: Publisher,
-        dead_letters: DeadLetters,
+        refuse: Callable[[Record, Reason], None],
         stopping: threading.Event,
         restored: Callable[[Learner], None],
         step: Callable[[Learner, Decision, MicroBatch], None],
         skipped: Callable[[int], None],
         publish: Callable[[Learner, int], None],
     ) -> None:
-        self._config, self._keeper, self._publisher, self._dead_letters = config, keeper, publisher, dead_letters
+        self._config, self._source, self._refuse = config, source, refuse
+        self._keeper, self._publisher = keeper, publisher
         self._stopping, self._restored, self._step = stopping, restored, step
         self._skipped, self._publish = skipped, publish
-        self._decoder = Decoder(config.events)
 
     def run(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
         """Bring `learner` to where the last active one was; return False where the term was over before that.
@@ -179,9 +182,9 @@ class Takeover:
         if decisions:
             log.info("re-running journal steps %d–%d", decisions[0].step, decisions[-1].step)
         deleted = self._config.publisher.journal.deleted
-        for step in reread(decisions, self._config.kafka, self._decoder, deleted=deleted):
+        for step in reread(decisions, self._source, deleted=deleted):
             for record, reason in step.refused:
-                self._dead_letters.put(record, reason)
+                self._refuse(record, reason)
             self._skipped(step.missing)
             self._step(learner, step.decision, step.batch(learner.draft()))
             if not lasts() and learner.step < decisions[-1].step:
@@ -208,8 +211,7 @@ class Takeover:
         Where it was, `learner` keeps the topic that its positions are in, and reading begins where
         ``kafka.out_of_range`` says; unless some of the new one is recorded already.
         """
-        kafka, journal = self._config.kafka, self._keeper.journal
-        now = topic_ids(kafka)
+        journal, now = self._keeper.journal, self._source.topics()
         before = learner.topics or (decisions[0].topics if decisions else {})
         learner.topics = journal.topics = now or before
         if not before or learner.topics == before:
@@ -218,8 +220,7 @@ class Takeover:
         if usable:
             learner.positions = {}
             return usable
-        if kafka.out_of_range == "fail":
-            made_anew(kafka, before, now)
+        self._source.require_same(before, now)
         learner.topics = before
         if decisions:
             lost = decisions[0].step, decisions[-1].step

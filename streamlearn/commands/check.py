@@ -12,10 +12,9 @@ from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.checkpointing.fence import source_of
 from streamlearn.checkpointing.inspection import inspect
 from streamlearn.config import Config
-from streamlearn.consumer.client import partition_count
-from streamlearn.consumer.dead_letter_topic import compaction, look_at_dead_letter_topic
-from streamlearn.consumer.sample import look_at_records
-from streamlearn.errors import BrokerError, StateError, StreamlearnError, UnavailableError
+from streamlearn.consumer import make_source
+from streamlearn.consumer.dead_letter_topic import look_at_dead_letter_topic
+from streamlearn.errors import StateError, StreamlearnError, UnavailableError
 from streamlearn.learner import Learner
 from streamlearn.monitor.connections import connections_allowed
 from streamlearn.state import State
@@ -78,15 +77,7 @@ def check(config: Config) -> Iterator[Finding]:
 
 
 def _topic(config: Config) -> str:
-    kafka = config.kafka
-    partitions = partition_count(kafka, kafka.topic)
-    if not partitions:
-        raise BrokerError(f"Kafka at {kafka.bootstrap_servers} has no topic '{kafka.topic}'; create it first")
-    found = f"{kafka.bootstrap_servers} has '{kafka.topic}' with {partitions} partitions; {look_at_records(config)}"
-    compacted = compaction(kafka)
-    if compacted and config.publisher.journal.deleted == "fail":
-        raise BrokerError(compacted)
-    return f"{found}; {compacted}" if compacted else found
+    return make_source(config).describe()
 
 
 def _dead_letter_topic(config: Config) -> str:

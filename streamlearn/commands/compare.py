@@ -13,7 +13,7 @@ import msgspec
 
 from streamlearn.commands.retracing import Retracing, open_journal, recorded
 from streamlearn.config import Config
-from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer import make_source
 from streamlearn.decisions import Decision, Step
 from streamlearn.errors import ConfigurationError
 from streamlearn.learner import Learner
@@ -73,9 +73,9 @@ def compare(config: Config, *, from_step: int, to_step: int | None = None) -> li
     decisions = [decision for stretch in stretches for decision in stretch.decisions]
     sizes = {recorded(config, stretch.configuration).updater.micro_batch for stretch in stretches}
     others = (
-        retake(other, decisions, config.kafka, Decoder(config.events))
+        retake(other, decisions, make_source(config))
         if sizes == {config.updater.micro_batch}
-        else _regrouped(other, reread(decisions, config.kafka, Decoder(config.events)), config.updater.micro_batch)
+        else _regrouped(other, reread(decisions, make_source(config)), config.updater.micro_batch)
     )
     return [
         _course("recorded", lambda: retracing.learner, retracing.take(stretches)),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from streamlearn.config import Kafka
-from streamlearn.consumer.client import as_sentence, make_producer, partition_count
-from streamlearn.errors import BrokerError
+from streamlearn.consumer.sending import send
 
 
 def produce(
@@ -40,30 +39,19 @@ def produce(
         If the topic does not exist, or Kafka does not take a line.
 
     """
-    if not partition_count(config, config.topic):
-        raise BrokerError(f"Kafka at {config.bootstrap_servers} has no topic '{config.topic}'; create it first")
-    with as_sentence(config):
-        producer = make_producer(config)
-        try:
-            started, futures, sent = clock(), [], 0
-            for line in lines:
-                payload = line.rstrip(b"\r\n")
-                if not payload.strip():
-                    continue
-                if rate:
-                    sleep(max(0.0, started + sent / rate - clock()))
-                futures.append(producer.send(config.topic, payload))
-                sent += 1
-                progress(sent)
-                if len(futures) >= 1000:  # noqa: PLR2004 - bounds what waits for an answer
-                    futures = _acknowledged(futures)
-            _acknowledged(futures)
-            return sent
-        finally:
-            producer.close(timeout=5)
+    return send(config, _values(lines, rate, clock, sleep), progress=progress)
 
 
-def _acknowledged(futures: list[object]) -> list[object]:
-    for future in futures:
-        future.get()  # type: ignore[attr-defined]
-    return []
+def _values(
+    lines: Iterable[bytes], rate: float | None, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Iterator[bytes]:
+    """Yield each of `lines` that is not blank, without its end, at `rate`."""
+    started, sent = clock(), 0
+    for line in lines:
+        value = line.rstrip(b"\r\n")
+        if not value.strip():
+            continue
+        if rate:
+            sleep(max(0.0, started + sent / rate - clock()))
+        yield value
+        sent += 1

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
 from streamlearn.checkpointing.journal import Journal, Stretch
 from streamlearn.config import NOT_DECISIVE, WHOLE_SECTIONS, Config
-from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer import make_source
 from streamlearn.errors import StateError
 from streamlearn.learner import Learner
 from streamlearn.masking import is_secret
@@ -80,7 +80,7 @@ class Retracing:
                 before, self._config, self._learner = self.learner, config, None
                 if before.step:
                     self.learner.load(before.state())
-            yield from retake(self.learner, stretch.decisions, config.kafka, Decoder(config.events))
+            yield from retake(self.learner, stretch.decisions, make_source(config))
 
 
 def recorded(config: Config, decisive: Mapping[str, Any]) -> Config:

@@ -19,15 +19,14 @@ from streamlearn.consumer.assignor import LossListener, SingleActiveAssignor
 from streamlearn.consumer.client import as_sentence, describe, hand_over_sooner, leave, make_consumer
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS, Commits
 from streamlearn.consumer.dead_letter_topic import compaction
-from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.ends import LogEnds
 from streamlearn.consumer.queue import ArrivalQueue
 from streamlearn.consumer.reading import Reading
-from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError
 from streamlearn.patience import Patience
 from streamlearn.records import Partition, Positions, Topics
+from streamlearn.source import Refusals, Watch
 from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class Consumer:
         config: Kafka,
         *,
         decoder: Decoder,
-        dead_letters: DeadLetters,
+        dead_letters: Refusals,
         watch: Watch,
         patience: Patience | None = None,
     ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
+from functools import partial
 from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -12,7 +13,10 @@ from kafka.errors import KafkaConfigurationError, KafkaError
 
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import as_sentence, create_topic, describe, make_admin, make_producer, partition_count
+from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.errors import BrokerError, ConfigurationError
+from streamlearn.events import Reason
+from streamlearn.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,13 @@ def make_dead_letter_producer(config: Kafka, *, one_by_one: bool = False) -> Any
     codec = config.client.get("compression_type") or "gzip"  # which needs no further package
     options = ONE_BY_ONE if one_by_one else {}
     return make_producer(config, compression_type=codec, max_request_size=UNLIMITED, transactional_id=None, **options)
+
+
+def make_dead_letters(config: Kafka, *, refused: Callable[[Reason], None], patience: Patience) -> DeadLetters:
+    """Return what sends refused records to the topic; `refused` is told each reason, `patience` how long to wait."""
+    return DeadLetters(
+        partial(make_dead_letter_producer, config), config.dead_letter_topic, refused=refused, patience=patience
+    )
 
 
 def require_dead_letter_topic(config: Kafka) -> str:

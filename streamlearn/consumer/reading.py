@@ -17,14 +17,13 @@ from kafka.errors import (
 from streamlearn.config import Kafka
 from streamlearn.consumer.client import describe, refusal
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS
-from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.out_of_range import after_truncation, made_anew, where_to_go_on
 from streamlearn.consumer.queue import ArrivalQueue, arrival
-from streamlearn.consumer.watch import Watch
 from streamlearn.errors import UnavailableError
 from streamlearn.events import Reason
 from streamlearn.records import Partition, Positions, Record, Topics
+from streamlearn.source import Refusals, Watch
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Reading:
     """
 
     def __init__(
-        self, config: Kafka, *, decoder: Decoder, dead_letters: DeadLetters, queue: ArrivalQueue, watch: Watch
+        self, config: Kafka, *, decoder: Decoder, dead_letters: Refusals, queue: ArrivalQueue, watch: Watch
     ) -> None:
         self.active = False
         self.topics: Topics = {}

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Protocol
 
 from streamlearn.learner.draft import Draft
-from streamlearn.records import Arrival
 from streamlearn.reports import MicroBatch
-
-
-class Arrivals(Protocol):
-    """Where arrivals wait, in their order."""
-
-    def get(self, timeout: float) -> Arrival | None:
-        """Take the oldest one, waiting up to `timeout` seconds for it."""
-
-    def put_back(self, arrival: Arrival) -> None:
-        """Return one of which only the records before ``start`` were taken."""
+from streamlearn.source import Arrivals
 
 
 class Intake:

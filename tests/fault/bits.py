@@ -9,7 +9,7 @@ import torch
 from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.commands.retracing import open_journal
 from streamlearn.config import Config
-from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer import make_source
 from streamlearn.learner import Learner
 from streamlearn.recovery import retake
 from streamlearn.state import State
@@ -29,7 +29,7 @@ def unbroken_by_the_record(config: Config, state: State) -> State:
     checkpoints = CheckpointStore(config.publisher.directory / "checkpoints", keep=1000)
     learner.load(checkpoints.read(checkpoints.names()[0]))
     assert learner.step < state["step"] / 2
-    for _ in retake(learner, open_journal(config).decisions(learner.step), config.kafka, Decoder(config.events)):
+    for _ in retake(learner, open_journal(config).decisions(learner.step), make_source(config)):
         pass
     learner.version = state["version"]
     return learner.state()

@@ -21,11 +21,11 @@ from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer, require_dead_letter_topic
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.watch import Watch
 from streamlearn.learner.admission import Admission
 from streamlearn.learner.draft import Draft
 from streamlearn.learner.intake import Intake
 from streamlearn.reports import MicroBatch
+from streamlearn.source import Watch
 from tests.integration.learner import event
 from tests.integration.wire import RawName, Sent, put
 

@@ -18,11 +18,11 @@ from streamlearn.config import Config, load
 from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from streamlearn.reports import StepReport
+from streamlearn.source import Watch
 from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until
 
 Start = Callable[..., LearnerProcess]

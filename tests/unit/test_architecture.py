@@ -48,6 +48,13 @@ KNOWN_TO: Mapping[str, frozenset[str]] = {
 }
 """Rooms that fewer know than stand above them."""
 
+OFFERED: Mapping[str, frozenset[str]] = {
+    "consumer": frozenset(
+        {"streamlearn.consumer", "streamlearn.consumer.dead_letter_topic", "streamlearn.consumer.sending"}
+    ),
+}
+"""Rooms of which others name these modules alone, but for `local`."""
+
 ALONE: Mapping[str, frozenset[str]] = {
     "kafka": frozenset({"consumer", "local", "config"}),
     "prometheus_client": frozenset({"monitor"}),
@@ -123,7 +130,10 @@ def objection(file: str, module: str) -> str | None:
     """Return what the plan has against an import of `module` in `file`, or None."""
     room, package = file.partition("/")[0].removesuffix(".py"), module.partition(".")[0]
     if package == "streamlearn":
-        return _objection_to_room(room, room_of(module))
+        other = room_of(module)
+        if room not in {other, "local"} and module not in OFFERED.get(other, {module}):
+            return f"{other} does not offer {module}"
+        return _objection_to_room(room, other)
     if room not in ALONE.get(package, {room}):
         return f"{package} is known to {', '.join(sorted(ALONE[package]))} alone"
     if package in IMPURE and room in PURE and not (file in LOADS_A_MODEL and package in {"os", "pathlib"}):
@@ -167,10 +177,11 @@ def test_nothing_is_owed_by_a_file_that_is_gone() -> None:
 @pytest.mark.parametrize(
     ("file", "module", "said"),
     [
-        ("buffer/base.py", "streamlearn.consumer.queue", "buffer stands no higher than consumer"),
+        ("buffer/base.py", "streamlearn.consumer", "buffer stands no higher than consumer"),
         ("publisher/publisher.py", "streamlearn.checkpointing.fence", "publisher stands no higher than checkpointing"),
         ("config/bounds.py", "streamlearn.buffer", "config stands no higher than buffer"),
         ("commands/check.py", "streamlearn.local.broker", "commands stands no higher than local"),
+        ("pipeline.py", "streamlearn.consumer.client", "consumer does not offer streamlearn.consumer.client"),
         ("pipeline.py", "streamlearn.buffer", "buffer is known to learner alone"),
         ("cli/app.py", "streamlearn.publisher.snapshots", "publisher is known to capture, commands"),
         ("pipeline.py", "kafka.errors", "kafka is known to config, consumer, local alone"),

@@ -14,9 +14,9 @@ from streamlearn.consumer.client import make_consumer
 from streamlearn.consumer.consumer import MOST_RESIGNED, Consumer
 from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.watch import Watch
 from streamlearn.errors import BrokerError, ConfigurationError
 from streamlearn.masking import is_secret
+from streamlearn.source import Watch
 
 OPTIONS = {**KafkaProducer.DEFAULT_CONFIG, **KafkaConsumer.DEFAULT_CONFIG}
 PASSED: dict[str, Any] = {

@@ -12,7 +12,7 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.queue import ArrivalQueue
 from streamlearn.consumer.reading import Reading
-from streamlearn.consumer.watch import Watch
+from streamlearn.source import Watch
 
 PARTITION = TopicPartition("events", 0)
 

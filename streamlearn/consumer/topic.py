@@ -1,0 +1,78 @@
+"""Kafka's topic as a source of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from streamlearn.config import Config
+from streamlearn.consumer.client import expel, require_topics, topic_ids
+from streamlearn.consumer.consumer import Consumer
+from streamlearn.consumer.dead_letter_topic import compaction
+from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.out_of_range import made_anew
+from streamlearn.consumer.reread import Rereader
+from streamlearn.consumer.sample import look_at_records
+from streamlearn.errors import BrokerError
+from streamlearn.patience import Patience
+from streamlearn.records import Range, Topics
+from streamlearn.source import Refusals, Watch
+
+
+class TopicSource:
+    """The topic that ``kafka.topic`` names; it is a :class:`~streamlearn.source.Source`.
+
+    Parameters
+    ----------
+    config
+        The whole configuration: ``kafka`` says where the topic is, ``events`` what an event is.
+
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config, self._kafka, self._decoder = config, config.kafka, Decoder(config.events)
+
+    def require(self) -> None:
+        """Raise BrokerError where Kafka cannot be reached, or the topic does not exist."""
+        require_topics(self._kafka)
+
+    def describe(self) -> str:
+        """Return how many partitions it has and what a few of its records are.
+
+        Raises
+        ------
+        ConfigurationError
+            If records are compressed in a way that cannot be read here.
+        BrokerError
+            If Kafka cannot be reached, the topic does not exist, or it loses records that the journal relies on.
+
+        """
+        kafka = self._kafka
+        partitions = require_topics(kafka)
+        records = look_at_records(self._config)
+        found = f"{kafka.bootstrap_servers} has '{kafka.topic}' with {partitions} partitions; {records}"
+        compacted = compaction(kafka)
+        if compacted and self._config.publisher.journal.deleted == "fail":
+            raise BrokerError(compacted)
+        return f"{found}; {compacted}" if compacted else found
+
+    def topics(self) -> Topics:
+        """Return the id of the topic; none where there is no such topic, or the broker is too old to know ids."""
+        return topic_ids(self._kafka)
+
+    def require_same(self, before: Topics, now: Topics) -> None:
+        """Raise BrokerError where the topic was made anew and ``kafka.out_of_range`` says to fail."""
+        if before != now and self._kafka.out_of_range == "fail":
+            made_anew(self._kafka, before, now)
+
+    def expel(self, member: str) -> None:
+        """Remove `member`, which is dead, from the group, as far as Kafka lets us."""
+        expel(self._kafka, member)
+
+    def consumer(self, *, refusals: Refusals, watch: Watch, patience: Patience) -> Consumer:
+        """Return a member of ``kafka.group`` that reads the topic."""
+        return Consumer(self._kafka, decoder=self._decoder, dead_letters=refusals, watch=watch, patience=patience)
+
+    def reread(self, ranges: Iterable[Range], *, isolation_level: str) -> Rereader:
+        """Begin to read `ranges` again, outside the group."""
+        client = self._kafka.client | {"isolation_level": isolation_level}
+        return Rereader(self._kafka.model_copy(update={"client": client}), self._decoder, ranges)

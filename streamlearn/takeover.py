@@ -3,7 +3,7 @@
 1. The directory is claimed, so that nobody else changes it any more.
 2. The newest checkpoint that is whole is loaded.
 3. The version that it counts is published, if that is not there.
-4. The steps that the journal records behind it are taken again, and recording goes on behind them.
+4. The steps that the journal records behind it are re-run, and recording goes on behind them.
 
 Whatever is found stays as it is until then: where the term ends before, the next one to take over finds the same.
 """

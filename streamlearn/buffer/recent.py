@@ -57,8 +57,8 @@ class RecentWindow(ReplayBuffer):
 
     def draw(self, count: int) -> list[Event]:
         """Return `count` different events, or all there are if they are fewer, in random order."""
-        places = self._random.sample(range(self._oldest, len(self._events)), min(count, len(self)))
-        return [self._events[place] for place in places]
+        indices = self._random.sample(range(self._oldest, len(self._events)), min(count, len(self)))
+        return [self._events[index] for index in indices]
 
     def last(self, count: int) -> list[Event]:
         """Return up to `count` of the newest events."""

@@ -75,7 +75,7 @@ def compare(config: Config, *, from_step: int, to_step: int | None = None) -> li
     others = (
         retake(other, decisions, make_source(config))
         if sizes == {config.updater.micro_batch}
-        else _regrouped(other, reread(decisions, make_source(config)), config.updater.micro_batch)
+        else regrouped(other, reread(decisions, make_source(config)), config.updater.micro_batch)
     )
     return [
         _course("recorded", lambda: retracing.learner, retracing.take(stretches)),
@@ -83,7 +83,7 @@ def compare(config: Config, *, from_step: int, to_step: int | None = None) -> li
     ]
 
 
-def _regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[StepReport]:
+def regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[StepReport]:
     """Let `learner` learn the records of `steps` in micro-batches of its own size.
 
     A decision of another kind than the usual one acts where it did, on its own records, which it may be about.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from streamlearn.decisions import Step
 from streamlearn.events import Event
 from streamlearn.learner import Learner
@@ -28,3 +30,14 @@ def make_record(value: bytes | None, *, offset: int = 0, **fields: Any) -> Recor
 def learn(learner: Learner, batch: MicroBatch) -> StepReport:
     """Let `learner` take the next step over `batch`, about which nothing else was decided."""
     return learner.learn(Step(learner.step + 1, batch.ranges), batch)
+
+
+def flat(state: object, path: str = "") -> dict[str, object]:
+    """Return the leaves of `state` by path, tensors as bytes."""
+    if isinstance(state, dict):
+        return {k: v for name, child in state.items() for k, v in flat(child, f"{path}/{name}").items()}
+    if isinstance(state, list):
+        return {k: v for index, child in enumerate(state) for k, v in flat(child, f"{path}/{index}").items()}
+    if isinstance(state, torch.Tensor):
+        return {path: state.numpy().tobytes()}
+    return {path: repr(state)}

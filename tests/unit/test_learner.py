@@ -23,7 +23,7 @@ from streamlearn.reports import MicroBatch
 from streamlearn.state import State, first_not_finite
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
 from tests.conftest import OVERFLOWING
-from tests.unit.builders import learn, make_event, make_record
+from tests.unit.builders import flat, learn, make_event, make_record
 from tests.unit.conftest import MakeConfig
 
 
@@ -37,17 +37,6 @@ def final_state(config: Config, batches: list[MicroBatch], *, saved_after: int |
             learner.load(state)
         learn(learner, batch)
     return learner.state()
-
-
-def flat(state: object, path: str = "") -> dict[str, object]:
-    """Return the leaves of `state` by path, tensors as bytes."""
-    if isinstance(state, dict):
-        return {k: v for name, child in state.items() for k, v in flat(child, f"{path}/{name}").items()}
-    if isinstance(state, list):
-        return {k: v for index, child in enumerate(state) for k, v in flat(child, f"{path}/{index}").items()}
-    if isinstance(state, torch.Tensor):
-        return {path: state.numpy().tobytes()}
-    return {path: repr(state)}
 
 
 def test_a_saved_learner_goes_on_with_the_same_bits(make_config: MakeConfig, micro_batches: list[MicroBatch]) -> None:

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import pytest
 
+from streamlearn.commands.compare import regrouped
 from streamlearn.commands.retracing import recorded
 from streamlearn.config import Config, digest, load
+from streamlearn.consumer.queue import arrival
+from streamlearn.decisions import Decision, Step
 from streamlearn.errors import StateError
+from streamlearn.learner import Learner
+from streamlearn.records import Arrival, Range
+from streamlearn.recovery import reread, retake
+from tests.unit.builders import flat, make_event, make_record
+from tests.unit.conftest import MakeConfig
+from tests.unit.decided import Forget
 
 
 def as_recorded(config: Config) -> dict[str, object]:
@@ -54,3 +64,72 @@ def test_a_recorded_value_that_this_version_cannot_use_is_one_sentence() -> None
     settings["updater"] = {"learning_rate": -1}
     with pytest.raises(StateError, match=r"a value of updater\.learning_rate that this version cannot use"):
         recorded(load(), settings)
+
+
+class Log:
+    """Stands for a source: whatever range is wanted has its events."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def reread(self, ranges: Iterable[Range], *, isolation_level: str) -> Log:
+        assert list(ranges)
+        assert isolation_level == "read_committed"
+        self.asked += 1
+        return self
+
+    def topic_id(self, _: str) -> None:
+        return None
+
+    def read(self, wanted: Range) -> Arrival:
+        events = [make_event(offset) for offset in range(wanted.first, wanted.end)]
+        records = [make_record(b"", offset=event.offset) for event in events]
+        return arrival((wanted.topic, wanted.partition), records, list(events), begin=wanted.first, end=wanted.end)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def over(first: int, end: int) -> list[Range]:
+    return [Range("t", 0, first, end, end - first)]
+
+
+DECISIONS: list[Decision] = [
+    Step(1, over(0, 4)),
+    Forget(2, count=2),
+    Step(3, over(4, 8)),
+    Forget(4, over(8, 14), count=3),
+    Step(5, over(14, 18)),
+]
+
+
+def test_decisions_of_every_kind_are_re_run_in_their_order(make_config: MakeConfig) -> None:
+    config = make_config("events.holdout_ratio=0", "updater.replay_ratio=1")
+    lived, recovered, log = Learner(config), Learner(config), Log()
+    held = []
+    for decision in DECISIONS:
+        draft = lived.draft()
+        for wanted in decision.ranges:
+            draft.take(log.read(wanted))
+        lived.learn(decision, draft.batch)
+        held.append(len(lived.buffer))
+    assert held == [4, 2, 6, 9, 13]
+    reports = list(retake(recovered, DECISIONS, log))  # type: ignore[arg-type]
+    assert [len(report.learnt) for report in reports] == [4, 0, 4, 6, 4]
+    assert flat(recovered.state()) == flat(lived.state())
+
+
+def test_decisions_without_records_are_re_run_without_asking_the_source(make_config: MakeConfig) -> None:
+    learner, log = Learner(make_config()), Log()
+    assert [report.step for report in retake(learner, [Forget(1), Forget(2)], log)] == [1, 2]  # type: ignore[arg-type]
+    assert not log.asked
+
+
+def test_in_micro_batches_of_another_size_a_decision_acts_where_it_did_on_its_own_records(
+    make_config: MakeConfig,
+) -> None:
+    learner = Learner(make_config("events.holdout_ratio=0"))
+    reports = list(regrouped(learner, reread(DECISIONS, Log()), 3))  # type: ignore[arg-type]
+    learnt = [[event.offset for event in report.learnt] for report in reports]
+    assert learnt == [[0, 1, 2], [3], [], [4, 5, 6], [7], [8, 9, 10, 11, 12, 13], [14, 15, 16], [17]]
+    assert learner.step == len(reports)

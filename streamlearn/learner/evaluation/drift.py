@@ -60,13 +60,13 @@ class RiseDetector:
         return float(self._adwin.estimation) if self._adwin.width else float("nan")
 
     def update(self, values: Iterable[float]) -> list[int]:
-        """Take in the next values and return the places among them at which a rise was detected."""
+        """Take in the next values and return the indices among them at which a rise was detected."""
         rises = []
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             before = self.mean
             self._adwin.update(float(value))
             if self._adwin.drift_detected and self.mean > before:
-                rises.append(place)
+                rises.append(index)
         return rises
 
     def state(self) -> State:

@@ -20,8 +20,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """One of Kafka's records.
 
     ``timestamp`` is in milliseconds since 1970, None in formats before Kafka 0.10. A null ``key`` or ``value`` is None;
-    a value that was not taken into memory is :class:`Withheld`. The name of a header is a
-    :class:`~streamlearn.consumer.header_names.HeaderName` where it is not UTF-8.
+    a value that was not taken into memory is :class:`Withheld`, the name of a header that is not UTF-8
+    :class:`HeaderName`.
     """
 
     topic: str
@@ -57,6 +57,30 @@ class Withheld(bytes):
         withheld = cls()
         withheld.reason, withheld.length, withheld.sha256 = reason, length, sha256
         return withheld
+
+
+class HeaderName(str):
+    """The name of a header that is not UTF-8, with an escape for each byte that is none.
+
+    Attributes
+    ----------
+    raw
+        Its bytes.
+
+    """
+
+    __slots__ = ("raw",)
+    raw: bytes
+
+
+def header_name(raw: bytes) -> str:
+    """Return the name of a header that `raw` stands for, a :class:`HeaderName` where it is not UTF-8."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        name = HeaderName(raw.decode(errors="backslashreplace"))
+        name.raw = raw
+        return name
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -84,17 +84,24 @@ class Consumer(Protocol):
         ...
 
     def start(self) -> None:
-        """Join the group."""
+        """Join the group; raise :class:`~streamlearn.errors.BrokerError` where it cannot be reached, or refuses."""
         ...
 
     def wait_for_term(self, after: int, timeout: float) -> int | None:
-        """Wait up to `timeout` seconds to be active in a term after the one called `after`, and return it."""
+        """Wait up to `timeout` seconds to be active in a term after the one called `after`, and return it.
+
+        Raises
+        ------
+        BaseException
+            What has ended the reading.
+
+        """
         ...
 
     def read_from(self, positions: Positions, topics: Topics, timeout: float) -> Positions | None:
         """Read on from `positions` in `topics`, and return them with the first offset of each partition beside them.
 
-        None is returned where that has not come about within `timeout` seconds.
+        None is returned where that has not come about within `timeout` seconds; the error is that of `wait_for_term`.
         """
         ...
 
@@ -123,7 +130,7 @@ class Recorded(Protocol):
         ...
 
     def read(self, wanted: Range) -> Arrival:
-        """Return the records of `wanted` that are still there, decoded."""
+        """Return the records of `wanted` that are still there, decoded; BrokerError where they cannot be read."""
         ...
 
     def close(self) -> None:

@@ -18,10 +18,9 @@ from kafka.record.default_records import DefaultRecord, DefaultRecordBatch
 from kafka.record.util import decode_varint
 
 from streamlearn.consumer.compression import Stream, decompressed
-from streamlearn.consumer.header_names import header_name
 from streamlearn.consumer.queue import HEADER_BYTES
 from streamlearn.events import Reason
-from streamlearn.records import Withheld
+from streamlearn.records import Withheld, header_name
 
 LARGEST_RECORD = 32 * 2**20  # bytes; brokers take 1 MiB by default, and the largest hosted ones 20 MiB
 MOST_HEADERS = 10_000  # of a record; each takes a hundred bytes of memory, and two of the record

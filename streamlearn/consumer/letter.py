@@ -41,9 +41,8 @@ import time
 from enum import IntEnum
 from typing import NamedTuple
 
-from streamlearn.consumer.header_names import HeaderName
 from streamlearn.events import Reason
-from streamlearn.records import Record, Withheld
+from streamlearn.records import HeaderName, Record, Withheld
 
 PREFIX = "streamlearn."
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -201,6 +203,13 @@ def test_a_module_without_a_place_in_the_plan_is_named_with_what_to_do() -> None
 def test_no_modules_import_one_another_in_a_circle() -> None:
     assert circle({"a": ["b"], "b": ["c"], "c": ["a"]})
     assert circle({name: set(imported(path)) & set(MODULES) for name, path in MODULES.items()}) == []
+
+
+def test_what_decides_theta_is_loaded_without_a_client_of_kafka_or_of_metrics() -> None:
+    code = "import sys, streamlearn.learner, streamlearn.source; print(*{m.split('.')[0] for m in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "streamlearn" in done.stdout.split()
+    assert not {"kafka", "prometheus_client"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("path", modules(), ids=file_of)

@@ -18,6 +18,9 @@ from safetensors.torch import load_file, save_file
 from streamlearn.local.broker import ApacheKafka, Broker, NoidaDB
 from streamlearn.local.tiny import SPECIAL, WORDS, save_tiny_model
 
+TIERS = frozenset({"integration", "fault", "ops"})
+"""Directories whose tests are marked with their name."""
+
 OVERFLOWING = "orbit"
 """The word that `overflowing_model` cannot bear."""
 
@@ -143,8 +146,11 @@ def started(kind: str, by_kind: dict[str, Broker]) -> Broker:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Note with each test which broker it runs on, for the summary."""
+    """Mark each test with its tier, and note which broker it runs on, for the summary."""
     for item in items:
+        tier = item.nodeid.split("/")[1]
+        if tier in TIERS:
+            item.add_marker(tier)
         fixtures = set(getattr(item, "fixturenames", ()))
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         if fixtures & {"apache_kafka", "own_broker"}:

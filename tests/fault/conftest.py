@@ -14,12 +14,6 @@ from tests.fault.victim import exit_code, start
 from tests.integration.learner import send, with_topic
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/fault" in item.nodeid:
-            item.add_marker(pytest.mark.fault)
-
-
 @pytest.fixture(scope="session")
 def broker(one_broker: Broker) -> Broker:
     """Apache Kafka where there is one, the development broker otherwise."""

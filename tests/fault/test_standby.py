@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tests.fault.bits import assert_each_event_once_and_the_same_bits
 from tests.fault.streams import stream
 from tests.fault.victim import exit_code, start
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, dealt_with, send, wait_until, with_topic
+from tests.integration.learner import LearnerProcess, answers, dealt_with, learners, send, wait_until, with_topic
 
 TRAINED = 400
 PARTITIONS = 3
@@ -48,24 +47,12 @@ def config(overrides: list[str]) -> Config:
 
 @pytest.fixture
 def learner(overrides: list[str]) -> Iterator[Callable[[], LearnerProcess]]:
-    started: list[LearnerProcess] = []
-
-    def start_one() -> LearnerProcess:
-        started.append(LearnerProcess(overrides))
-        return started[-1]
-
-    yield start_one
-    for process in started:
-        process.process.send_signal(signal.SIGCONT)
-        process.kill()
+    with learners(overrides) as start:
+        yield start
 
 
 def ready(learner: LearnerProcess) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{learner.port}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    return answers(f"http://127.0.0.1:{learner.port}/readyz")
 
 
 def active(learner: LearnerProcess) -> float:

@@ -10,15 +10,9 @@ import pytest
 
 from streamlearn.config import Config
 from streamlearn.local.broker import Broker
-from tests.integration.learner import LearnerProcess, with_topic
+from tests.integration.learner import LearnerProcess, learners, with_topic
 
 NUMBERS = itertools.count()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/integration" in item.nodeid:
-            item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture
@@ -60,13 +54,5 @@ def config(overrides: list[str]) -> Config:
 @pytest.fixture
 def start_learner(overrides: list[str]) -> Iterator[Callable[..., LearnerProcess]]:
     """Start ``streamlearn run`` as a process of its own; whatever still runs at the end is killed."""
-    started: list[LearnerProcess] = []
-
-    def start(*more: str) -> LearnerProcess:
-        learner = LearnerProcess([*overrides, *more])
-        started.append(learner)
-        return learner
-
-    yield start
-    for learner in started:
-        learner.kill()
+    with learners(overrides) as start:
+        yield start

@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,31 @@ class LearnerProcess:
         """Send SIGKILL."""
         self.process.kill()
         self.process.wait()
+
+
+@contextmanager
+def learners(overrides: list[str]) -> Iterator[Callable[..., LearnerProcess]]:
+    """Give a function that starts a learner of `overrides`, and more of them; in the end all are killed."""
+    started: list[LearnerProcess] = []
+
+    def start(*more: str, port: int | None = None) -> LearnerProcess:
+        started.append(LearnerProcess([*overrides, *more], port=port))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for learner in started:
+            learner.kill()
+
+
+def answers(url: str) -> bool:
+    """Return whether `url` answers with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def with_topic(overrides: list[str], *, partitions: int = 1) -> Config:

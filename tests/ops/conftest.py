@@ -11,16 +11,10 @@ import pytest
 from streamlearn.config import Config
 from streamlearn.local.broker import Broker
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, with_topic
+from tests.integration.learner import LearnerProcess, learners, with_topic
 from tests.ops.stack import Stack, Target, needs
 
 NUMBERS = itertools.count()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/ops" in item.nodeid:
-            item.add_marker(pytest.mark.ops)
 
 
 @pytest.fixture(scope="session")
@@ -58,15 +52,8 @@ def config(overrides: list[str]) -> Config:
 def start_learner(overrides: list[str], config: Config) -> Iterator[Callable[..., LearnerProcess]]:
     """Start ``streamlearn run`` as a process of its own; whatever still runs at the end is killed."""
     del config  # the topic is there
-    learners: list[LearnerProcess] = []
-
-    def start(*more: str, port: int | None = None) -> LearnerProcess:
-        learners.append(LearnerProcess([*overrides, *more], port=port))
-        return learners[-1]
-
-    yield start
-    for learner in learners:
-        learner.kill()
+    with learners(overrides) as start:
+        yield start
 
 
 @pytest.fixture

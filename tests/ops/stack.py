@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from streamlearn.local.broker import free_port
-from tests.integration.learner import wait_until
+from tests.integration.learner import answers, wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DURATION = re.compile(r"(?P<before>\[|offset |for: |_interval: |_wait: )(?P<value>\d+)(?P<unit>[smhd])\b")
@@ -93,7 +93,7 @@ class Stack:
             "--log.level=warn",
         )
         for url in (self.alertmanager, self.prometheus):
-            wait_until(lambda url=url: ready(url), f"{url} is ready")  # type: ignore[misc]
+            wait_until(lambda url=url: answers(f"{url}/-/ready"), f"{url} is ready")  # type: ignore[misc]
         wait_until(lambda: len(self.query("up == 1")) == len(targets), "every target has been scraped")
 
     def _start(self, *command: str) -> None:
@@ -123,14 +123,6 @@ class Stack:
         for process in reversed(self._processes):
             process.terminate()
             process.wait(30)
-
-
-def ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/-/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def get(url: str) -> Any:

@@ -37,6 +37,7 @@ from streamlearn.pipeline import Pipeline
 from streamlearn.reports import StepReport
 from streamlearn.updater.experts.transformer.batches import Part
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
+from streamlearn.updater.features import Encoded
 
 WARM_UP = 3  # steps that are not measured
 LABELS = ["comp", "rec", "sci", "talk"]
@@ -78,18 +79,18 @@ def configuration(broker: Broker, directory: Path, topic: str) -> Config:
 def run_pipeline(config: Config, feed: Feed) -> Seen:
     """Learn `feed` from a broker, and note what the updater sees."""
     seen = Seen()
-    parts_of, learn, append = TransformerExpert.parts, TransformerExpert.learn, Journal.append
+    parts_of, gradients, append = TransformerExpert.parts, TransformerExpert.gradients, Journal.append
 
     def note_parts(expert: TransformerExpert, tokens: Sequence[object]) -> list[Part]:
         seen.parts.append(parts_of(expert, tokens))  # type: ignore[arg-type]
         return seen.parts[-1]
 
     def note_targets(
-        expert: TransformerExpert, tokens: Sequence[object], targets: Sequence[int], **how: object
+        expert: TransformerExpert, encoded: Encoded, targets: Sequence[int], *weights: object, **how: object
     ) -> object:
         seen.targets.append(torch.tensor(targets))
         with patch.object(TransformerExpert, "parts", note_parts):
-            return learn(expert, tokens, targets, **how)  # type: ignore[arg-type]
+            return gradients(expert, encoded, targets, *weights, **how)  # type: ignore[arg-type]
 
     def note_journal(journal: Journal, decision: Decision) -> None:
         started = time.perf_counter()
@@ -106,7 +107,7 @@ def run_pipeline(config: Config, feed: Feed) -> Seen:
     pipeline = Pipeline(config, on_step=note_end)
     create_topic(config.kafka, config.kafka.topic)
     send(config.kafka, feed)
-    with patch.object(TransformerExpert, "learn", note_targets), patch.object(Journal, "append", note_journal):
+    with patch.object(TransformerExpert, "gradients", note_targets), patch.object(Journal, "append", note_journal):
         pipeline.run()
     tokenizer = transformers.AutoTokenizer.from_pretrained(config.updater.model)
     for parts, targets in zip(seen.parts, seen.targets, strict=True):

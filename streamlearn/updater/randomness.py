@@ -35,10 +35,8 @@ class OwnRandom:
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._cuda = device if device.type == "cuda" else None
-        outside = self._now()
-        torch.manual_seed(seed)
-        self._own = self._now()
-        self._put(outside)
+        generators = [torch.Generator(where) for where in ("cpu", self._cuda) if where is not None]
+        self._own: Mark = tuple(generator.manual_seed(seed).get_state() for generator in generators)
 
     def __enter__(self) -> None:
         self._outside = self._now()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlearn.config import Config
@@ -17,9 +16,13 @@ from streamlearn.errors import StateError
 from streamlearn.events import Event, Label, Reason
 from streamlearn.reports import StepResult
 from streamlearn.state import Export, State
-from streamlearn.updater.experts.transformer.expert import Learnt, TransformerExpert
+from streamlearn.updater.examples import Examples
+from streamlearn.updater.experts.registry import make_beside
+from streamlearn.updater.experts.transformer.expert import TransformerExpert
+from streamlearn.updater.features import Encoded
 from streamlearn.updater.isolation import find_guilty
 from streamlearn.updater.labels import LabelMap
+from streamlearn.updater.mixture import MixedGradients, Mixture
 from streamlearn.updater.randomness import Mark
 
 NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to: far more than rounding costs with a thousand labels
@@ -27,11 +30,11 @@ NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to: far more than roundi
 
 @dataclass(frozen=True)
 class _Attempt:
-    """Fresh events that were learnt in one go, and how many labels were known before."""
+    """Examples that were learnt in one go, how many labels were known before, and what was found out about them."""
 
-    fresh: Sequence[Event]
+    examples: Examples
     known: int
-    learnt: Learnt
+    learnt: MixedGradients
 
 
 class Updater:
@@ -47,26 +50,35 @@ class Updater:
     ConfigurationError
         If the model cannot be loaded or does not fit the configuration.
 
+    Attributes
+    ----------
+    transformer
+        The expert whose model is published, and whose tokenizer reads the texts for all experts.
+    labels
+        The labels known so far, in the order of the experts' columns.
+
     """
 
     def __init__(self, config: Config) -> None:
         self._model_name = config.updater.model
         self._discovers = config.events.labels == "discover"
         closed: list[Label] = [] if config.events.labels == "discover" else config.events.labels
-        self._expert = TransformerExpert(config.updater, [str(label) for label in closed])
+        self.transformer = TransformerExpert(config.updater, [str(label) for label in closed])
+        columns = self.transformer.columns
+        self._mixture = Mixture([self.transformer, *make_beside(config.updater, columns)])
         by_name: dict[str, Label] = {str(label): label for label in closed}
-        self.labels = LabelMap(by_name.get(name, name) for name in self._expert.columns)
+        self.labels = LabelMap(by_name.get(name, name) for name in columns)
 
     @property
     def steps(self) -> int:
         """How many steps have been applied to θ."""
-        return self._expert.optimizer.steps
+        return self.transformer.optimizer.steps
 
     def encode(self, events: Sequence[Event]) -> list[Event]:
         """Return `events` with their token ids."""
         if not events:
             return []
-        encoded = self._expert.encode([event.text for event in events])
+        encoded = self.transformer.encode([event.text for event in events])
         return [msgspec.structs.replace(event, tokens=ids) for event, ids in zip(events, encoded, strict=True)]
 
     def encode_each(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
@@ -83,7 +95,9 @@ class Updater:
                 refused[place] = Reason.MODEL_ERROR
         return encoded, refused
 
-    def step(self, fresh: Sequence[Event], replayed: Sequence[Event] = ()) -> StepResult:
+    def step(
+        self, fresh: Sequence[Event], replayed: Sequence[Event] = (), weights: Sequence[float] | None = None
+    ) -> StepResult:
         """Predict the fresh events, then learn from them and the replayed ones in one step.
 
         One forward pass serves both. A fresh event whose label is met for the first time counts as predicted
@@ -94,74 +108,93 @@ class Updater:
         needs padding that another cannot bear) go through it one by one, in one step still; and where their gradient is
         not finite even so, each fresh one is a step of its own.
 
+        Parameters
+        ----------
+        fresh, replayed
+            The events of the micro-batch.
+        weights
+            The weight of each fresh event and then of each replayed one in the objective, which is their weighted
+            mean; none is negative. None weighs all alike.
+
         Raises
         ------
         DeviceError
             If the device has no memory for it, or has failed.
 
         """
-        rate, known = self._expert.optimizer.rate, len(self.labels)
-        tried = self._try([*fresh, *replayed])
-        if isinstance(tried, Learnt):
-            return self._result([_Attempt(fresh, known, tried)], rate)
-        guilty = self._guilty([*fresh, *replayed])
+        rate, events = self.transformer.optimizer.rate, [*fresh, *replayed]
+        examples = Examples(events, self._encoded(events), weights, len(fresh))
+        tried = self._try(examples)
+        if isinstance(tried, _Attempt):
+            return self._result([tried], rate)
+        guilty = self._guilty(examples)
         refused = {place: reason for place, reason in guilty.items() if place < len(fresh)}
         unfit = [place - len(fresh) for place in guilty if place >= len(fresh)]
+        innocent = [place for place in range(len(events)) if place not in guilty]
         attempts: list[_Attempt] = []
-        innocent = {place: event for place, event in enumerate(fresh) if place not in refused}
-        if innocent:
-            others = [event for place, event in enumerate(replayed) if place not in set(unfit)]
-            tried = self._try([*innocent.values(), *others]) if guilty else tried
+        if len(refused) < len(fresh):
+            tried = self._try(examples.take(innocent)) if guilty else tried
             if isinstance(tried, Reason):
-                tried = self._try([*innocent.values(), *others], apart=True)
-            if isinstance(tried, Learnt):
-                attempts = [_Attempt(list(innocent.values()), known, tried)]
-            else:
-                attempts = list(self._one_by_one(innocent, refused))
+                tried = self._try(examples.take(innocent), apart=True)
+            attempts = [tried] if isinstance(tried, _Attempt) else list(self._one_by_one(examples, innocent, refused))
         return self._result(attempts, rate, refused, unfit)
 
-    def _try(self, events: Sequence[Event], *, apart: bool = False) -> Learnt | Reason:
-        """Take a step on `events`, growing the head to their labels, or leave everything as it was."""
-        known, mark = len(self.labels), self._expert.random.mark()
-        self._grow(events)
-        learnt = self._expert.learn([_tokens(event) for event in events], self._columns(events), apart=apart)
+    def _try(self, examples: Examples, *, apart: bool = False) -> _Attempt | Reason:
+        """Take a step on `examples`, growing the experts to their labels, or leave everything as it was."""
+        known, marks = len(self.labels), self._mixture.marks()
+        self._grow(examples.events)
+        targets = self._columns(examples.events)
+        learnt = self._mixture.gradients(examples.encoded, targets, examples.weights, apart=apart)
         if isinstance(learnt, Reason):
-            self._shrink(known, mark)
-        return learnt
+            self._shrink(known, marks)
+            return learnt
+        self._mixture.apply(learnt)
+        return _Attempt(examples, known, learnt)
 
-    def _guilty(self, events: Sequence[Event]) -> dict[int, Reason]:
-        """Return the places of those among `events` on which no step can be taken, and leave everything as it was."""
-        known, mark = len(self.labels), self._expert.random.mark()
-        self._grow(events)
-        tokens, columns = [_tokens(event) for event in events], self._columns(events)
+    def _guilty(self, examples: Examples) -> dict[int, Reason]:
+        """Return the places of those among `examples` on which no step can be taken, and leave everything as it was.
+
+        Their weights say nothing about that.
+        """
+        known, marks = len(self.labels), self._mixture.marks()
+        self._grow(examples.events)
+        targets = self._columns(examples.events)
+        drawn = self._mixture.marks()
 
         def objection(places: Sequence[int]) -> Reason | None:
-            return self._expert.objection([tokens[place] for place in places], [columns[place] for place in places])
+            found = self._mixture.gradients(examples.encoded.take(places), [targets[place] for place in places])
+            self._mixture.drop()
+            self._mixture.reset(drawn)
+            return found if isinstance(found, Reason) else None
 
-        guilty = find_guilty(range(len(events)), objection)
-        self._shrink(known, mark)
+        guilty = find_guilty(range(len(targets)), objection)
+        self._shrink(known, marks)
         return guilty
 
-    def _one_by_one(self, events: Mapping[int, Event], refused: dict[int, Reason]) -> Iterator[_Attempt]:
-        for place, event in events.items():
-            known = len(self.labels)
-            tried = self._try([event])
+    def _one_by_one(
+        self, examples: Examples, innocent: Sequence[int], refused: dict[int, Reason]
+    ) -> Iterator[_Attempt]:
+        """Take a step on each fresh one among the `innocent`; where none can be taken, it joins the `refused`."""
+        for place in innocent:
+            if place >= examples.fresh:
+                return
+            tried = self._try(examples.take([place]))
             if isinstance(tried, Reason):
                 refused[place] = tried
             else:
-                yield _Attempt([event], known, tried)
+                yield tried
 
     def _grow(self, events: Iterable[Event]) -> None:
         for event in events:
             if event.label not in self.labels and self.labels.add(event.label):
-                self._expert.grow(str(event.label))
+                self._mixture.grow(str(event.label))
 
-    def _shrink(self, count: int, mark: Mark) -> None:
-        """Take back the labels after the first `count`, and what drawing their rows did to the random state."""
+    def _shrink(self, count: int, marks: Sequence[Mark]) -> None:
+        """Take back the labels after the first `count`, and what drawing their rows did to the random states."""
         if len(self.labels) > count:
-            self._expert.shrink(count)
+            self._mixture.shrink(count)
             self.labels = LabelMap(list(self.labels)[:count])
-        self._expert.random.reset(mark)
+        self._mixture.reset(marks)
 
     def _columns(self, events: Iterable[Event]) -> list[int]:
         return [self.labels.index(event.label) for event in events]
@@ -175,9 +208,9 @@ class Updater:
     ) -> StepResult:
         correct, losses = [np.empty(0, np.bool_)], [np.empty(0, np.float32)]
         for attempt in attempts:
-            count, known = len(attempt.fresh), attempt.known
+            count, known = attempt.examples.fresh, attempt.known
             predicted = attempt.learnt.log_probabilities[:count, : max(1, known)].argmax(-1).numpy()
-            columns = np.asarray(self._columns(attempt.fresh))
+            columns = np.asarray(self._columns(attempt.examples.events[:count]))
             correct.append((predicted == columns) & (columns < known))
             losses.append(attempt.learnt.losses[:count].numpy())
         every = [attempt.learnt.losses for attempt in attempts]
@@ -185,7 +218,7 @@ class Updater:
             correct=np.concatenate(correct),
             losses=np.concatenate(losses),
             loss=float(torch.cat(every).mean()) if every else math.nan,
-            gradient_norm=attempts[-1].learnt.gradient_norm if attempts else math.nan,
+            gradient_norm=attempts[-1].learnt.norm if attempts else math.nan,
             learning_rate=rate,
             refused=refused or {},
             unfit=unfit or [],
@@ -209,11 +242,14 @@ class Updater:
 
     def log_probabilities(self, events: Sequence[Event]) -> Tensor:
         """Return the log-probabilities of encoded events' labels, of shape (events, labels); NaN where it raises."""
-        return self._expert.predict([_tokens(event) for event in events])
+        return self._mixture.predict(self._encoded(events))
+
+    def _encoded(self, events: Sequence[Event]) -> Encoded:
+        return Encoded.of(events, self._mixture.reads)
 
     def export(self, state: State) -> Export:
         """Return what a snapshot of `state` publishes; its weights are those of `state`, not copied again."""
-        expert, weights = self._expert, state["transformer"]["weights"]
+        expert, weights = self.transformer, state[self.transformer.name]["weights"]
         return Export(expert.model_config(), weights, expert.tokenizer, columns=expert.width)
 
     def state(self) -> State:
@@ -221,13 +257,13 @@ class Updater:
         return {
             "model": self._model_name,
             "labels": list(self.labels),
-            "encoding": dict(self._expert.encoding),
-            "transformer": self._expert.state(),
+            "encoding": dict(self.transformer.encoding),
+            **self._mixture.state(),
         }
 
     def encodes_as(self, state: State) -> bool:
         """Whether texts get the token ids that they got when `state` was made, as far as it says."""
-        return bool(state.get("encoding", self._expert.encoding) == self._expert.encoding)
+        return bool(state.get("encoding", self.transformer.encoding) == self.transformer.encoding)
 
     def load(self, state: State) -> None:
         """Continue from `state`.
@@ -256,17 +292,11 @@ class Updater:
                 "labels may be added at the end, not changed"
             )
         try:
-            self._expert.load(state["transformer"])
+            self._mixture.load(state, saved.names())
         except (RuntimeError, KeyError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise StateError(f"the checkpoint does not fit the configured model: {first}") from None
         self.labels = saved
-
-
-def _tokens(event: Event) -> NDArray[np.int32]:
-    if event.tokens is None:
-        raise ValueError(f"event {event.id} has not been encoded")
-    return event.tokens
 
 
 def sound(log_probabilities: Tensor) -> list[bool]:

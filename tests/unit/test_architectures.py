@@ -87,7 +87,7 @@ def test_token_types_that_matter_reach_the_model_and_texts_are_padded_where_it_d
     learner = updater(saved("xlnet"))
     short, long = toy(2, 1)
     tokens = [event.tokens for event in learner.encode([short, long]) if event.tokens is not None]
-    (part,) = learner._expert.parts([tokens[0], tokens[0][-3:]])
+    (part,) = learner.transformer.parts([tokens[0], tokens[0][-3:]])
     assert part.companions["token_type_ids"][:, -2:].tolist() == [[0, 2], [0, 2]]
     assert sorted(part.attention_mask[:, 0].tolist()) == [0, 1]
 

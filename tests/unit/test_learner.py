@@ -95,7 +95,7 @@ def test_a_text_at_which_the_model_raises_is_refused_alone(
 ) -> None:
     learner = Learner(make_config("events.holdout_ratio=0"))
     learn(learner, admitted(learner, *map(make_event, range(4))))
-    expert = learner.updater._expert
+    expert = learner.updater.transformer
     rows = expert.model.get_input_embeddings().num_embeddings
     word = len(SPECIAL) + WORDS.index(OVERFLOWING)
 
@@ -118,7 +118,7 @@ def test_a_text_on_which_the_tokenizer_raises_is_refused_alone(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = Learner(make_config("events.holdout_ratio=0"))
-    expert = learner.updater._expert
+    expert = learner.updater.transformer
 
     def strict(texts: Sequence[str]) -> list[Any]:
         for text in texts:

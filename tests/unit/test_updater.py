@@ -42,10 +42,10 @@ def test_the_parts_of_a_micro_batch_give_the_gradient_of_the_whole(
     events = in_parts.encode([make_event(n) for n in range(16)])
     monkeypatch.setattr(batches_module, "CPU_PART_OVERHEAD", 0)
     tokens = [event.tokens for event in events if event.tokens is not None]
-    assert len(in_parts._expert.parts(tokens)) > 2
+    assert len(in_parts.transformer.parts(tokens)) > 2
     in_parts.step(events[:8], events[8:])
     monkeypatch.setattr(batches_module, "CPU_PART_OVERHEAD", 10**9)
-    assert len(whole._expert.parts(tokens)) == 1
+    assert len(whole.transformer.parts(tokens)) == 1
     whole.step(events[:8], events[8:])
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(in_parts)[name], value, rtol=1e-4, atol=1e-6)
@@ -63,7 +63,7 @@ def test_sgd_is_the_formula(make_config: MakeConfig) -> None:
     )
     updater = Updater(config)
     events = updater.encode([make_event(n) for n in range(8)])
-    reference = updater._expert.model.__class__(updater._expert.model.config).eval()
+    reference = updater.transformer.model.__class__(updater.transformer.model.config).eval()
     reference.load_state_dict(weights(updater))
     longest = max(len(event.tokens) for event in events if event.tokens is not None)
     ids = torch.zeros(8, longest, dtype=torch.long)
@@ -118,7 +118,7 @@ def test_a_step_that_is_not_finite_leaves_every_bit_as_it_was(make_config: MakeC
     updater = Updater(make_config(CLOSED))
     one_step(updater)
     before = updater.state()["transformer"]
-    bias = updater._expert.model.classifier.bias
+    bias = updater.transformer.model.classifier.bias
     with torch.no_grad():
         kept = bias.clone()
         bias[0] = poison
@@ -275,7 +275,7 @@ def test_a_snapshot_as_starting_model_keeps_its_head_and_labels(make_config: Mak
     export = first.export(first.state())
     export.config.save_pretrained(tmp_path)
     export.tokenizer.save_pretrained(tmp_path)
-    first._expert.model.save_pretrained(tmp_path, state_dict=export.weights)
+    first.transformer.model.save_pretrained(tmp_path, state_dict=export.weights)
     export.config.save_pretrained(tmp_path)
     again = Updater(make_config(f"updater.model={tmp_path}", "events.labels=[label-0, label-1, label-2, more]"))
     assert list(again.labels) == ["label-0", "label-1", "label-2", "more"]

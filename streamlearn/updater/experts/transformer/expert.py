@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - its name in the field
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,29 +18,24 @@ from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.errors import ConfigurationError, DeviceError
 from streamlearn.events import Reason
 from streamlearn.state import State
+from streamlearn.updater.experts.expert import Gradients
 from streamlearn.updater.experts.transformer.batches import Part, collate, inputs
+from streamlearn.updater.experts.transformer.device import choose_device, choose_precision, is_out_of_memory
 from streamlearn.updater.experts.transformer.fingerprint import fingerprint
 from streamlearn.updater.experts.transformer.head import grow_head, output_layer, problem_type, shrink_head
 from streamlearn.updater.experts.transformer.inputs import find_layout, probe_texts
 from streamlearn.updater.experts.transformer.model import load_model, one_sentence
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
+from streamlearn.updater.experts.transformer.pooling import pool, tapped
 from streamlearn.updater.experts.transformer.probe import mixed_lengths, probe_step
 from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
 from streamlearn.updater.experts.transformer.trainable import select
+from streamlearn.updater.features import Encoded, Feature
+from streamlearn.updater.objective import Objective
 from streamlearn.updater.randomness import OwnRandom
 
-
-@dataclass(frozen=True)
-class Learnt:
-    """What one step of an expert gives.
-
-    ``log_probabilities`` is of shape (texts, labels) and was computed before θ moved; ``losses`` is of shape
-    (texts,).
-    """
-
-    log_probabilities: Tensor
-    losses: Tensor
-    gradient_norm: float
+Rows = list[tuple[Part, Tensor]]
+"""What each part gives, of shape (texts of the part, …)."""
 
 
 class TransformerExpert:
@@ -65,6 +59,9 @@ class TransformerExpert:
         What dropout and new columns draw from.
 
     """
+
+    name: ClassVar[str] = "transformer"
+    reads: ClassVar[frozenset[Feature]] = frozenset()
 
     def __init__(self, config: UpdaterConfig, labels: list[str]) -> None:
         if config.threads:
@@ -110,88 +107,82 @@ class TransformerExpert:
         """What decides the token ids of a text."""
         return {"max_tokens": self._config.max_tokens, "tokenizer": fingerprint(self.tokenizer)}
 
-    def predict(self, tokens: Sequence[NDArray[np.int32]]) -> Tensor:
-        """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises."""
+    def predict(self, encoded: Encoded) -> Tensor:
+        """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises.
+
+        The pooled states are handed on with `encoded` where they are wanted.
+        """
         try:
-            return self._predict(tokens)
+            return self._predict(encoded)
         except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's affair
-            self._raise_if_it_is_the_machine(error, len(tokens))
-        if len(tokens) > 1:
-            middle = len(tokens) // 2
-            return torch.cat([self.predict(tokens[:middle]), self.predict(tokens[middle:])])
+            self._raise_if_it_is_the_machine(error, len(encoded))
+        if len(encoded) > 1:
+            middle = len(encoded) // 2
+            halves = [encoded.take(range(middle)), encoded.take(range(middle, len(encoded)))]
+            log_probabilities = torch.cat([self.predict(half) for half in halves])
+            if "pooled" in encoded.wanted:
+                encoded.pooled = torch.cat([half.pooled for half in halves if half.pooled is not None])
+            return log_probabilities
+        if "pooled" in encoded.wanted:
+            encoded.pooled = torch.full((1, output_layer(self.model)[2].in_features), math.nan)
         return torch.full((1, max(1, len(self.columns))), math.nan)
 
-    def _predict(self, tokens: Sequence[NDArray[np.int32]]) -> Tensor:
-        training = self.model.training
+    def _predict(self, encoded: Encoded) -> Tensor:
+        training, mark = self.model.training, self.random.mark()
+        outputs: Rows = []
+        pooled: Rows | None = [] if "pooled" in encoded.wanted else None
         self.model.eval()
         try:
-            with torch.no_grad():
-                outputs = [(part, self._forward(part)) for part in self.parts(tokens)]
+            with torch.no_grad(), self.random:
+                for part in self.parts(encoded.tokens):
+                    outputs.append((part, self._forward(part, pooled)))
         finally:
             self.model.train(training)
-        return self._in_order(outputs, len(tokens)).log_softmax(-1)
+            self.random.reset(mark)
+        self._hand_on(pooled, encoded)
+        return self._in_order(outputs, len(encoded)).log_softmax(-1)
 
-    def learn(
-        self, tokens: Sequence[NDArray[np.int32]], targets: Sequence[int], *, apart: bool = False
-    ) -> Learnt | Reason:
-        """Take one step on the whole micro-batch; its gradient is that of the mean loss over all its texts.
+    def gradients(
+        self, encoded: Encoded, targets: Sequence[int], weights: Sequence[float] | None = None, *, apart: bool = False
+    ) -> Gradients | Reason:
+        """Leave the gradient with the parameters, or nothing where it or a loss is not finite or the model raises.
 
-        Where that cannot be, the reason is returned, and θ, the optimiser and the random state are as they were.
-
-        Parameters
-        ----------
-        tokens
-            The token ids of each text.
-        targets
-            The column of each text's label.
-        apart
-            Whether each text goes through the model alone, which changes nothing but the time where they can go
-            together.
-
-        Raises
-        ------
-        DeviceError
-            If the device has no memory for it or has failed, which says nothing about the texts.
-
+        As :class:`~streamlearn.updater.experts.expert.Expert` says; the pooled states are handed on with `encoded`
+        where they are wanted. With `apart` each text goes through the model alone, which changes nothing but the time
+        where they can go together.
         """
-        learnt = self._differentiate(tokens, targets, apart=apart)
-        if isinstance(learnt, Learnt):
-            self.optimizer.step(learnt.gradient_norm)
-        return learnt
-
-    def objection(self, tokens: Sequence[NDArray[np.int32]], targets: Sequence[int]) -> Reason | None:
-        """Return why no step could be taken on these texts, or None where one could; nothing is changed."""
         mark = self.random.mark()
-        learnt = self._differentiate(tokens, targets)
-        self.optimizer.zero_grad()
-        self.random.reset(mark)
-        return learnt if isinstance(learnt, Reason) else None
-
-    def _differentiate(
-        self, tokens: Sequence[NDArray[np.int32]], targets: Sequence[int], *, apart: bool = False
-    ) -> Learnt | Reason:
-        """Leave the gradient with the parameters, or nothing where it or a loss is not finite or the model raises."""
-        mark = self.random.mark()
-        outputs, losses = [], []
+        outputs: Rows = []
+        losses: Rows = []
+        pooled: Rows | None = [] if "pooled" in encoded.wanted else None
         reason = Reason.NOT_FINITE
         try:
             with self.random:
-                wanted = torch.tensor(targets, device=self._device)
-                for part in self._apart(tokens) if apart else self.parts(tokens):
-                    logits = self._forward(part)
-                    loss = F.cross_entropy(logits, wanted[part.rows], reduction="none")
-                    (loss.sum() / len(tokens)).backward()
+                objective = Objective(targets, weights, device=self._device)
+                for part in self._apart(encoded.tokens) if apart else self.parts(encoded.tokens):
+                    logits = self._forward(part, pooled)
+                    loss = objective.losses(logits, part.rows)
+                    objective.mean(loss, part.rows).backward()
                     outputs.append((part, logits.detach()))
                     losses.append((part, loss.detach()))
-            loss = self._in_order(losses, len(tokens))
+            loss = self._in_order(losses, len(encoded))
             if bool(torch.isfinite(loss).all()) and math.isfinite(norm := self.optimizer.gradient_norm()):
-                return Learnt(self._in_order(outputs, len(tokens)).log_softmax(-1), loss, norm)
+                self._hand_on(pooled, encoded)
+                return Gradients(self._in_order(outputs, len(encoded)).log_softmax(-1), loss, norm)
         except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's reason
-            self._raise_if_it_is_the_machine(error, len(tokens))
+            self._raise_if_it_is_the_machine(error, len(encoded))
             reason = Reason.MODEL_ERROR
-        self.optimizer.zero_grad()
+        self.drop()
         self.random.reset(mark)
         return reason
+
+    def apply(self, gradients: Gradients) -> None:
+        """Take the step θ_t = θ_{t−1} − η∇(L + λR)."""
+        self.optimizer.step(gradients.norm)
+
+    def drop(self) -> None:
+        """Forget the gradient."""
+        self.optimizer.zero_grad()
 
     def _raise_if_it_is_the_machine(self, error: Exception, texts: int) -> None:
         """Raise where `error` is the machine's, which has no memory or whose device has failed, and not a text's."""
@@ -212,12 +203,25 @@ class TransformerExpert:
         """Return a part for each of `tokens`, so that none meets the padding that another one needs."""
         return [replace(part, rows=[row]) for row, ids in enumerate(tokens) for part in self.parts([ids])]
 
-    def _forward(self, part: Part) -> Tensor:
+    def _forward(self, part: Part, pooled: Rows | None = None) -> Tensor:
+        """Return the logits of `part`, of shape (texts, labels); where there is a `pooled`, its states join it."""
+        if pooled is None:
+            return self._logits(part)
+        with tapped(output_layer(self.model)[2]) as fed:
+            logits = self._logits(part)
+        pooled += [(part, pool(states, part.attention_mask)) for states in fed]
+        return logits
+
+    def _logits(self, part: Part) -> Tensor:
         with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
             logits: Tensor = self.model(**inputs(part, self._layout)).logits
         return logits.float()
 
-    def _in_order(self, outputs: list[tuple[Part, Tensor]], count: int) -> Tensor:
+    def _hand_on(self, pooled: Rows | None, encoded: Encoded) -> None:
+        if pooled:
+            encoded.pooled = self._in_order(pooled, len(encoded))
+
+    def _in_order(self, outputs: Rows, count: int) -> Tensor:
         """Put the rows of each part back to their places in the micro-batch."""
         whole = torch.empty(count, *outputs[0][1].shape[1:])
         for part, values in outputs:
@@ -277,35 +281,3 @@ class TransformerExpert:
         self.model.load_state_dict(state["weights"])
         self.optimizer.load(state["optimizer"])
         self.random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; ``auto`` is CUDA where there is one.
-
-    Raises
-    ------
-    ConfigurationError
-        If this torch does not know the device or the machine does not have it.
-
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = str(error).splitlines()[0]
-        raise ConfigurationError(f"updater.device: '{name}' cannot be used here: {first}") from None
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> bool:
-    """Return whether the forward pass runs in bfloat16; ``auto`` does so on CUDA devices that support it."""
-    if name == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return name == "bf16"
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether `error` says that there is no memory; torch has no type of its own for the CPU's."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

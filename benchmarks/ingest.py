@@ -40,7 +40,7 @@ WORDS = ("the", "parcel", "came", "late", "again", "and", "nobody", "answered", 
 
 def value(number: int) -> bytes:
     """Return an event of about 300 bytes."""
-    text = " ".join(WORDS[(number + place * 7) % len(WORDS)] for place in range(40))
+    text = " ".join(WORDS[(number + index * 7) % len(WORDS)] for index in range(40))
     return json.dumps({"text": text, "label": LABELS[number % 4], "id": f"event-{number}"}).encode()
 
 

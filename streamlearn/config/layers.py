@@ -57,8 +57,8 @@ def merge(
         if not equals or not key.strip():
             raise ConfigurationError("--set takes section.key=value, such as --set kafka.topic=tickets")
         _set(tree, keys, value, source=f"--set {shown_key(key.strip())}")
-        for place in [place for place in origins if place[: len(keys)] == tuple(keys)]:
-            del origins[place]
+        for overridden in [path for path in origins if path[: len(keys)] == tuple(keys)]:
+            del origins[overridden]
     if _at(tree, FILE_ONLY) is not in_file:
         raise ConfigurationError(f"{'.'.join(FILE_ONLY)} can be set in the configuration file only")
     return tree

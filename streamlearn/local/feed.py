@@ -56,12 +56,12 @@ def make_feed(parts: list[Part]) -> Feed:
     feed = Feed()
     for part in parts:
         feed.begins.append(len(feed.records))
-        for place, (text, label) in enumerate(part.examples, 1):
-            value = json.dumps({"text": text[:15_000], "label": label, "id": f"{part.name}-{place}"}).encode()
+        for number, (text, label) in enumerate(part.examples, 1):
+            value = json.dumps({"text": text[:15_000], "label": label, "id": f"{part.name}-{number}"}).encode()
             feed.records.append(value)
-            if place % REPEAT_EVERY == 0:
+            if number % REPEAT_EVERY == 0:
                 feed.records.append(value)
-            if place % POISON_EVERY == 0:
+            if number % POISON_EVERY == 0:
                 poison, reason = POISON[len(feed.poison) % len(POISON)]
                 feed.poison[len(feed.records)] = reason
                 feed.records.append(poison)

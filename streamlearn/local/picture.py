@@ -26,9 +26,9 @@ def draw(record: Record, feed: Feed, parts: list[Part], path: Path) -> None:
     lower.set(ylabel=f"loss, last {WINDOW}", xlabel="event")
     lower.set_ylim(bottom=0)
     ends = [*feed.begins[1:], len(feed.records)]
-    for place, (part, begin, end) in enumerate(zip(parts, feed.begins, ends, strict=True)):
+    for index, (part, begin, end) in enumerate(zip(parts, feed.begins, ends, strict=True)):
         for axes in (upper, lower):
-            axes.axvspan(begin, end, color=INK, alpha=0.07 if place % 2 else 0.0, linewidth=0)
+            axes.axvspan(begin, end, color=INK, alpha=0.07 if index % 2 else 0.0, linewidth=0)
         upper.text((begin + end) / 2, 1.05, part.name, ha="center", va="bottom", color=INK)
     for number, drift in enumerate(record.drifts):
         for axes in (upper, lower):

@@ -45,8 +45,8 @@ def assert_same_bits(one: Any, other: Any, path: str = "") -> None:
         assert torch.equal(one.view(-1).view(torch.uint8), other.view(-1).view(torch.uint8)), path
     elif isinstance(one, list) and one and isinstance(one[0], dict):
         assert len(one) == len(other), path
-        for place, (first, second) in enumerate(zip(one, other, strict=True)):
-            assert_same_bits(first, second, f"{path}/{place}")
+        for index, (first, second) in enumerate(zip(one, other, strict=True)):
+            assert_same_bits(first, second, f"{path}/{index}")
     elif path.endswith(("/events", "/validation", "/test")):
         assert [(e.id, e.text, e.tokens.tolist()) for e in one] == [(e.id, e.text, e.tokens.tolist()) for e in other]
     else:

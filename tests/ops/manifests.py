@@ -50,7 +50,7 @@ def instructions(path: Path = DOCKERFILE) -> list[tuple[str, str]]:
 
 def last_stage() -> list[tuple[str, str]]:
     found = instructions()
-    begin = max(place for place, (name, _) in enumerate(found) if name == "FROM")
+    begin = max(index for index, (name, _) in enumerate(found) if name == "FROM")
     return found[begin:]
 
 

@@ -48,28 +48,28 @@ def selectors(promql: str) -> list[Selector]:
     """
     tokens = [(m.lastgroup or "", m.group()) for m in TOKEN.finditer(promql) if m.lastgroup != "comment"]
     found: list[Selector] = []
-    place = 0
-    while place < len(tokens):
-        kind, text = tokens[place]
-        place += 1
-        follows = tokens[place][1] if place < len(tokens) else ""
+    index = 0
+    while index < len(tokens):
+        kind, text = tokens[index]
+        index += 1
+        follows = tokens[index][1] if index < len(tokens) else ""
         if text == "[":
-            place = _behind(tokens, place, "]")
+            index = _behind(tokens, index, "]")
         elif text == "{":
-            end = _behind(tokens, place, "}")
-            matchers = _matchers(tokens[place : end - 1])
+            end = _behind(tokens, index, "}")
+            matchers = _matchers(tokens[index : end - 1])
             found.append(Selector(matchers.pop("__name__", ("=", ""))[1], matchers))
-            place = end
+            index = end
         elif kind != "name":
             continue
         elif text.lower() in GROUPING and follows == "(":
-            place = _behind(tokens, place, ")")
+            index = _behind(tokens, index, ")")
         elif text.lower() in WORDS or follows == "(":
             continue
         elif follows == "{":
-            end = _behind(tokens, place, "}")
-            found.append(Selector(text, _matchers(tokens[place + 1 : end - 1])))
-            place = end
+            end = _behind(tokens, index, "}")
+            found.append(Selector(text, _matchers(tokens[index + 1 : end - 1])))
+            index = end
         else:
             found.append(Selector(text, {}))
     return found
@@ -122,11 +122,11 @@ def names_in(path: Path) -> set[str]:
     return set(MENTION.findall(text))
 
 
-def _behind(tokens: list[tuple[str, str]], place: int, closing: str) -> int:
-    """Return the place behind the next `closing`, or the end where there is none."""
-    while place < len(tokens) and tokens[place][1] != closing:
-        place += 1
-    return place + 1
+def _behind(tokens: list[tuple[str, str]], index: int, closing: str) -> int:
+    """Return the index behind the next `closing`, or the end where there is none."""
+    while index < len(tokens) and tokens[index][1] != closing:
+        index += 1
+    return index + 1
 
 
 def _matchers(tokens: list[tuple[str, str]]) -> dict[str, tuple[str, str]]:

@@ -22,12 +22,12 @@ PIXELS_OF = """([id, names]) => {
     const copy = Object.assign(document.createElement("canvas"), { width: painted.width, height: painted.height + 1 });
     const context = copy.getContext("2d", { willReadFrequently: true });
     context.drawImage(painted, 0, 1);
-    names.forEach((name, place) => {
+    names.forEach((name, index) => {
         context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name);
-        context.fillRect(place, 0, 1, 1);
+        context.fillRect(index, 0, 1, 1);
     });
     const pixels = new Uint32Array(context.getImageData(0, 0, copy.width, copy.height).data.buffer);
-    return names.map((name, place) => pixels.filter((pixel) => pixel === pixels[place]).length - 1);
+    return names.map((name, index) => pixels.filter((pixel) => pixel === pixels[index]).length - 1);
 }"""
 """Counts a chart's pixels in each of the colours that custom properties of the page's style name."""
 

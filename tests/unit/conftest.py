@@ -32,7 +32,7 @@ def micro_batches() -> list[MicroBatch]:
     """Twelve micro-batches of four events with three labels."""
     batches = []
     for number in range(12):
-        fresh: list[Event] = [make_event(4 * number + place) for place in range(4)]
+        fresh: list[Event] = [make_event(4 * number + index) for index in range(4)]
         held_out = [make_event(1000 + number)]
         batches.append(
             MicroBatch(

@@ -18,7 +18,7 @@ def cheapest(lengths: list[int], overhead: int) -> int:
     """The least cost over all cuts of the sorted texts, by trying every one of them."""
     order, best = sorted(lengths), 10**9
     for pattern in range(2 ** (len(order) - 1)):
-        cuts = [0, *(place + 1 for place in range(len(order) - 1) if pattern >> place & 1), len(order)]
+        cuts = [0, *(index + 1 for index in range(len(order) - 1) if pattern >> index & 1), len(order)]
         best = min(best, sum((end - begin) * order[end - 1] + overhead for begin, end in pairwise(cuts)))
     return best
 

@@ -101,11 +101,11 @@ def sources(draw: st.DrawFn) -> dict[str, Any]:
     style = draw(st.sampled_from(["block", "flow", "json"]))
     text = json.dumps(tree) if style == "json" else yaml.safe_dump(tree, default_flow_style=style == "flow")
     if draw(st.booleans()):
-        place = draw(st.integers(0, len(text)))
+        index = draw(st.integers(0, len(text)))
         extra = st.sampled_from(
             ["&a ", "*a ", "<<: *a\n", "!!python/name:os.system ", "!x ", "- ", "\t", "\x00", '"', "\n? ", "[{"]
         )
-        text = text[:place] + draw(extra) + text[place:]
+        text = text[:index] + draw(extra) + text[index:]
     leaves = list(paths(draw(TREES)))
     environment, overrides = {}, []
     for path, value in draw(st.lists(st.sampled_from(leaves), max_size=3)) if leaves else []:

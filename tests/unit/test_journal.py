@@ -59,9 +59,9 @@ def test_a_flipped_bit_is_named_and_what_follows_is_not_used(tmp_path: Path, cap
     journal = write(tmp_path, 0, 1, 2, 3)
     path = segment(tmp_path)
     content = path.read_bytes()
-    for place in range(len(content)):
+    for index in range(len(content)):
         damaged = bytearray(content)
-        damaged[place] ^= 1
+        damaged[index] ^= 1
         path.write_bytes(damaged)
         found = journal.decisions(0)
         assert found == [decided(step) for step in range(1, len(found) + 1)]

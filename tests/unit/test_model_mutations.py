@@ -48,13 +48,13 @@ def edited(draw: Any, text: bytes) -> bytes:
     """Put an odd value somewhere into the JSON in `text`, or take one away."""
     tree = json.loads(text)
     *above, key = draw(st.sampled_from(paths(tree))) if draw(st.booleans()) else (draw(UNKNOWN),)
-    place = tree
+    node = tree
     for step in above:
-        place = place[step]
-    if isinstance(place, dict) and key in place and draw(st.booleans()):
-        del place[key]
+        node = node[step]
+    if isinstance(node, dict) and key in node and draw(st.booleans()):
+        del node[key]
     else:
-        place[key] = draw(ODD)
+        node[key] = draw(ODD)
     return json.dumps(tree).encode()
 
 

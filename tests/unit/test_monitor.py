@@ -124,7 +124,7 @@ def test_a_restored_detector_detects_at_the_same_places() -> None:
         before, after = RiseDetector(Drift()), RiseDetector(Drift())
         found = before.update(values[:broken_at])
         after.load(before.state())
-        assert found + [broken_at + place for place in after.update(values[broken_at:])] == expected
+        assert found + [broken_at + index for index in after.update(values[broken_at:])] == expected
 
 
 def test_state_of_another_river_starts_the_detector_anew() -> None:

@@ -27,7 +27,7 @@ def look(pipeline: Pipeline) -> dict[str, Any]:
     """Return what must not grow."""
     return {
         "resident_mebibytes": round(resident_mebibytes(), 1),
-        "series": sum(len(family.samples) for family in pipeline.metrics.registry.collect()),
+        "series": sum(len(family.samples) for family in pipeline.monitor.metrics.registry.collect()),
         "open_files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - it lists descriptors
         "threads": threading.active_count(),
     }

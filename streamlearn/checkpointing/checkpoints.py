@@ -228,7 +228,7 @@ def _split(node: Any, path: tuple[str, ...], tensors: dict[str, Tensor], events:
         if node and isinstance(node[0], Event):
             events[key] = list(node)
             return {"$events": key}
-        return [_split(child, (*path, str(place)), tensors, events) for place, child in enumerate(node)]
+        return [_split(child, (*path, str(index)), tensors, events) for index, child in enumerate(node)]
     return node
 
 

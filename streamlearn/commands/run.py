@@ -40,7 +40,7 @@ def run(config: Config) -> None:
         from streamlearn.pipeline import Pipeline  # noqa: PLC0415 - torch takes seconds to import
 
         pipeline = Pipeline(config, stopping=stopping)
-        placed.place = pipeline.place
+        placed.place = pipeline.monitor.place
         threading.excepthook = pipeline.thread_died
         adopt()
         pipeline.run()

@@ -114,10 +114,10 @@ def demo_config(broker: Broker, output: Path) -> Config:
 
 def _show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> None:
     """Say where the live page is, once there is one."""
-    while not pipeline.server and not learning.done():
+    while not pipeline.monitor.server and not learning.done():
         time.sleep(0.05)
-    if pipeline.server:
-        console.print(f"live page at {pipeline.server.url}", soft_wrap=True)
+    if pipeline.monitor.server:
+        console.print(f"live page at {pipeline.monitor.server.url}", soft_wrap=True)
 
 
 def _look(record: Record, done: threading.Event, records: int, state: Path, report: StepReport) -> None:
@@ -200,7 +200,7 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
 
 def _stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:
     """Leave everything running until Ctrl-C."""
-    url = pipeline.server.url if pipeline.server else ""
+    url = pipeline.monitor.server.url if pipeline.monitor.server else ""
     console.print(
         f"\nstill learning: {url} and {url}metrics, broker at {broker.bootstrap_servers}; Ctrl-C ends it",
         soft_wrap=True,

@@ -128,7 +128,7 @@ class Metrics:
             self.evaluated("champion", accuracy)
             self.last_publish.set_to_current_time()
 
-    def set_lag(self, lag: dict[Partition, int]) -> None:
+    def set_lag(self, lag: Mapping[Partition, int]) -> None:
         """Show the lag of the assigned partitions and drop the series of all others."""
         for partition in self._with_lag - lag.keys():
             self.lag.remove(*partition)

@@ -57,7 +57,7 @@ def committed(config: Config) -> int | None:
 
 
 def checkpoints(pipeline: Pipeline, outcome: str) -> float:
-    return float(pipeline.metrics.checkpoints.labels(outcome)._value.get())
+    return float(pipeline.monitor.metrics.checkpoints.labels(outcome)._value.get())
 
 
 def on_disk(broker: Broker, model: Path, disk: Path) -> Config:

@@ -172,7 +172,7 @@ def test_recorded_steps_whose_records_retention_has_deleted_are_not_passed_over_
         with pytest.raises(BrokerError, match=r"no longer has \d+ of the records of step 1 .*journal\.deleted"):
             pipeline.run()
         return
-    counts = {name: pipeline.metrics.events.labels(name)._value for name in OUTCOMES}
+    counts = {name: pipeline.monitor.metrics.events.labels(name)._value for name in OUTCOMES}
     with running(pipeline):
         wait_until(lambda: sum(count.get() for count in counts.values()) == len(records), "the rest is learnt")
     assert counts["skipped"].get() == 30

@@ -65,15 +65,17 @@ def test_a_stalled_and_a_hasty_prometheus_do_not_slow_the_learner_down_to_a_stop
     def scrape() -> None:
         nonlocal scrapes
         while not ended.wait(0.02):
-            assert pipeline.server
-            with urllib.request.urlopen(f"http://127.0.0.1:{pipeline.server.port}/metrics", timeout=10) as answer:
+            assert pipeline.monitor.server
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{pipeline.monitor.server.port}/metrics", timeout=10
+            ) as answer:
                 assert b"streamlearn_steps_total" in answer.read()
             scrapes += 1
 
     with running(pipeline):
-        wait_until(lambda: pipeline.server is not None, "the server")
-        assert pipeline.server
-        with socket.create_connection(("127.0.0.1", pipeline.server.port)) as stalled:
+        wait_until(lambda: pipeline.monitor.server is not None, "the server")
+        assert pipeline.monitor.server
+        with socket.create_connection(("127.0.0.1", pipeline.monitor.server.port)) as stalled:
             stalled.sendall(b"GET /metrics HTTP/1.1\r\n")  # and nothing more, ever
             hasty = threading.Thread(target=scrape)
             hasty.start()

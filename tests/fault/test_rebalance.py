@@ -93,7 +93,7 @@ def held_in_recovery(config: Config, gate: Gate, monkeypatch: pytest.MonkeyPatch
         patched.setattr(checkpoints, "_save", refuse)
         first = Pipeline(config)
         with pytest.raises(NotKeptError), running(first):
-            wait_until(lambda: first.metrics.steps._value.get() > 10, "some steps")
+            wait_until(lambda: first.monitor.metrics.steps._value.get() > 10, "some steps")
     return Pipeline(config, on_step=gate)
 
 

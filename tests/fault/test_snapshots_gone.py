@@ -117,6 +117,6 @@ def test_a_capture_that_fails_is_a_failed_checkpoint_and_learning_goes_on(
     with running(pipeline):
         send(config, [event(n) for n in range(640)])
         wait_until(lambda: trained(pipeline) == 640, "all is learnt")
-    assert pipeline.metrics.checkpoints.labels("failed")._value.get() == 3
+    assert pipeline.monitor.metrics.checkpoints.labels("failed")._value.get() == 3
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(640)]
     assert pipeline.publisher.snapshots.latest() == pipeline.publisher.version > 0

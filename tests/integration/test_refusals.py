@@ -40,9 +40,9 @@ def ended(learner: LearnerProcess) -> tuple[int, str]:
 
 
 def answer(pipeline: Pipeline, path: str) -> tuple[int, str]:
-    assert pipeline.server
+    assert pipeline.monitor.server
     try:
-        with urllib.request.urlopen(f"{pipeline.server.url}{path}", timeout=10) as reply:
+        with urllib.request.urlopen(f"{pipeline.monitor.server.url}{path}", timeout=10) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -117,7 +117,7 @@ def test_nothing_learnt_nothing_published_and_the_next_start_goes_on(
         caplog.clear()
         send(config, [event(n) if outcome == "held_out" else None for n in range(3 * number, 3 * number + 3)])
         pipeline = Pipeline(load(overrides=[*settings, "events.holdout_ratio=0.999999"]))
-        count = pipeline.metrics.events.labels(outcome)._value
+        count = pipeline.monitor.metrics.events.labels(outcome)._value
         with running(pipeline):
             wait_until(lambda count=count: count.get() == 3, "all is dealt with")  # type: ignore[misc]
         assert caplog.text.count("there is nothing to publish before an event has been learnt") == 1

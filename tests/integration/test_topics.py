@@ -63,7 +63,7 @@ def transact(producer: KafkaProducer, config: Config, numbers: range, *, abort: 
 
 def wait_until_there_is_no_lag(pipeline: Pipeline) -> None:
     def lags() -> list[float]:
-        samples = [sample for family in pipeline.metrics.registry.collect() for sample in family.samples]
+        samples = [sample for family in pipeline.monitor.metrics.registry.collect() for sample in family.samples]
         return [sample.value for sample in samples if sample.name == "streamlearn_consumer_lag_records"]
 
     wait_until(lambda: lags() == [0.0] * PARTITIONS, "no partition has a lag")
@@ -89,8 +89,8 @@ def test_a_partition_in_which_all_was_aborted_is_passed_by_and_makes_no_end_of_e
     transact(transactions, config, range(30), abort=True)
     pipeline = Pipeline(config)
     with running(pipeline):
-        wait_until(lambda: sum(pipeline.place()["positions"].values()) == 33, "all is passed by")
-        steps = pipeline.metrics.steps._value.get()
+        wait_until(lambda: sum(pipeline.monitor.place()["positions"].values()) == 33, "all is passed by")
+        steps = pipeline.monitor.metrics.steps._value.get()
         transact(transactions, config, range(30))
         wait_until(lambda: trained(pipeline) == 30, "what was committed is learnt")
     assert steps <= PARTITIONS
@@ -228,7 +228,7 @@ def test_while_the_topic_is_gone_the_learner_waits_for_it_and_does_not_take_kafk
         with closing(KafkaAdminClient(bootstrap_servers=config.kafka.bootstrap_servers)) as admin:
             admin.delete_topics([config.kafka.topic])
         wait_until(lambda: f"there is no topic {config.kafka.topic}" in caplog.text, "it waits for the topic")
-        assert pipeline.health.kafka_answers
+        assert pipeline.monitor.health.kafka_answers
         create_topic(config.kafka, config.kafka.topic)
         send(config, unnamed(range(1000, 1010)))
         wait_until(lambda: trained(pipeline) == 40, "the new one is learnt")

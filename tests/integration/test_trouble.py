@@ -41,7 +41,7 @@ def running(pipeline: Pipeline) -> Iterator[Future[None]]:
 
 
 def trained(pipeline: Pipeline) -> float:
-    return float(pipeline.metrics.events.labels("trained")._value.get())
+    return float(pipeline.monitor.metrics.events.labels("trained")._value.get())
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def test_a_step_longer_than_the_poll_interval_keeps_the_membership(config: Confi
     pipeline = Pipeline(load(overrides=[*overrides, *interval, "events.holdout_ratio=0"]), on_step=take_long)
     with running(pipeline):
         wait_until(first_step.is_set, "a first step")
-        rebalances = pipeline.metrics.rebalances._value.get()
+        rebalances = pipeline.monitor.metrics.rebalances._value.get()
         wait_until(lambda: trained(pipeline) == 64, "the rest is learnt")
-        assert pipeline.metrics.rebalances._value.get() == rebalances
+        assert pipeline.monitor.metrics.rebalances._value.get() == rebalances
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(64)]
 
 

@@ -13,7 +13,7 @@ import yaml
 from streamlearn.config import Config, load
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS, WAIT_SECONDS
 from streamlearn.consumer.dead_letters import CLOSE_SECONDS
-from streamlearn.pipeline import SETTLE_SECONDS
+from streamlearn.parts import SETTLE_SECONDS
 from tests.ops.manifests import (
     DEPLOY,
     KUBERNETES,

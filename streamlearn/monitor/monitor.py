@@ -1,0 +1,174 @@
+"""The monitor: it is told everything that happens, shows it, and decides nothing.
+
+What is told becomes metrics, the state of the probes, the live page, and the place in the stream that stands on each
+line of the log. The learning thread tells it most; the threads of the consumer and of the publisher tell it theirs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from streamlearn.config import Config
+from streamlearn.errors import StreamlearnError
+from streamlearn.events import Reason
+from streamlearn.monitor.health import Health
+from streamlearn.monitor.live import Live
+from streamlearn.monitor.logs import START, Place
+from streamlearn.monitor.metrics import Metrics
+from streamlearn.monitor.server import Server
+from streamlearn.monitor.telemetry import show_standing, show_step
+from streamlearn.records import Partition
+from streamlearn.reports import Standing, StepReport
+
+LOOK_SECONDS = 1.0
+
+
+class Monitor:
+    """Shows what a learner does.
+
+    Parameters
+    ----------
+    config
+        The section ``monitor``, and of ``kafka`` the names of topic and group.
+    clock
+        A monotonic clock in seconds.
+
+    Attributes
+    ----------
+    metrics, health, live
+        What is shown.
+    server
+        Shows it; None before :meth:`start`.
+
+    """
+
+    def __init__(self, config: Config, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.metrics = Metrics(CollectorRegistry())
+        self.health = Health(config.monitor.heartbeat_timeout_seconds)
+        self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
+        self.server: Server | None = None
+        self._config, self._clock = config.monitor, clock
+        self._looked = -LOOK_SECONDS
+        self._place: Place = START
+
+    def start(self) -> None:
+        """Begin to answer; the errors are those of :class:`Server`."""
+        self.server = Server(self._config, registry=self.metrics.registry, health=self.health, live=self.live)
+        self.server.start()
+
+    def stop(self) -> None:
+        """Stop answering."""
+        if self.server:
+            self.server.stop()
+
+    @property
+    def failed(self) -> StreamlearnError | None:
+        """What has ended the server, None while nothing has."""
+        return self.server.failed if self.server else None
+
+    def place(self) -> Place:
+        """Return where in the stream the learner is, for the log."""
+        return self._place
+
+    # What the loop tells.
+
+    def beat(self, look: Callable[[], tuple[Standing, Mapping[Partition, int]]]) -> None:
+        """Show that the loop came round, and about once a second how the learner stands and its lag, by `look`."""
+        self.health.beat()
+        self.metrics.heartbeat.set_to_current_time()
+        now = self._clock()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        standing, lag = look()
+        self.metrics.set_lag(lag)
+        self.live.standing(lag, standing.by_label, standing.buffer_capacity)
+
+    def loaded(self) -> None:
+        """Show that the model is loaded."""
+        self.health.model_loaded = True
+
+    def activated(self, active: bool) -> None:
+        """Show whether this learner is the active one."""
+        self.metrics.active.set(active)
+        self.health.active = active
+
+    def faulty(self, fault: str) -> None:
+        """Show why learning comes to nothing, in a few words; empty where it comes to something."""
+        self.health.fault = fault
+
+    # What the learner has come to.
+
+    def restored(self, standing: Standing, snapshot: dict[str, Any] | None) -> None:
+        """Show how a checkpoint has left the learner, and the manifest of the newest `snapshot`."""
+        self._place = standing.place()
+        show_standing(self.metrics, standing)
+        self.live.counted(standing.step, standing.counts)
+        shown = {"version": snapshot["version"], "at": snapshot["created"]} if snapshot else None
+        self.live.resumed(standing.counts["trained"], shown, reasons=standing.reasons)
+        if snapshot:
+            self.metrics.snapshot_version.set(snapshot["version"])
+            self.metrics.last_publish.set(snapshot["created"])
+            self.metrics.evaluated("champion", snapshot["metrics"]["holdout_accuracy"])
+
+    def stepped(self, standing: Standing, report: StepReport, seconds: float) -> None:
+        """Show `report` of a step that took `seconds`, and how the learner stands after it."""
+        self._place = standing.place()
+        show_step(self.metrics, self.live, standing, report, seconds)
+
+    def stalled(self) -> AbstractContextManager[Any]:
+        """Return a context that counts the seconds in it as time in which learning waits for a copy of the learner."""
+        return self.metrics.publish_stall.time()
+
+    def captured(self, standing: Standing, accuracy: Mapping[str, float | None]) -> None:
+        """Show where a copy was made, and the hold-out `accuracy` of the candidate in it; empty where it is none."""
+        self._place = standing.place()
+        if accuracy:
+            self.metrics.evaluated("candidate", accuracy)
+            self.live.captured(standing.version, standing.counts["trained"])
+
+    # What the consumer tells, on its own threads.
+
+    def polled(self, seconds: float) -> None:
+        """Count a poll that brought records."""
+        self.metrics.poll_duration.observe(seconds)
+
+    def joined(self, joined: bool) -> None:
+        """Show whether this learner is a member of the group, after each rebalance."""
+        self.health.joined = joined
+        self.metrics.rebalances.inc(joined)
+
+    def skipped(self, records: int) -> None:
+        """Count records that are gone before they were read."""
+        self.metrics.events.labels("skipped").inc(records)
+
+    def committed(self) -> None:
+        """Show that the group has taken offsets."""
+        self.metrics.last_commit.set_to_current_time()
+
+    def answered(self, answers: bool) -> None:
+        """Show whether Kafka answers."""
+        self.metrics.kafka_up.set(answers)
+        self.health.kafka_answers = answers
+
+    def refused(self, reason: Reason) -> None:
+        """Count a dead letter."""
+        self.metrics.dead_letters.labels(reason.value).inc()
+        self.live.refused(reason.value)
+
+    # What the publisher tells, on its own thread.
+
+    def checkpointed(self, outcome: str, seconds: float) -> None:
+        """Count a checkpoint that was ``written`` or ``failed``."""
+        self.metrics.checkpointed(outcome, seconds)
+
+    def published(self, outcome: str, version: int, seconds: float, accuracy: Mapping[str, float | None]) -> None:
+        """Count a snapshot that was ``published``, ``rejected`` or ``failed``."""
+        self.metrics.published(outcome, version, seconds, accuracy)
+        if outcome == "published":
+            self.live.published(version)

@@ -1,0 +1,156 @@
+"""What the monitor is told is what it shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from streamlearn.config import load
+from streamlearn.events import Outcome, Reason
+from streamlearn.monitor.logs import START
+from streamlearn.monitor.monitor import Monitor
+from streamlearn.reports import MicroBatch, Rise, Standing, StepReport, StepResult
+from tests.unit.builders import make_event, make_record
+
+STANDING = Standing(
+    step=3,
+    version=2,
+    positions={("t", 0): 12},
+    counts=Counter(trained=10, dead_letter=2),
+    reasons=Counter(not_json=2),
+    accuracy=0.75,
+    buffer_records=8,
+    buffer_capacity=100,
+    by_label={"spam": 5, "ham": 3},
+    drift_means={"loss": 0.25},
+)
+
+
+@pytest.fixture
+def monitor() -> Monitor:
+    return Monitor(load(overrides=["monitor.port=0"]))
+
+
+def shown(monitor: Monitor, name: str, **labels: str) -> float | None:
+    return monitor.metrics.registry.get_sample_value(f"streamlearn_{name}", labels)
+
+
+def report(*refused: Reason, learnt: int = 2) -> StepReport:
+    fresh = [make_event(n) for n in range(learnt)]
+    result = StepResult(np.array([True, False][:learnt]), np.array([0.5, 1.5][:learnt], np.float32), 1.0, 2.0, 0.1)
+    return StepReport(
+        step=3,
+        batch=MicroBatch(fresh=[make_event(n) for n in range(learnt + len(refused))]),
+        outcomes=Counter({Outcome.TRAINED: learnt, Outcome.DEAD_LETTER: len(refused)}),
+        refused=[(make_record(b""), reason) for reason in refused],
+        result=result,
+        learnt=fresh,
+        replayed=1,
+        rises=[Rise("loss", fresh[0])] if learnt else [],
+    )
+
+
+def test_a_step_is_shown_as_series_on_the_page_and_as_the_place_of_the_log(monitor: Monitor) -> None:
+    assert monitor.place() == START
+    monitor.stepped(STANDING, report(), 0.2)
+    assert monitor.place() == {"step": 3, "version": 2, "positions": {"t/0": 12}}
+    assert [shown(monitor, name) for name in ("steps_total", "loss_sum_total", "predictions_correct_total")] == [
+        1,
+        2,
+        1,
+    ]
+    assert shown(monitor, "step_duration_seconds_sum") == pytest.approx(0.2)
+    assert shown(monitor, "prequential_accuracy_ratio") == 0.75
+    assert shown(monitor, "drift_score", detector="loss") == 0.25
+    assert shown(monitor, "drift_detections_total", detector="loss") == 1
+    view = monitor.live.view()
+    assert (view["step"], view["counts"]["trained"], view["latest"]) == (3, 10, {"loss": 1.0, "accuracy": 0.75})
+    assert [drift["detector"] for drift in view["drifts"]] == ["loss"]
+
+
+def test_a_step_that_was_not_applied_is_counted_by_its_reason_and_said_without_text(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor.stepped(STANDING, report(Reason.NOT_FINITE, learnt=0), 0.2)
+    assert shown(monitor, "steps_total") == 0
+    assert shown(monitor, "steps_skipped_total", reason="not_finite") == 1
+    assert shown(monitor, "events_total", outcome="dead_letter") == 1
+    assert "step 3: 0 events learnt, refused as dead letters: 1 not_finite" in caplog.text
+
+
+def test_what_a_checkpoint_left_is_shown_with_the_newest_snapshot(monitor: Monitor) -> None:
+    snapshot = {"version": 2, "created": 1.7e9, "metrics": {"holdout_accuracy": {"test": 0.5}}}
+    monitor.restored(STANDING, snapshot)
+    assert monitor.place()["step"] == 3
+    assert (shown(monitor, "snapshot_version"), shown(monitor, "buffer_records")) == (2, 8)
+    assert shown(monitor, "holdout_accuracy_ratio", split="test", role="champion") == 0.5
+    assert monitor.live.view()["dead_letters"]["reasons"] == {"not_json": 2}
+    assert monitor.live.view()["snapshot"] == {"version": 2, "at": 1.7e9}
+
+
+def test_a_snapshot_is_marked_at_the_events_that_had_been_learnt_when_it_was_copied(monitor: Monitor) -> None:
+    monitor.captured(STANDING, {"validation": 0.5, "test": None})
+    assert shown(monitor, "holdout_accuracy_ratio", split="validation", role="candidate") == 0.5
+    later = Standing(step=5, version=2, counts=Counter(trained=20))
+    monitor.captured(later, {})  # a checkpoint alone
+    assert monitor.place()["step"] == 5
+    monitor.published("published", 2, 0.1, {"validation": 0.5})
+    assert [(mark["version"], mark["events"]) for mark in monitor.live.view()["publishes"]] == [(2, 10)]
+    monitor.published("failed", 3, 0.1, {})
+    assert shown(monitor, "publishes_total", outcome="failed") == 1
+    assert len(monitor.live.view()["publishes"]) == 1
+
+
+def test_how_things_stand_is_looked_at_about_once_a_second() -> None:
+    times, looks = [100.0, 100.5, 100.9, 101.0, 101.5], 0
+    monitor = Monitor(load(overrides=["monitor.port=0"]), clock=iter(times).__next__)
+
+    def look() -> tuple[Standing, dict[tuple[str, int], int]]:
+        nonlocal looks
+        looks += 1
+        return STANDING, {("t", 0): 7}
+
+    for _ in times:
+        monitor.beat(look)
+    assert looks == 2
+    assert shown(monitor, "consumer_lag_records", topic="t", partition="0") == 7
+    view = monitor.live.view()
+    assert (view["lag"], view["buffer"]["capacity"]) == ({"t/0": 7}, 100)
+    assert view["buffer"]["labels"] == [("spam", 5), ("ham", 3)]
+
+
+TELLINGS: list[tuple[Callable[[Monitor], object], str]] = [
+    (Monitor.loaded, "waiting for the group"),
+    (lambda monitor: monitor.joined(True), "standby"),
+    (lambda monitor: monitor.activated(True), "active"),
+    (lambda monitor: monitor.faulty("refusing every event for 2 steps"), "refusing every event for 2 steps"),
+    (lambda monitor: monitor.faulty(""), "active"),
+    (lambda monitor: monitor.answered(False), "waiting for Kafka"),
+    (lambda monitor: monitor.answered(True), "active"),
+    (lambda monitor: monitor.activated(False), "standby"),
+    (lambda monitor: monitor.joined(False), "waiting for the group"),
+]
+
+
+def test_the_probes_follow_what_is_told(monitor: Monitor) -> None:
+    assert monitor.health.state == "loading the model"
+    for tell, state in TELLINGS:
+        tell(monitor)
+        assert monitor.health.state == state
+    assert shown(monitor, "rebalances_total") == 1
+    assert shown(monitor, "kafka_up") == 1
+
+
+def test_the_server_is_there_from_its_start_to_its_stop(monitor: Monitor) -> None:
+    monitor.stop()
+    assert (monitor.server, monitor.failed) == (None, None)
+    monitor.start()
+    try:
+        assert monitor.server
+        assert monitor.server.port
+        assert monitor.failed is None
+    finally:
+        monitor.stop()

@@ -224,7 +224,7 @@ class Takeover:
         learner.topics = before
         if decisions:
             lost = decisions[0].step, decisions[-1].step
-            log.error("journal steps %d–%d are not taken again: the topic that held their records is gone", *lost)
+            log.error("journal steps %d–%d are not re-run: the topic that held their records is gone", *lost)
         return []
 
 

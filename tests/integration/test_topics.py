@@ -289,5 +289,5 @@ def test_steps_recorded_of_a_topic_that_is_gone_are_not_taken_again_with_other_r
         wait_until(lambda: trained(again) == 200, "the new one is learnt")
     state = surviving_state(config.publisher.directory)
     assert state["counts"] == {"trained": kept["counts"]["trained"] + 200}
-    assert "are not taken again: the topic that held their records is gone" in caplog.text
+    assert "are not re-run: the topic that held their records is gone" in caplog.text
     assert state["topics"] == topic_ids(config.kafka)

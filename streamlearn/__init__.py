@@ -1,3 +1,33 @@
-"""streamlearn keeps a transformer text classifier up to date from a Kafka topic of labelled events."""
+"""streamlearn keeps a transformer text classifier up to date from a Kafka topic of labelled events.
+
+Three ways through the code, from file to file. What is handed on stands on the ground: ``records.py``, ``events.py``,
+``decisions/``, ``reports.py``, ``state.py``.
+
+One event, from Kafka to θ:
+
+1. ``consumer/reading.py`` polls its ``Record``, has an ``Event`` made of it, and queues both in an ``Arrival``;
+2. ``learner/intake.py`` takes arrivals until a ``MicroBatch`` is full;
+3. ``learner/draft.py`` decides whether the event is fresh, held out, a duplicate or refused after all;
+4. ``pipeline.py`` journals the ``Step``, the decision that names its offset, and hands both to the learner;
+5. ``learner/learner.py`` has it predicted, learnt together with replayed events, and remembered.
+
+One drift, from a loss to an alert:
+
+1. ``learner/learner.py`` hands the losses of fresh events, predicted before they were learnt, to the detectors;
+2. ``learner/evaluation/drift.py`` finds where their mean has risen, and the ``StepReport`` names the event;
+3. ``pipeline.py`` tells the monitor of the report;
+4. ``monitor/monitor.py`` has it shown;
+5. ``monitor/telemetry.py`` counts it for Prometheus, marks it on the page, and writes a line into the log.
+
+One checkpoint, from the learner to the disk:
+
+1. ``pipeline.py`` finds that one is due, and has the learner copied;
+2. ``capture.py`` takes the learner's ``State`` between two steps;
+3. ``publisher/publisher.py`` waits, on a thread of its own, until Kafka has the dead letters from before it;
+4. ``checkpointing/keeper.py`` has it written behind the fence, and removes the journal that it makes needless;
+5. ``checkpointing/checkpoints.py`` writes its files, and renames their directory when all are there.
+
+Then ``publisher/publisher.py`` has its positions committed and, where a snapshot is due, publishes it.
+"""
 
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,8 @@ import pytest
 import streamlearn
 
 PACKAGE = Path(streamlearn.__file__).parent
+README = (Path(__file__).parents[2] / "README.md").read_text()
+PICTURE = README.partition("```\nstreamlearn/\n")[2].partition("```")[0]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
@@ -223,3 +226,30 @@ def test_only_the_command_line_and_the_demo_print_and_files_are_opened_where_the
 def test_a_file_says_its_subject_first_and_keeps_to_it(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
     assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def test_the_picture_in_the_readme_is_the_tree_and_has_its_floors_in_their_order() -> None:
+    drawn = [name for line in PICTURE.splitlines() for name in re.split(r"\s{2,}", line.strip())[0].split()]
+    there = [path.name + "/" * path.is_dir() for path in PACKAGE.iterdir() if path.suffix in {"", ".py"}]
+    assert sorted(drawn) == sorted(name for name in there if not name.startswith("_"))
+    heights = [floor_of(name.rstrip("/").removesuffix(".py")) for name in drawn]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_the_picture_names_the_rooms_within_rooms() -> None:
+    inner = {path.parent.name for path in PACKAGE.rglob("*/*/__init__.py")}
+    assert inner - {name.rstrip("/") for name in re.findall(r"\w+/", PICTURE)} == set()
+
+
+def test_the_plan_has_no_place_for_what_is_not_there() -> None:
+    planned = {*GROUND, *(room for floor in FLOORS for room in floor)}
+    assert planned == {room_of(module) for module in MODULES}
+
+
+def test_the_ways_through_the_code_lead_past_files_that_are_there_and_no_more_than_five_each() -> None:
+    ways = re.split(r"\n\nOne \w+, ", str(streamlearn.__doc__))[1:]
+    assert len(ways) == 3
+    for way in ways:
+        files = re.findall(r"``([\w/]+\.py)``", way.partition("\n\n")[2].partition("\n\n")[0])
+        assert 1 < len(files) <= 5
+        assert [file for file in files if not (PACKAGE / file).is_file()] == []

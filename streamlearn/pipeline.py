@@ -1,15 +1,8 @@
 """The loop: a consumer pulls events, the learner takes steps on micro-batches of them, and a publisher snapshots it.
 
-One event's way from Kafka to ``latest``:
-
-1. ``consumer/consumer.py`` polls it, decodes it (or refuses it: ``consumer/dead_letters.py``) and queues it;
-2. ``learner/intake.py`` takes it into a micro-batch, unless admission finds a duplicate or holds it out;
-3. ``learner/learner.py`` predicts it, learns it together with replayed events and puts it into the buffer;
-4. ``publisher/publisher.py`` has the checkpoint that contains it written (``checkpointing/keeper.py``), its offset
-   committed, and publishes the snapshot that was learnt from it.
-
-Around the loop, ``parts.py`` puts together what it works with, ``terms.py`` says when it runs, and ``takeover.py`` from
-where; ``monitor/monitor.py`` is told what happens.
+Around it, ``parts.py`` puts together what it works with, ``terms.py`` says when it runs and ``takeover.py`` from where,
+and ``monitor/monitor.py`` is told what happens. The docstring of the package follows one event, one drift and one
+checkpoint through it, from file to file.
 """
 
 from __future__ import annotations

@@ -76,10 +76,8 @@ LOADS_A_MODEL = frozenset(
 )
 """The files of the pure rooms that read what a model is made of."""
 
-OWED: set[tuple[str, str]] = set()
-"""Imports that the plan objects to and that are still to go: the file, and what it imports."""
-
 LONGEST = 350  # lines
+LONGEST_PIPELINE = 199
 
 
 def modules() -> list[Path]:
@@ -166,13 +164,7 @@ def test_each_module_has_a_place_and_imports_only_what_the_plan_lets_it_know(pat
     file = file_of(path)
     floor_of(room_of(name_of(path)))
     found = {module: said for module in imported(path) if (said := objection(file, module))}
-    owed = {module for debtor, module in OWED if debtor == file}
-    assert {module: said for module, said in found.items() if module not in owed} == {}
-    assert owed - set(found) == set(), "paid: take it out of OWED"
-
-
-def test_nothing_is_owed_by_a_file_that_is_gone() -> None:
-    assert {debtor for debtor, _ in OWED} <= {file_of(path) for path in modules()}
+    assert found == {}
 
 
 @pytest.mark.parametrize(
@@ -225,7 +217,7 @@ def test_only_the_command_line_and_the_demo_print_and_files_are_opened_where_the
 @pytest.mark.parametrize("path", modules(), ids=file_of)
 def test_a_file_says_its_subject_first_and_keeps_to_it(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
-    assert len(path.read_text().splitlines()) <= LONGEST
+    assert len(path.read_text().splitlines()) <= (LONGEST_PIPELINE if path == PACKAGE / "pipeline.py" else LONGEST)
 
 
 def test_the_picture_in_the_readme_is_the_tree_and_has_its_floors_in_their_order() -> None:

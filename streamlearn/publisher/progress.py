@@ -8,7 +8,7 @@ Accuracy = dict[str, float | None]  # by hold-out split; None while the split is
 
 
 class Progress(Protocol):
-    """What the publisher reports; the monitor's metrics are one."""
+    """What the publisher reports; the monitor is told it."""
 
     def checkpointed(self, outcome: str, seconds: float) -> None:
         """Count a checkpoint that was ``written`` or ``failed``."""

@@ -65,18 +65,56 @@ def test_the_copy_counts_the_version_as_which_it_is_published_and_the_learner_st
     assert (checkpoint.version, checkpoint.state["version"], checkpoint.export) == (7, 7, None)
 
 
+@pytest.fixture
+def pipeline(make_config: MakeConfig, tmp_path: Path) -> Pipeline:
+    """A pipeline of which nothing has been started."""
+    return Pipeline(make_config(f"publisher.directory={tmp_path}"))
+
+
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The versions of the captures that the publisher was handed, instead of writing them."""
+    versions: list[int] = []
+    monkeypatch.setattr(Publisher, "submit", lambda _, copy: versions.append(copy.version))
+    return versions
+
+
 def test_a_capture_that_fails_leaves_the_version_as_it_was_and_one_that_exists_counts_it(
-    learner: Learner, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learner: Learner, pipeline: Pipeline, submitted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline = Pipeline(make_config(f"publisher.directory={tmp_path}"))
-    submitted: list[int] = []
-    monkeypatch.setattr(Publisher, "submit", lambda _, copy: submitted.append(copy.version))
     with monkeypatch.context() as no_memory:
         no_memory.setattr(learner, "export", raise_memory_error)
         pipeline._keep(learner, 3)
     assert (learner.version, submitted) == (0, [])
     pipeline._keep(learner, 3)
     assert (learner.version, submitted) == (3, [3])
+
+
+@pytest.mark.parametrize(
+    ("counted", "published", "there", "expected"),
+    [
+        (3, 2, None, [3]),  # killed before it was written
+        (3, 2, 1, [3]),  # written, but not pointed to
+        (3, 2, 9, [4]),  # another step's, which readers may have
+        (3, 3, None, []),
+        (3, 5, None, []),
+    ],
+)
+def test_a_version_that_is_published_again_keeps_its_number(
+    learner: Learner,
+    pipeline: Pipeline,
+    submitted: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    counted: int,
+    published: int,
+    there: int | None,
+    expected: list[int],
+) -> None:
+    learner.version, pipeline.publisher.version = counted, published
+    monkeypatch.setattr(pipeline.publisher.snapshots, "step_of", lambda _: there)
+    pipeline._takeover._republish(learner)
+    assert submitted == expected
+    assert learner.version == (expected or [counted])[0]
 
 
 def raise_memory_error(_: object) -> None:

@@ -1,0 +1,127 @@
+"""What one learner keeps in its state directory, and what it says where it could not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamlearn.checkpointing.fence import Fence
+from streamlearn.checkpointing.keeper import Keeper
+from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.decisions import Step
+from streamlearn.errors import FencedError, NotKeptError, StateError
+from streamlearn.records import Range
+from tests.unit.kept import SOURCE, state
+
+
+def make_keeper(directory: Path, *, keep: int = 3) -> Keeper:
+    config = PublisherConfig.model_validate({"directory": directory, "checkpoints": {"keep": keep}})
+    return Keeper(config, configuration={}, source=SOURCE)
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    """A keeper that has claimed its directory and records from the beginning."""
+    keeper = make_keeper(tmp_path, keep=2)
+    keeper.claim()
+    keeper.begin(0)
+    keeper.record(0)
+    return keeper
+
+
+def step(keeper: Keeper, number: int) -> None:
+    keeper.journal.append(Step(number, [Range("t", 0, number - 1, number, 1)]))
+
+
+def write(keeper: Keeper, number: int) -> None:
+    """Write the checkpoint of step `number` as the publisher does."""
+    keeper.rotate(number)
+    keeper.write(number, 0, state(number))
+
+
+def test_a_checkpoint_takes_the_journal_from_before_the_oldest_one_kept_away(keeper: Keeper) -> None:
+    for number in range(1, 5):
+        step(keeper, number)
+        write(keeper, number)
+    step(keeper, 5)
+    assert (keeper.written, keeper.checkpoints.oldest()) == (4, 3)
+    assert [segment.step for segment in keeper.journal.segments()] == [3, 4]
+    assert [decision.step for decision in keeper.journal.decisions(3)] == [4, 5]
+
+
+def test_a_journal_that_cannot_be_trimmed_costs_no_checkpoint_and_is_said_once(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as refused:
+        refused.setattr(keeper.journal, "trim", refuse)
+        write(keeper, 1)
+        write(keeper, 2)
+    assert keeper.written == 2
+    keeper.require_written(2)
+    assert caplog.text.count("the journal behind the oldest checkpoint stays") == 1
+    write(keeper, 3)
+    with monkeypatch.context() as refused:
+        refused.setattr(keeper.journal, "trim", refuse)
+        write(keeper, 4)
+    assert caplog.text.count("the journal behind the oldest checkpoint stays") == 2
+
+
+def test_what_is_in_no_checkpoint_is_said_with_the_reason_until_one_is_written(keeper: Keeper) -> None:
+    keeper.require_written(0)
+    with pytest.raises(NotKeptError, match=r"step 3; there is no checkpoint, because it was not written"):
+        keeper.require_written(3)
+    write(keeper, 1)
+    keeper.missed(OSError("the disk is full"))
+    assert keeper.unwritten(3)
+    with pytest.raises(NotKeptError, match=r"step 3; the checkpoint is of step 1, because the disk is full"):
+        keeper.require_written(3)
+    write(keeper, 3)
+    assert not keeper.unwritten(3)
+    keeper.require_written(3)
+
+
+def test_what_another_learner_has_claimed_is_not_for_us_to_keep(keeper: Keeper, tmp_path: Path) -> None:
+    write(keeper, 1)
+    assert not keeper.fence.lost
+    other = make_keeper(tmp_path)
+    other.claim()
+    assert not keeper.fence.held
+    with pytest.raises(FencedError):
+        write(keeper, 2)
+    assert keeper.fence.lost
+    keeper.require_written(2)
+    keeper.claim()
+    assert (keeper.fence.lost, keeper.fence.held, other.fence.held) == (False, True, False)
+
+
+def test_a_claim_voids_what_was_recorded_for_later_and_clears_away_what_writers_left(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    for number in (1, 2, 3):
+        step(keeper, number)
+    left = [tmp_path / room / ".tmp-left" for room in (".", "checkpoints", "snapshots")]
+    for path in left:
+        path.mkdir(parents=True)
+    keeper.claim()
+    step(keeper, 4)  # nothing is recorded before the recording begins
+    keeper.begin(0)
+    keeper.record(2)
+    assert [decision.step for decision in keeper.journal.decisions(0)] == [1, 2]
+    step(keeper, 3)
+    assert [decision.step for decision in keeper.journal.decisions(0)] == [1, 2, 3]
+    assert [segment.epoch for segment in keeper.journal.segments()] == [1, 2]
+    assert not [path for path in left if path.exists()]
+
+
+def test_a_directory_of_another_group_is_neither_checked_nor_claimed(keeper: Keeper, tmp_path: Path) -> None:
+    del keeper
+    other = Keeper(PublisherConfig(directory=tmp_path), configuration={}, source="group h of topic t")
+    with pytest.raises(StateError, match="holds the state of group g"):
+        other.check()
+    with pytest.raises(StateError, match="holds the state of group g"):
+        other.claim()
+    assert Fence(tmp_path, source=SOURCE).claim(0) == 2

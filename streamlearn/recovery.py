@@ -1,4 +1,4 @@
-"""Takes recorded steps again: after a crash, to make a published model anew, or under another configuration."""
+"""Re-runs recorded steps: after a crash, to rebuild a published model, or under another configuration."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def _reread(
         for decision in decisions:
             for topic, recorded in decision.topics.items():
                 if reader.topic_id(topic) not in (None, recorded):
-                    raise BrokerError(f"topic '{topic}' was made anew since step {decision.step}: its records are gone")
+                    raise BrokerError(
+                        f"topic '{topic}' was created again since step {decision.step}: its records are gone"
+                    )
             arrivals = [reader.read(wanted) for wanted in decision.ranges]
             missing = 0
             for wanted, arrival in zip(decision.ranges, arrivals, strict=True):

@@ -114,7 +114,7 @@ class Consumer(Protocol):
         ...
 
     def resign(self) -> None:
-        """Give the membership up and join anew, with no claim to be the active member."""
+        """Give the membership up and rejoin, with no claim to be the active member."""
         ...
 
     def stop(self) -> None:
@@ -154,7 +154,7 @@ class Source(Protocol):
         ...
 
     def require_same(self, before: Topics, now: Topics) -> None:
-        """Raise BrokerError where topics were made anew and the configuration says to fail then."""
+        """Raise BrokerError where topics were created again and the configuration says to fail then."""
         ...
 
     def expel(self, member: str) -> None:

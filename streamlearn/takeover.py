@@ -199,14 +199,14 @@ class Takeover:
         journal name by their step what they hold; and where it begins at the end, which will be elsewhere later.
         """
         begins = not learner.positions and self._config.kafka.start == "latest"
-        made_anew = bool(learner.topics) and bool(topics) and learner.topics != topics
-        learner.step += made_anew
+        created_again = bool(learner.topics) and bool(topics) and learner.topics != topics
+        learner.step += created_again
         learner.positions, learner.topics = positions, topics or learner.topics
         self._keeper.journal.topics = learner.topics
-        return begins or made_anew
+        return begins or created_again
 
     def _still_there(self, learner: Learner, decisions: list[Decision]) -> list[Decision]:
-        """Return those of `decisions` whose topic is still there: one that was made anew holds other records.
+        """Return those of `decisions` whose topic is still there: one that was created again holds other records.
 
         Where it was, `learner` keeps the topic that its positions are in, and reading begins where
         ``kafka.out_of_range`` says; unless some of the new one is recorded already.

@@ -110,7 +110,7 @@ class CheckpointStore:
         try:
             self.verify(path.name)
         except StateError as error:
-            log.error("checkpoint %s is written anew: %s", path.name, error)
+            log.error("checkpoint %s is rewritten: %s", path.name, error)
             self.set_aside(path.name)
             return False
         return True

@@ -154,7 +154,7 @@ class Fence:
             if self._claim is None or found not in (None, self._claim):
                 self.lost = True
                 raise FencedError(f"another learner ({found.owner if found else 'none'}) has claimed {self.directory}")
-            if found is None:  # the directory had vanished, and is made anew
+            if found is None:  # the directory had vanished, and is created again
                 self._write(self._claim)
             yield
 

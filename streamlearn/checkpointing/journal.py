@@ -5,7 +5,7 @@ whoever has a checkpoint, the journal behind it and the log can make the same we
 
 Each decision is one line, appended before the step is taken, with a checksum in front: a line that a crash tore, or
 that a disk altered, is recognised and the journal ends before it. Lines are not synced, because a killed
-process loses nothing that it has written; what a power loss takes is learnt anew from the stream.
+process loses nothing that it has written; what a power loss takes is learnt from the stream again.
 
 A segment is a file of lines named by the epoch of its writer and the step after which it begins. Each learner that
 becomes active begins a new epoch; each checkpoint begins a new segment, so that those behind the oldest checkpoint
@@ -119,13 +119,13 @@ class Journal:
     def decisions(self, after: int) -> list[Decision]:
         """Return the decisions that are recorded behind step `after` without a gap, to go on from there.
 
-        What cannot be read is named; from there on the stream is learnt anew.
+        What cannot be read is named; from there on the stream is learnt again.
         """
         found: list[Decision] = []
         others: list[int] = []
         for decision, configuration in self._following(after):
             if isinstance(decision, Unknown):
-                log.error("%s; what is recorded from there on is learnt anew", self._not_known(decision))
+                log.error("%s; what is recorded from there on is learnt again", self._not_known(decision))
                 break
             found.append(decision)
             if configuration != self._configuration:
@@ -207,7 +207,7 @@ class Journal:
     def begin(self, step: int, *, epoch: int, since: int | None = None) -> None:
         """Begin to record the steps after `step`, in an `epoch` of this writer's own.
 
-        The steps after `since` have just been taken again. Where they were recorded under another configuration than
+        The steps after `since` have just been re-run. Where they were recorded under another configuration than
         this one, under which they are now part of the state, they are recorded once more.
         """
         self._epoch = epoch
@@ -237,7 +237,7 @@ class Journal:
         """Go on in a new segment for the steps after `step`, once recording has begun.
 
         Where the disk refuses, steps are not recorded until the next segment begins: after a crash they are
-        learnt anew from the stream, each event once, but not in the same micro-batches.
+        learnt from the stream again, each event once, but not in the same micro-batches.
         """
         if not self._epoch:
             return
@@ -319,7 +319,7 @@ class Journal:
         except FileNotFoundError:  # trimmed since it was listed
             return
         except (ValueError, RecursionError):
-            said = "%s is damaged at line %d; what it records from there on is learnt anew"
+            said = "%s is damaged at line %d; what it records from there on is learnt again"
             log.log(DEBUG if quiet else ERROR, said, segment.path, number)
 
 

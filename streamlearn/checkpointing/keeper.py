@@ -74,7 +74,7 @@ class Keeper:
         self.written = step
 
     def record(self, step: int) -> None:
-        """Begin to record the steps after `step` in the journal; those since the checkpoint were taken again."""
+        """Begin to record the steps after `step` in the journal; those since the checkpoint were re-run."""
         self.journal.begin(step, epoch=self._epoch, since=self.written)
 
     def rotate(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Recorded steps taken again offline, each under the configuration under which it was taken."""
+"""Recorded steps re-run offline, each under the configuration under which it was taken."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_journal(config: Config) -> Journal:
 
 
 class Retracing:
-    """A learner that takes recorded steps again, each under the configuration under which it was taken.
+    """A learner that re-runs recorded steps, each under the configuration under which it was taken.
 
     Where that changes, another learner goes on from the state of the one before, as it was when it happened.
 

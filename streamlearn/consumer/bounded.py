@@ -46,7 +46,7 @@ class BoundedConsumer(KafkaConsumer):  # type: ignore[misc]
         return bool(self._cluster.partitions_for_topic(topic))
 
     def ask_for_topics(self, timeout_ms: int | None = None) -> None:
-        """Have the topics asked for anew; wait for the answer up to `timeout_ms`, or not at all.
+        """Have the topics asked for again; wait for the answer up to `timeout_ms`, or not at all.
 
         Raises
         ------

@@ -171,7 +171,7 @@ def partition_count(config: Kafka, topic: str) -> int | None:
 
 
 def topic_ids(config: Kafka) -> Topics:
-    """Return the id of the topic of events, of which a broker makes a new one when a topic is made anew.
+    """Return the id of the topic of events, of which a broker makes a new one when a topic is created again.
 
     It is empty where there is no such topic, or the broker is too old to know ids.
 

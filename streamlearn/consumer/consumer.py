@@ -142,7 +142,7 @@ class Consumer:
     def read_from(self, positions: Positions, topics: Topics, timeout: float) -> Positions | None:
         """Read on from `positions`, and return them with the first offset of each partition not among them.
 
-        They are positions in the topic whose id is in `topics`. Where it was made anew, ``kafka.out_of_range`` says
+        They are positions in the topic whose id is in `topics`. Where it was created again, ``kafka.out_of_range`` says
         where to begin in the new one.
 
         Whatever is in the queue is dropped. Without any positions the policy ``kafka.start`` says where to begin;
@@ -163,7 +163,7 @@ class Consumer:
             return dict(self._begun_at) if self._reading.active and self._to_read is None else None
 
     def resign(self) -> None:
-        """Give the membership up and join anew, with no claim to be the active member.
+        """Give the membership up and rejoin, with no claim to be the active member.
 
         Whoever has to again and again, because others take the state over while the group calls it the active one, gets
         nowhere, and neither do they: that ends the polling thread with one sentence.
@@ -200,7 +200,7 @@ class Consumer:
                 self._begin_to_read()
                 self._reading.pause_or_resume(self._client, self._held)
                 self._reading.poll(self._client)
-                self._join_anew_where_needed()
+                self._rejoin_where_needed()
                 self._commit()
                 if not self._stopping.is_set():
                     self._ends.look(self._client, self._held)
@@ -220,8 +220,8 @@ class Consumer:
     def _subscribe(self) -> None:
         self._client.subscribe([self._config.topic], listener=LossListener(self._on_lost, failed=self._fail))
 
-    def _join_anew_where_needed(self) -> None:
-        """Leave and join anew to resign, or where a rebalance takes longer than the group waits for any member.
+    def _rejoin_where_needed(self) -> None:
+        """Leave and rejoin to resign, or where a rebalance takes longer than the group waits for any member.
 
         kafka-python 3.0 forgets a join that it began because partitions were added and that the group answers
         between two polls: it then neither sends heartbeats nor joins again. Leaving waits for the group's answer,
@@ -234,7 +234,7 @@ class Consumer:
             self._rebalancing_since = now
         if self._reading.lost_topic(self._client):
             log.error(
-                "topic %s is gone or was made anew; joining group %s anew", self._config.topic, self._config.group
+                "topic %s is gone or was created again; rejoining group %s", self._config.topic, self._config.group
             )
             self._resigning = True
         if self._resigning or (self._rebalancing_since is not None and now - self._rebalancing_since > limit):

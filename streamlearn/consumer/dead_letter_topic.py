@@ -94,7 +94,7 @@ def compaction(config: Kafka) -> str | None:
         return None
     return (
         f"topic '{config.topic}' is compacted: of records with the same key Kafka keeps the last, so after a crash the "
-        "recorded steps may not be taken again to the same bits; set its cleanup.policy to delete, "
+        "re-running recorded steps may not give the same bits; set its cleanup.policy to delete, "
         "or publisher.journal.deleted to 'skip' to go on without what is gone"
     )
 

@@ -264,7 +264,7 @@ class DeadLetters:
                 log.warning("%s takes only a stub of the dead letter of %s: %s", where, place, pending.refusal)
 
     def _judge(self, errors: dict[_Pending, Exception]) -> None:
-        """Wait a little, unless trying anew is of use at once: as less than it was, or to see whose refusal it is."""
+        """Wait a little, unless trying again is of use at once: as less than it was, or to see whose refusal it is."""
         passing = [error for pending, error in errors.items() if not self._of_the_record(pending, error)]
         if passing and not self._stopping:
             if not self._failing:

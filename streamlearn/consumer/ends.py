@@ -65,7 +65,7 @@ class LogEnds:
         if not client.has_topic(topic):
             client.ask_for_topics(REQUEST_MILLISECONDS)  # it would not tell the ends of what is not there
             return {}
-        client.ask_for_topics()  # or a topic that is made anew would be noticed only when the metadata are old
+        client.ask_for_topics()  # or a topic that is created again would be noticed only when the metadata are old
         asked = held or {TopicPartition(topic, 0)}
         ends: dict[Any, int] = client.end_offsets(list(asked), timeout_ms=REQUEST_MILLISECONDS)
         return ends

@@ -66,7 +66,7 @@ def after_truncation(config: Kafka, divergent: dict[Any, Any], client: Any) -> d
     return targets
 
 
-def made_anew(config: Kafka, before: Topics, now: Topics) -> str:
+def created_again(config: Kafka, before: Topics, now: Topics) -> str:
     """Say that the topic is not the one that the positions are in, and return whether to begin at its start or end.
 
     Raises
@@ -76,7 +76,7 @@ def made_anew(config: Kafka, before: Topics, now: Topics) -> str:
 
     """
     topic, policy = config.topic, config.out_of_range
-    fact = f"topic '{topic}' was deleted and made anew: its id was {before.get(topic)} and is {now.get(topic)}"
+    fact = f"topic '{topic}' was deleted and created again: its id was {before.get(topic)} and is {now.get(topic)}"
     if policy == "fail":
         raise BrokerError(
             f"{fact}; set kafka.out_of_range to 'earliest' or 'latest' to go on with the new topic from there, "

@@ -18,7 +18,7 @@ from streamlearn.config import Kafka
 from streamlearn.consumer.client import describe, refusal
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.out_of_range import after_truncation, made_anew, where_to_go_on
+from streamlearn.consumer.out_of_range import after_truncation, created_again, where_to_go_on
 from streamlearn.consumer.queue import ArrivalQueue, arrival
 from streamlearn.errors import UnavailableError
 from streamlearn.events import Reason
@@ -77,7 +77,7 @@ class Reading:
         KafkaError
             If Kafka cannot tell now what is to be known.
         BrokerError
-            If the topic was made anew, and ``kafka.out_of_range`` says to fail.
+            If the topic was created again, and ``kafka.out_of_range`` says to fail.
 
         """
         topic, starts_early = self._config.topic, bool(positions) or self._config.start == "earliest"
@@ -86,7 +86,7 @@ class Reading:
             raise UnknownTopicOrPartitionError(topic)
         found = self._found(client)
         if topics and found and found != topics:
-            starts_early = made_anew(self._config, topics, found) == "earliest"
+            starts_early = created_again(self._config, topics, found) == "earliest"
             positions = {}
         added = sorted(partition for partition in held if key_of(partition) not in positions)
         first = client.beginning_offsets if starts_early else client.end_offsets

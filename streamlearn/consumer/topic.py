@@ -9,7 +9,7 @@ from streamlearn.consumer.client import expel, require_topics, topic_ids
 from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letter_topic import compaction
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.out_of_range import made_anew
+from streamlearn.consumer.out_of_range import created_again
 from streamlearn.consumer.reread import Rereader
 from streamlearn.consumer.sample import look_at_records
 from streamlearn.errors import BrokerError
@@ -60,9 +60,9 @@ class TopicSource:
         return topic_ids(self._kafka)
 
     def require_same(self, before: Topics, now: Topics) -> None:
-        """Raise BrokerError where the topic was made anew and ``kafka.out_of_range`` says to fail."""
+        """Raise BrokerError where the topic was created again and ``kafka.out_of_range`` says to fail."""
         if before != now and self._kafka.out_of_range == "fail":
-            made_anew(self._kafka, before, now)
+            created_again(self._kafka, before, now)
 
     def expel(self, member: str) -> None:
         """Remove `member`, which is dead, from the group, as far as Kafka lets us."""

@@ -24,7 +24,7 @@ class Admission:
     The hold-out is chosen by a stable hash (CRC-32) of the text, not of the id: a text that is sent twice
     under two ids cannot be trained on and tested with.
 
-    An event without an id of its own is never a duplicate: a topic that is made anew has the same offsets again.
+    An event without an id of its own is never a duplicate: a topic that is created again has the same offsets again.
 
     What a micro-batch adds stays in its :class:`~streamlearn.learner.draft.Draft` until it has been learnt, and what is
     refused in the end is not remembered: it may come again.

@@ -139,7 +139,7 @@ class Connection(H11Protocol):
         self._wait_for_exchange()
 
     def on_response_complete(self) -> None:
-        """Count anew, unless others need the place, or more of the request would have to be read."""
+        """Begin to count again, unless others need the place, or more of the request would have to be read."""
         self._wait_for_exchange()
         if self._server.is_full or self.conn.their_state is h11.SEND_BODY:
             self.transport.close()
@@ -153,7 +153,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _wait_for_exchange(self) -> None:
-        """Count anew the seconds that are left; what is written but not read by then is dropped."""
+        """Count the seconds that are left from the beginning again; what is written but not read by then is dropped."""
         self.since = self.loop.time()
         if self._deadline:
             self._deadline.cancel()

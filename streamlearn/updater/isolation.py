@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from streamlearn.events import Reason
 
 Objection = Callable[[Sequence[int]], Reason | None]
-"""Says why no step can be taken on the texts at these places together, or None where one can."""
+"""Says why no step can be taken on the texts at these indices together, or None where one can."""
 
 
-def find_guilty(places: Sequence[int], objection: Objection) -> dict[int, Reason]:
-    """Return those of `places`, to which there is an objection together, that it is about, each with its own reason.
+def find_guilty(indices: Sequence[int], objection: Objection) -> dict[int, Reason]:
+    """Return those of `indices`, to which there is an objection together, that it is about, each with its own reason.
 
     A half without an objection is innocent, the other is halved again, so one guilty text among n costs about
     2 log₂ n attempts instead of n. None is guilty where it is innocent alone, so there may be none at all: texts on
@@ -25,12 +25,12 @@ def find_guilty(places: Sequence[int], objection: Objection) -> dict[int, Reason
     {}
 
     """
-    if len(places) == 1:
-        reason = objection(places)
-        return {} if reason is None else {places[0]: reason}
-    middle = len(places) // 2
+    if len(indices) == 1:
+        reason = objection(indices)
+        return {} if reason is None else {indices[0]: reason}
+    middle = len(indices) // 2
     guilty: dict[int, Reason] = {}
-    for half in (places[:middle], places[middle:]):
+    for half in (indices[:middle], indices[middle:]):
         if len(half) == 1 or objection(half):
             guilty |= find_guilty(half, objection)
     return guilty

@@ -122,7 +122,7 @@ class Mixture:
         return {expert.name: expert.state() for expert in self._experts}
 
     def load(self, state: State, columns: Sequence[str]) -> None:
-        """Continue from `state`, whose labels have the names `columns`; an expert that is not in it begins anew.
+        """Continue from `state`, whose labels have the names `columns`; an expert that is not in it starts over.
 
         Raises
         ------
@@ -136,6 +136,6 @@ class Mixture:
             if expert.name in state:
                 expert.load(state[expert.name])
                 continue
-            log.warning("the checkpoint was made without the expert '%s': it begins anew", expert.name)
+            log.warning("the checkpoint was made without the expert '%s': it starts over", expert.name)
             for name in columns[len(expert.columns) :]:
                 expert.grow(name)

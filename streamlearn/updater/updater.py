@@ -82,17 +82,17 @@ class Updater:
         return [msgspec.structs.replace(event, tokens=ids) for event, ids in zip(events, encoded, strict=True)]
 
     def encode_each(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
-        """Return `events` with their token ids by their place, and those on which the tokenizer raises."""
+        """Return `events` with their token ids by their index, and those on which the tokenizer raises."""
         try:
             return dict(enumerate(self.encode(events))), {}
         except Exception:  # noqa: BLE001 - whatever a tokenizer raises for a text is that text's reason
             encoded: dict[int, Event] = {}
             refused: dict[int, Reason] = {}
-        for place, event in enumerate(events):
+        for index, event in enumerate(events):
             try:
-                encoded[place] = self.encode([event])[0]
+                encoded[index] = self.encode([event])[0]
             except Exception:  # noqa: BLE001
-                refused[place] = Reason.MODEL_ERROR
+                refused[index] = Reason.MODEL_ERROR
         return encoded, refused
 
     def step(
@@ -128,9 +128,9 @@ class Updater:
         if isinstance(tried, _Attempt):
             return self._result([tried], rate)
         guilty = self._guilty(examples)
-        refused = {place: reason for place, reason in guilty.items() if place < len(fresh)}
-        unfit = [place - len(fresh) for place in guilty if place >= len(fresh)]
-        innocent = [place for place in range(len(events)) if place not in guilty]
+        refused = {index: reason for index, reason in guilty.items() if index < len(fresh)}
+        unfit = [index - len(fresh) for index in guilty if index >= len(fresh)]
+        innocent = [index for index in range(len(events)) if index not in guilty]
         attempts: list[_Attempt] = []
         if len(refused) < len(fresh):
             tried = self._try(examples.take(innocent)) if guilty else tried
@@ -152,7 +152,7 @@ class Updater:
         return _Attempt(examples, known, learnt)
 
     def _guilty(self, examples: Examples) -> dict[int, Reason]:
-        """Return the places of those among `examples` on which no step can be taken, and leave everything as it was.
+        """Return the indices of those among `examples` on which no step can be taken, and leave everything as it was.
 
         Their weights say nothing about that.
         """
@@ -161,8 +161,8 @@ class Updater:
         targets = self._columns(examples.events)
         drawn = self._mixture.marks()
 
-        def objection(places: Sequence[int]) -> Reason | None:
-            found = self._mixture.gradients(examples.encoded.take(places), [targets[place] for place in places])
+        def objection(indices: Sequence[int]) -> Reason | None:
+            found = self._mixture.gradients(examples.encoded.take(indices), [targets[index] for index in indices])
             self._mixture.drop()
             self._mixture.reset(drawn)
             return found if isinstance(found, Reason) else None
@@ -175,12 +175,12 @@ class Updater:
         self, examples: Examples, innocent: Sequence[int], refused: dict[int, Reason]
     ) -> Iterator[_Attempt]:
         """Take a step on each fresh one among the `innocent`; where none can be taken, it joins the `refused`."""
-        for place in innocent:
-            if place >= examples.fresh:
+        for index in innocent:
+            if index >= examples.fresh:
                 return
-            tried = self._try(examples.take([place]))
+            tried = self._try(examples.take([index]))
             if isinstance(tried, Reason):
-                refused[place] = tried
+                refused[index] = tried
             else:
                 yield tried
 
@@ -283,7 +283,7 @@ class Updater:
         if len(set(saved.names())) != len(state["labels"]):
             raise StateError(
                 "the checkpoint has two columns for one label, the number and its name, of which none can be "
-                f"published ({', '.join(map(repr, state['labels']))}); begin anew with another publisher.directory"
+                f"published ({', '.join(map(repr, state['labels']))}); start over with another publisher.directory"
             )
         mine, theirs = (self.labels.names(), saved.names()) if self._discovers else (list(self.labels), list(saved))
         if mine != theirs[: len(mine)]:

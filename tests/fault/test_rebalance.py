@@ -84,7 +84,7 @@ def held_in_a_checkpoint(config: Config, gate: Gate, monkeypatch: pytest.MonkeyP
 
 
 def held_in_recovery(config: Config, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """Return a pipeline that takes recorded steps again; one whose checkpoints all failed has recorded them."""
+    """Return a pipeline that re-runs recorded steps; one whose checkpoints all failed has recorded them."""
 
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")

@@ -1,4 +1,4 @@
-"""Topics with transactions in them, and topics that are made anew under the same name."""
+"""Topics with transactions in them, and topics that are created again under the same name."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def anew(config: Config, values: list[bytes], *, partitions: int = 1) -> None:
             return False
         return topic_ids(config.kafka) not in ({}, before)
 
-    wait_until(made, "the topic is made anew")
+    wait_until(made, "the topic is created again")
     send(config, values, partitions=partitions)
 
 
@@ -199,7 +199,7 @@ SIZES = pytest.mark.parametrize("records", [20, 150], ids=["smaller", "larger"])
 
 
 @SIZES
-def test_a_topic_that_is_made_anew_while_the_learner_runs_is_learnt_whole_from_where_the_policy_says(
+def test_a_topic_that_is_created_again_while_the_learner_runs_is_learnt_whole_from_where_the_policy_says(
     config: Config, overrides: list[str], caplog: pytest.LogCaptureFixture, records: int
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -213,7 +213,7 @@ def test_a_topic_that_is_made_anew_while_the_learner_runs_is_learnt_whole_from_w
     assert state["positions"] == [[config.kafka.topic, 0, records]]
     assert state["topics"] == topic_ids(config.kafka)
     assert state["counts"] == {"trained": 60 + records}
-    assert caplog.text.count("was deleted and made anew: its id was") == 1
+    assert caplog.text.count("was deleted and created again: its id was") == 1
     assert "0 offsets are skipped" not in caplog.text
 
 
@@ -236,7 +236,7 @@ def test_while_the_topic_is_gone_the_learner_waits_for_it_and_does_not_take_kafk
 
 
 @SIZES
-def test_a_topic_that_was_made_anew_while_no_learner_ran_is_told_before_anything_is_read(
+def test_a_topic_that_was_created_again_while_no_learner_ran_is_told_before_anything_is_read(
     config: Config, overrides: list[str], caplog: pytest.LogCaptureFixture, records: int
 ) -> None:
     send(config, unnamed(range(60)), partitions=PARTITIONS)
@@ -244,7 +244,7 @@ def test_a_topic_that_was_made_anew_while_no_learner_ran_is_told_before_anything
     with running(pipeline):
         wait_until(lambda: trained(pipeline) == 60, "the old one is learnt")
     anew(config, unnamed(range(1000, 1000 + records)))
-    with pytest.raises(BrokerError, match=r"was deleted and made anew: its id was .*; set kafka\.out_of_range to"):
+    with pytest.raises(BrokerError, match=r"was deleted and created again: its id was .*; set kafka\.out_of_range to"):
         Pipeline(config).run()
     again = Pipeline(load(overrides=[*overrides, "kafka.out_of_range=earliest"]))
     with running(again):
@@ -252,7 +252,7 @@ def test_a_topic_that_was_made_anew_while_no_learner_ran_is_told_before_anything
     state = surviving_state(config.publisher.directory)
     assert state["counts"] == {"trained": 60 + records}
     assert len(learnt(state)) == 60 + records
-    assert "was deleted and made anew" in caplog.text
+    assert "was deleted and created again" in caplog.text
 
 
 def test_latest_begins_at_the_end_of_the_new_topic(config: Config, overrides: list[str]) -> None:
@@ -282,7 +282,7 @@ def test_steps_recorded_of_a_topic_that_is_gone_are_not_taken_again_with_other_r
     kept = surviving_state(config.publisher.directory)
     assert kept["counts"]["trained"] < 60
     anew(config, unnamed(range(1000, 1200)))
-    with pytest.raises(BrokerError, match="made anew"):
+    with pytest.raises(BrokerError, match="created again"):
         Pipeline(config).run()
     again = Pipeline(load(overrides=[*overrides, "kafka.out_of_range=earliest"]))
     with running(again):

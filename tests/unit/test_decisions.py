@@ -72,7 +72,7 @@ def test_a_kind_that_a_newer_version_has_recorded_ends_what_is_gone_on_from_and_
     (line,) = caplog.messages
     assert line == (
         f"the journal in {tmp_path} records step 2 as a 'forget', which a newer streamlearn has written and this one "
-        "does not know; what is recorded from there on is learnt anew"
+        "does not know; what is recorded from there on is learnt again"
     )
     assert [stretch.decisions for stretch in journal.stretches(0, to=1)] == [STEPS[:1]]
     for to in (2, 3, None):

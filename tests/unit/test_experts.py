@@ -274,7 +274,7 @@ def test_a_saved_learner_of_several_experts_goes_on_with_the_same_bits(
         assert flat(final_state(config, micro_batches, saved_after=saved_after)) == unbroken
 
 
-def test_an_expert_that_the_checkpoint_does_not_know_begins_anew_with_its_labels(
+def test_an_expert_that_the_checkpoint_does_not_know_starts_over_with_its_labels(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     config: Config = make_config()

@@ -13,12 +13,12 @@ from streamlearn.records import Range
 
 
 @pytest.mark.parametrize("policy", ["earliest", "latest"])
-def test_a_topic_that_was_made_anew_is_refused_only_where_the_policy_says_so(policy: str) -> None:
+def test_a_topic_that_was_created_again_is_refused_only_where_the_policy_says_so(policy: str) -> None:
     before, now = {"events": "1"}, {"events": "2"}
     make_source(load(overrides=[f"kafka.out_of_range={policy}"])).require_same(before, now)
     strict = make_source(load(overrides=["kafka.out_of_range=fail"]))
     strict.require_same(before, before)
-    with pytest.raises(BrokerError, match="'events' was deleted and made anew: its id was 1 and is 2"):
+    with pytest.raises(BrokerError, match="'events' was deleted and created again: its id was 1 and is 2"):
         strict.require_same(before, now)
 
 

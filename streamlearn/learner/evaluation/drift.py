@@ -78,7 +78,7 @@ class RiseDetector:
         """Continue from `state`; with another river, whose encoding may differ, the window starts empty."""
         self._adwin = self._fresh()
         if state["river"] != RIVER:
-            log.warning("drift detectors start anew: river is %s and was %s", RIVER, state["river"])
+            log.warning("drift detectors start over: river is %s and was %s", RIVER, state["river"])
             return
         self._adwin._helper.__setstate__(base64.b64decode(state["adwin"]))  # noqa: SLF001
         self._adwin._drift_detected = state["detected"]  # noqa: SLF001

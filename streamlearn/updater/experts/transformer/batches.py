@@ -64,7 +64,7 @@ class Layout:
 class Part:
     """Texts that go through together.
 
-    ``rows`` are their places in the micro-batch; ``input_ids``, ``attention_mask`` and each of ``companions`` are of
+    ``rows`` are their indices in the micro-batch; ``input_ids``, ``attention_mask`` and each of ``companions`` are of
     shape (texts, tokens).
     """
 
@@ -135,13 +135,13 @@ def collate(
         input_ids = np.full((len(rows), longest), layout.padding, dtype=np.int64)
         attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
         companions = {c.name: np.full((len(rows), longest), c.padding, dtype=np.int64) for c in layout.companions}
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             length = len(tokens[row])
             text = slice(longest - length, None) if layout.side == "left" else slice(length)
-            input_ids[place, text] = tokens[row]
-            attention_mask[place, text] = 1
+            input_ids[index, text] = tokens[row]
+            attention_mask[index, text] = 1
             for companion in layout.companions:
-                companions[companion.name][place, text] = companion.values(length)
+                companions[companion.name][index, text] = companion.values(length)
         parts.append(
             Part(
                 rows=rows,

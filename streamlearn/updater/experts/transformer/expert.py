@@ -222,7 +222,7 @@ class TransformerExpert:
             encoded.pooled = self._in_order(pooled, len(encoded))
 
     def _in_order(self, outputs: Rows, count: int) -> Tensor:
-        """Put the rows of each part back to their places in the micro-batch."""
+        """Put the rows of each part back into their order in the micro-batch."""
         whole = torch.empty(count, *outputs[0][1].shape[1:])
         for part, values in outputs:
             whole[part.rows] = values.cpu()

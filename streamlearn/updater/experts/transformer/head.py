@@ -1,4 +1,4 @@
-"""The head of a classifier: whose labels it has, its last layer, and how it is drawn anew or grows."""
+"""The head of a classifier: whose labels it has, its last layer, and how it is initialised or grows."""
 
 from __future__ import annotations
 

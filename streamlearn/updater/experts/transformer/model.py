@@ -207,7 +207,7 @@ def check_weights(model: PreTrainedModel, files: WeightFiles, drawn: set[str]) -
     files
         The weight files.
     drawn
-        The names of what was not in them, or had another shape, and was drawn anew.
+        The names of what was not in them, or had another shape, and was initialised at random.
 
     Raises
     ------

@@ -158,7 +158,7 @@ class Optimizer:
         changed = [name for name, value in self._shaping().items() if state["settings"][name] != value]
         if changed:
             names = ", ".join(f"updater.{name}" for name in changed)
-            log.warning("%s changed since the checkpoint: the moments of the optimiser begin anew", names)
+            log.warning("%s changed since the checkpoint: the moments of the optimiser start over", names)
             return
         for optimizer, saved in zip(self._optimizers(), state["optimizers"], strict=True):
             moments = {int(index): dict(values) for index, values in saved.items()}

@@ -93,7 +93,7 @@ def _trained_in_base(model: PreTrainedModel, trains: str) -> set[int]:
         raise ConfigurationError(f"updater.trains is '{trains}', but the model has {len(stack)} layers")
     first_layer = {id(p) for p in stack[0].parameters()}
     before = [id(p) for p in base.parameters()]
-    before = before[: next(place for place, p in enumerate(before) if p in first_layer)]
+    before = before[: next(index for index, p in enumerate(before) if p in first_layer)]
     frozen_layers = {id(p) for layer in stack[: len(stack) - count] for p in layer.parameters()}
     return everything - frozen_layers - set(before)
 

@@ -86,6 +86,7 @@ def test_where_dead_letters_are_stuck_it_ends_soon_with_1_and_says_what_is_learn
     admin.close()
     again = start(overrides)
     again.wait_for("streamlearn_events_total", 40, outcome="trained")
+    again.wait_until_learning()
     again.wait_for("streamlearn_dead_letters_total", 1, reason="not_json")
     assert end(again) == 0
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(40)]
@@ -175,5 +176,6 @@ def test_where_the_disk_refuses_it_ends_with_1_and_says_what_is_learnt_again(
     filler.unlink()
     again = start(overrides)
     again.wait_for("streamlearn_events_total", 40, outcome="trained")
+    again.wait_until_learning()
     assert end(again) == 0
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(40)]

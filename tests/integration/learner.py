@@ -70,6 +70,10 @@ class LearnerProcess:
 
         wait_until(reached, f"{name}{labels} >= {least}")
 
+    def wait_until_learning(self) -> None:
+        """Wait until it has taken over: until then it may end at once, since what it has re-run is recorded already."""
+        wait_until(lambda: "learning from step" in self.stderr(), "it has taken over")
+
     def stderr(self) -> str:
         """Return what it has written so far."""
         log = self._log.fileno()

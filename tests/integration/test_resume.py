@@ -35,6 +35,7 @@ def wait_for_all(learner: LearnerProcess, already: dict[str, int]) -> None:
         lambda: sum(learner.metric("streamlearn_events_total", outcome=outcome) for outcome in wanted) >= rest,
         f"{rest} more events",
     )
+    learner.wait_until_learning()
 
 
 def test_after_sigterm_and_a_new_start_each_event_was_learnt_once_and_the_counts_went_on(

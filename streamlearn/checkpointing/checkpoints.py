@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from streamlearn.errors import NotFiniteError, StateError
 from streamlearn.events import Event
 from streamlearn.state import State, first_not_finite
 from streamlearn.storage.files import is_shortage, names_in, refuse_other_than_directory
-from streamlearn.storage.store import TEMPORARY, Change, discard, verify_directory, write_directory
+from streamlearn.storage.store import TEMPORARY, Store, discard, verify_directory, write_directory
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +37,8 @@ DAMAGED = ".damaged"
 STATE, EVENTS, TENSORS = "state.json", "events.json", "tensors.safetensors"
 
 
-class CheckpointStore:
-    """The checkpoints of one learner, named by step and by how many versions had been published at it.
-
-    Parameters
-    ----------
-    directory
-        Where they lie; created when the first is written.
-    keep
-        How many of the newest stay.
-    change
-        In its context what is there is changed.
-
-    """
-
-    def __init__(self, directory: Path, *, keep: int, change: Change = nullcontext) -> None:
-        self.directory = directory
-        self._keep = keep
-        self._change = change
+class CheckpointStore(Store):
+    """The checkpoints of one learner, named by step and by how many versions had been published at it."""
 
     def names(self) -> list[str]:
         """Return the names of the checkpoints, oldest first.

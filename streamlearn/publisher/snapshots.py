@@ -10,7 +10,6 @@ import errno
 import os
 import platform
 import re
-from contextlib import nullcontext
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import streamlearn
 from streamlearn.errors import StateError
 from streamlearn.state import Export
 from streamlearn.storage.files import names_in, refuse_other_than_directory
-from streamlearn.storage.store import Change, discard, point, read_manifest, verify_directory, write_directory
+from streamlearn.storage.store import Store, discard, point, read_manifest, verify_directory, write_directory
 
 MANIFEST = "streamlearn.json"
 LATEST = "latest"
@@ -51,24 +50,8 @@ class Manifest(msgspec.Struct):
     config_digest: str = ""
 
 
-class SnapshotStore:
-    """The published snapshots.
-
-    Parameters
-    ----------
-    directory
-        Where they lie; created when the first is written.
-    keep
-        How many of the newest stay. The one that ``latest`` points to always does.
-    change
-        In its context what is there is changed.
-
-    """
-
-    def __init__(self, directory: Path, *, keep: int = 5, change: Change = nullcontext) -> None:
-        self.directory = directory
-        self._keep = keep
-        self._change = change
+class SnapshotStore(Store):
+    """The published snapshots. The one that ``latest`` points to always stays."""
 
     def versions(self) -> list[int]:
         """Return the published versions, oldest first.

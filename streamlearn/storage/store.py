@@ -39,6 +39,26 @@ Change = Callable[[], AbstractContextManager[None]]
 """Makes the context in which what others read may be changed, as :meth:`Fence.change` does."""
 
 
+class Store:
+    """Whole directories of one kind, of which the newest stay.
+
+    Parameters
+    ----------
+    directory
+        Where they lie; created when the first is written.
+    keep
+        How many of the newest stay.
+    change
+        In its context what is there is changed.
+
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 5, change: Change = nullcontext) -> None:
+        self.directory = directory
+        self._keep = keep
+        self._change = change
+
+
 def write_directory(
     final: Path,
     manifest_name: str,

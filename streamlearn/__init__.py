@@ -1,31 +1,39 @@
 """streamlearn keeps a transformer text classifier up to date from a Kafka topic of labelled events.
 
-Three ways through the code, from file to file. What is handed on stands on the ground: ``records.py``, ``events.py``,
+Four ways through the code, from file to file. What is handed on stands on the ground: ``records.py``, ``events.py``,
 ``decisions/``, ``reports.py``, ``state.py``.
 
-One event, from Kafka to θ:
+One event, from Kafka to the learner:
 
 1. ``consumer/reading.py`` polls its ``Record``, has an ``Event`` made of it, and queues both in an ``Arrival``;
 2. ``learner/intake.py`` takes arrivals until a ``MicroBatch`` is full;
 3. ``learner/draft.py`` decides whether the event is fresh, held out, a duplicate or refused after all;
-4. ``pipeline.py`` journals the ``Step``, the decision that names its offset, and hands both to the learner;
+4. ``pipeline.py`` journals the ``Step`` that names its offset, and hands it, with the micro-batch, to the learner;
 5. ``learner/learner.py`` has it predicted, learnt together with replayed events, and remembered.
 
-One drift, from a loss to an alert:
+One step, from events to θ:
+
+1. ``learner/learner.py`` draws replayed events to go with the fresh ones, and asks the updater for a step;
+2. ``updater/updater.py`` grows the experts to new labels, and leaves out what no step can be taken on;
+3. ``updater/mixture.py`` has each expert predict the texts, and find out what it is to learn of them;
+4. ``updater/experts/transformer/expert.py`` runs the model, and leaves the gradient of the loss with its parameters;
+5. ``updater/experts/transformer/optimizer.py`` clips the gradient and moves θ.
+
+One drift, from a loss to whoever looks on:
 
 1. ``learner/learner.py`` hands the losses of fresh events, predicted before they were learnt, to the detectors;
 2. ``learner/evaluation/drift.py`` finds where their mean has risen, and the ``StepReport`` names the event;
 3. ``pipeline.py`` tells the monitor of the report;
 4. ``monitor/monitor.py`` has it shown;
-5. ``monitor/telemetry.py`` counts it for Prometheus, marks it on the page, and writes a line into the log.
+5. ``monitor/telemetry.py`` counts it for Prometheus, marks it for the page, and writes a line into the log.
 
 One checkpoint, from the learner to the disk:
 
-1. ``pipeline.py`` finds that one is due, and has the learner copied;
+1. ``pipeline.py`` asks, after each step, whether one is due, and has the learner copied;
 2. ``capture.py`` takes the learner's ``State`` between two steps;
 3. ``publisher/publisher.py`` waits, on a thread of its own, until Kafka has the dead letters from before it;
-4. ``checkpointing/keeper.py`` has it written behind the fence, and removes the journal that it makes needless;
-5. ``checkpointing/checkpoints.py`` writes its files, and renames their directory when all are there.
+4. ``checkpointing/checkpoints.py`` makes files of the state;
+5. ``storage/store.py`` lists them in a manifest and renames their directory, once all are there, behind the fence.
 
 Then ``publisher/publisher.py`` has its positions committed and, where a snapshot is due, publishes it.
 """

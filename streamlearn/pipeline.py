@@ -75,7 +75,7 @@ class Pipeline:
 
     @property
     def starting(self) -> bool:
-        """Whether nothing has been learnt that is not kept, so that the process may end at once."""
+        """Whether it is beginning, or taking over: nothing has been learnt that is not kept, and it may end at once."""
         return self._terms.starting
 
     def stop(self) -> None:
@@ -114,7 +114,7 @@ class Pipeline:
                 raise stood_back(str(error), self._config, self.keeper.written) from None
 
     def _learn(self, learner: Learner, term: Term) -> None:
-        """Consumer → buffer → updater → publisher, until the term is over."""
+        """Consumer → learner → publisher, until the term is over."""
         while (positions := self.consumer.read_from(learner.positions, learner.topics, BEAT_SECONDS)) is None:
             if not term.lasts():
                 return

@@ -93,7 +93,7 @@ class Rise:
 class StepReport:
     """What one micro-batch did to the learner.
 
-    ``refused`` are the records to send to the dead letters only now that they have been tried. ``learnt`` are the
+    ``refused`` are the records that admission or the model refuses, for the dead letters. ``learnt`` are the
     fresh events without those, to which ``result`` belongs; it is None where there was no fresh event to try.
     """
 
@@ -114,7 +114,7 @@ class Standing:
     Attributes
     ----------
     step, version, positions
-        How many micro-batches it has consumed, how many snapshots were asked for, and the next offsets to read.
+        How many steps it has taken, the number of the snapshot asked for last, and the next offsets to read.
     counts, reasons
         Records dealt with since the beginning, by outcome, and the dead letters among them by reason.
     accuracy
@@ -123,8 +123,6 @@ class Standing:
         How many events the replay buffer holds, how many it may hold, and how many of each label it does.
     drift_means
         The mean over each detector's window, by the name of its signal.
-    fruitless
-        How many steps in a row had fresh events of which none could be learnt.
 
     """
 
@@ -138,7 +136,6 @@ class Standing:
     buffer_capacity: int = 0
     by_label: Mapping[Label, int] = field(default_factory=dict)
     drift_means: Mapping[str, float] = field(default_factory=dict)
-    fruitless: int = 0
 
     def place(self) -> dict[str, Any]:
         """Return where in the stream this is, as plain values for the log."""

@@ -5,7 +5,8 @@
 3. The version that it counts is published, if that is not there.
 4. The steps that the journal records behind it are re-run, and recording goes on behind them.
 
-Whatever is found stays as it is until then: where the term ends before, the next one to take over finds the same.
+Checkpoint and journal stay as they are until then, but for leavings and what is damaged, which is set aside: where the
+term ends before, the next one to take over finds the same.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ STATE, EVENTS, TENSORS = "state.json", "events.json", "tensors.safetensors"
 
 
 class CheckpointStore(Store):
-    """The checkpoints of one learner, named by step and by how many versions had been published at it."""
+    """The checkpoints of one learner, named by its step and by the version that was asked for last."""
 
     def names(self) -> list[str]:
         """Return the names of the checkpoints, oldest first.

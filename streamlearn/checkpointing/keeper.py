@@ -61,7 +61,7 @@ class Keeper:
         refuse_odd_rooms(self.fence.directory)
 
     def claim(self, *, waiting: Callable[[], bool] = lambda: True) -> None:
-        """Make the directory ours, as :meth:`Fence.claim` does; nothing may be being written by us."""
+        """Make the directory ours, as :meth:`Fence.claim` does; not while we write."""
         self.journal.end()
         self._epoch = self.fence.claim(self.journal.epoch(), waiting=waiting)
         directory = self.fence.directory

@@ -50,7 +50,7 @@ class Consumer:
     decoder
         Makes events of records.
     dead_letters
-        Takes the records that are none.
+        Takes the records that are no events.
     watch
         Told what happens.
     patience

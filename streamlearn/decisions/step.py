@@ -8,5 +8,5 @@ from streamlearn.decisions.base import Decision
 class Step(Decision, frozen=True, tag=False):
     """A step over the records of `ranges`, about which nothing else was decided.
 
-    Its line names no kind: so do the lines of journals from before there were others.
+    Its line names no kind, as lines did before there were kinds.
     """

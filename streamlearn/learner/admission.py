@@ -63,7 +63,7 @@ class Admission:
         refused
             Those of its events that were refused after all: their ids are forgotten.
         accepted
-            The others, asked for only where some were refused: labels of none of them are forgotten.
+            The others, asked for only where some were refused: a label that none of them has is forgotten.
 
         """
         ids, labels = batch.ids, list(batch.labels)

@@ -30,7 +30,7 @@ from streamlearn.updater import Updater
 
 log = logging.getLogger(__name__)
 
-CHOICE = 2  # labels from which on a prediction says something: the only one there is is always right, and its loss 0
+CHOICE = 2  # labels from which on a prediction says something: a label that is alone is always right, at a loss of 0
 PROOFS = 8  # texts: a few milliseconds, and one that θ came to be unable to bear does not outvote the others
 ANY = Event("the first text of all", "", "", 0.0, "", 0, 0)
 
@@ -46,9 +46,9 @@ class Learner:
     Attributes
     ----------
     step
-        How many micro-batches have been consumed.
+        How many steps have been taken.
     version
-        How many snapshots have been asked for.
+        The number of the snapshot that was asked for last.
     positions
         The next offset to read of each partition.
     topics
@@ -94,7 +94,7 @@ class Learner:
         return Draft(self.admission)
 
     def learn(self, decision: Decision, batch: MicroBatch) -> StepReport:
-        """Take the next step, the only way in which θ moves: let `decision` act, then learn the `batch` that it made.
+        """Take the next step, the only way in which θ moves: let `decision` act, then learn the `batch` of its ranges.
 
         The fresh events are predicted, learnt together with replayed ones, and remembered. What cannot be learnt for
         its own sake is refused, and the rest is learnt without it.
@@ -227,7 +227,6 @@ class Learner:
             buffer_capacity=self.buffer.records,
             by_label=self.buffer.by_label(),
             drift_means={name: detector.mean for name, detector in self.detectors.items()},
-            fruitless=self.fruitless,
         )
 
     def export(self, state: State) -> Export:

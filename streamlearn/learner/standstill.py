@@ -21,7 +21,10 @@ def refusing(learner: Learner) -> str:
 
 
 def fruitless(learner: Learner, config: Config, checkpoint: int) -> FruitlessError:
-    """Return the error with which `learner` ends that has learnt nothing for too long; `checkpoint` is as below."""
+    """Return the error with which `learner` ends that has learnt nothing for too long.
+
+    `checkpoint` is the step of the newest one, which was made behind what was refused.
+    """
     return FruitlessError(
         f"none of the events of the last {learner.fruitless} steps could be learnt, so learning has stopped: their "
         f"records and the reasons are in {config.kafka.dead_letter_topic}; see whether updater.model, "

@@ -44,11 +44,6 @@ class Health:
         return self._clock() - self._last <= self._timeout
 
     @property
-    def ready(self) -> bool:
-        """Whether nothing stands in the way: see :attr:`hindrance`."""
-        return not self.hindrance
-
-    @property
     def hindrance(self) -> str:
         """What is waited for, the model or the group, or what is at fault; empty where nothing is."""
         if not self.model_loaded:

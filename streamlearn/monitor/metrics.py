@@ -10,10 +10,10 @@ import transformers
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 import streamlearn
-from streamlearn.events import Reason
+from streamlearn.events import Outcome, Reason
 from streamlearn.records import Partition
 
-OUTCOMES = ("trained", "held_out", "dead_letter", "skipped", "duplicate")
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
 NO_FRESH = "no_fresh"  # a micro-batch of which every event was held out, refused or a duplicate
 DETECTORS = ("loss", "error")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from streamlearn.config import Config
 from streamlearn.errors import StreamlearnError
-from streamlearn.events import Reason
+from streamlearn.events import Outcome, Reason
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.logs import START, Place
@@ -145,7 +145,7 @@ class Monitor:
 
     def skipped(self, records: int) -> None:
         """Count records that are gone before they were read."""
-        self.metrics.events.labels("skipped").inc(records)
+        self.metrics.events.labels(Outcome.SKIPPED.value).inc(records)
 
     def committed(self) -> None:
         """Show that the group has taken offsets."""

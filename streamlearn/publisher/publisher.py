@@ -85,7 +85,7 @@ class Publisher:
     failed
         What has ended the writing thread, None while nothing has.
     astray
-        What of a state was not finite, which so was no checkpoint, nor will any later one be; empty where nothing was.
+        Why the state can be written no more: what of it is not finite; empty while it can.
 
     """
 

@@ -1,4 +1,4 @@
-"""How θ moves: model and labels, batches, objective L + λR, optimiser and step."""
+"""How θ moves: features, experts and their mixture, objective L + λR, and the step over all of them."""
 
 from streamlearn.updater.updater import Updater
 

@@ -210,7 +210,7 @@ class Journal:
         The steps after `since` have just been re-run. Where they were recorded under another configuration than
         this one, under which they are now part of the state, they are recorded once more.
         """
-        self._epoch = epoch
+        self._epoch, self._said_other = epoch, False
         again = [] if since is None else self.stretches(since, to=step, quiet=True)
         if any(stretch.configuration != self._configuration for stretch in again):
             self._record_again([decision for stretch in again for decision in stretch.decisions])
@@ -224,8 +224,8 @@ class Journal:
             temporary.unlink(missing_ok=True)
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(file, "wb") as content:
-                content.write(_line(Header(self._configuration, self.topics)))
-                content.writelines(_line(msgspec.structs.replace(decision, topics={})) for decision in decisions)
+                content.write(_line(header := Header(self._configuration, self.topics)))
+                content.writelines(_line(decision.under(header.isolation_level)) for decision in decisions)
             temporary.rename(path)
         except OSError as error:
             self._failed(error)
@@ -311,7 +311,8 @@ class Journal:
                 if number > 1:
                     decision = decode(_checked(line))
                     if isinstance(decision, Decision):
-                        decision = msgspec.structs.replace(decision, topics=topics, isolation_level=isolation_level)
+                        level = decision.isolation_level or isolation_level
+                        decision = msgspec.structs.replace(decision, topics=topics, isolation_level=level)
                     yield decision
                     continue
                 header = _header(line)

@@ -63,6 +63,7 @@ class Keeper:
     def claim(self, *, waiting: Callable[[], bool] = lambda: True) -> None:
         """Make the directory ours, as :meth:`Fence.claim` does; not while we write."""
         self.journal.end()
+        self.fence.lost = False  # whatever the disk does from here on is waited for
         self._epoch = self.fence.claim(self.journal.epoch(), waiting=waiting)
         directory = self.fence.directory
         with self.fence.change():

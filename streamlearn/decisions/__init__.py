@@ -14,7 +14,7 @@ KINDS: dict[str | int | None, type[Decision]] = {kind.__struct_config__.tag: kin
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """A decision of a kind that this version does not know: a newer streamlearn has recorded it."""
+    """A decision of a kind, or with a field, that this version does not know: a newer streamlearn has recorded it."""
 
     step: int
     kind: str | None = None
@@ -31,4 +31,11 @@ def decode(line: bytes) -> Decision | Unknown:
     """
     outline = msgspec.json.decode(line, type=Unknown)
     kind = KINDS.get(outline.kind)
-    return outline if kind is None else msgspec.json.decode(line, type=kind)
+    if kind is None:
+        return outline
+    try:
+        return msgspec.json.decode(line, type=kind)
+    except msgspec.ValidationError as error:
+        if str(error).startswith("Object contains unknown field"):
+            return Unknown(outline.step, outline.kind or kind.__name__.lower())
+        raise

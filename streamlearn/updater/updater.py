@@ -118,11 +118,15 @@ class Updater:
 
         Raises
         ------
+        ValueError
+            If there is not one weight for each event, or one is negative or not finite.
         DeviceError
             If the device has no memory for it, or has failed.
 
         """
         rate, events = self.transformer.optimizer.rate, [*fresh, *replayed]
+        if weights is not None and (len(weights) != len(events) or not all(0.0 <= w < math.inf for w in weights)):
+            raise ValueError(f"{len(events)} events need as many weights, finite and not negative")
         examples = Examples(events, self._encoded(events), weights, len(fresh))
         tried = self._try(examples)
         if isinstance(tried, _Attempt):
@@ -292,6 +296,8 @@ class Updater:
                 "labels may be added at the end, not changed"
             )
         try:
+            if self.transformer.name not in state:
+                raise KeyError(self.transformer.name)
             self._mixture.load(state, saved.names())
         except (RuntimeError, KeyError, ValueError) as error:
             first = str(error).splitlines()[0]

@@ -98,6 +98,10 @@ def test_an_unknown_kind_is_told_by_its_name() -> None:
     assert decode(b'{"kind":"seek","step":7,"to":{}}') == Unknown(7, "seek")
 
 
+def test_a_field_that_a_newer_version_has_added_makes_a_decision_unknown() -> None:
+    assert decode(b'{"step":7,"ranges":[["t",0,1,2,1]],"weights":[2.0]}') == Unknown(7, "step")
+
+
 def test_a_decision_acts_before_its_step_is_learnt_and_again_with_the_same_bits(
     make_config: MakeConfig, micro_batches: list[MicroBatch]
 ) -> None:

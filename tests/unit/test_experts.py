@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from streamlearn.config import Config
+from streamlearn.errors import StateError
 from streamlearn.events import Event, Reason
 from streamlearn.reports import MicroBatch
 from streamlearn.updater import Updater
@@ -81,6 +82,17 @@ def test_weights_of_1_are_no_weights_to_the_bit(make_config: MakeConfig) -> None
         )
         assert repr(results[0]) == repr(results[1])
     assert flat(weighted.state()) == flat(plain.state())
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0], [1.0, -1.0, 1.0], [1.0, math.nan, 1.0], [1.0, math.inf, 1.0]])
+def test_weights_that_make_no_sense_are_the_callers_mistake_and_no_texts(
+    make_config: MakeConfig, weights: list[float]
+) -> None:
+    updater = Updater(make_config(CLOSED))
+    before = flat(updater.state())
+    with pytest.raises(ValueError, match="3 events need as many weights, finite and not negative"):
+        updater.step(updater.encode([make_event(n) for n in range(3)]), (), weights)
+    assert flat(updater.state()) == before
 
 
 def test_texts_that_all_have_weight_0_pull_nowhere(expert: TransformerExpert) -> None:
@@ -272,6 +284,14 @@ def test_a_saved_learner_of_several_experts_goes_on_with_the_same_bits(
     unbroken = flat(final_state(config, micro_batches))
     for saved_after in (1, 5, 11):
         assert flat(final_state(config, micro_batches, saved_after=saved_after)) == unbroken
+
+
+def test_a_checkpoint_without_the_transformer_is_refused(make_config: MakeConfig) -> None:
+    updater = Updater(make_config(CLOSED))
+    state = updater.state()
+    del state["transformer"]
+    with pytest.raises(StateError, match="does not fit the configured model: 'transformer'"):
+        updater.load(state)
 
 
 def test_an_expert_that_the_checkpoint_does_not_know_starts_over_with_its_labels(

@@ -149,3 +149,18 @@ def test_steps_taken_again_under_the_same_configuration_stay_where_they_are(tmp_
         "00000002-000000000003.jsonl",
     ]
     assert same.stretches(0) == [Stretch(CONFIGURATION, [decided(1), decided(2), decided(3)])]
+
+
+def test_steps_recorded_once_more_keep_the_isolation_level_that_they_were_read_with(tmp_path: Path) -> None:
+    uncommitted = {"kafka": {"client": {"isolation_level": "read_uncommitted"}}}
+    first = Journal(tmp_path, configuration=uncommitted)
+    first.begin(0, epoch=1)
+    first.append(decided(1))
+    first.close()
+    levels = []
+    for epoch, configuration in ((2, CONFIGURATION), (3, uncommitted), (4, CONFIGURATION)):
+        journal = Journal(tmp_path, configuration=configuration)  # killed before it has written a checkpoint
+        levels += [decision.isolation_level for decision in journal.decisions(0)]
+        journal.begin(1, epoch=epoch, since=0)
+        journal.close()
+    assert levels == ["read_uncommitted"] * 3

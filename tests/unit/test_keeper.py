@@ -125,3 +125,24 @@ def test_a_directory_of_another_group_is_neither_checked_nor_claimed(keeper: Kee
     with pytest.raises(StateError, match="holds the state of group g"):
         other.claim()
     assert Fence(tmp_path, source=SOURCE).claim(0) == 2
+
+
+def test_whoever_was_replaced_once_waits_for_the_disk_at_its_next_claim_like_any_other(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_keeper(keeper.fence.directory)
+    other.claim()
+    with pytest.raises(FencedError):
+        write(keeper, 1)
+    assert keeper.fence.lost
+
+    def refuse() -> int:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as refused:
+        refused.setattr(keeper.journal, "epoch", refuse)
+        with pytest.raises(OSError, match="Input/output"):
+            keeper.claim()
+    assert not keeper.fence.lost  # or the term would be over, and the disk not be waited for
+    keeper.claim()
+    write(keeper, 1)

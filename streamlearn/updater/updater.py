@@ -19,9 +19,10 @@ from streamlearn.state import Export, State
 from streamlearn.updater.examples import Examples
 from streamlearn.updater.experts.registry import make_beside
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
-from streamlearn.updater.features import Encoded
+from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.isolation import find_guilty
 from streamlearn.updater.labels import LabelMap
+from streamlearn.updater.lexical import Lexical
 from streamlearn.updater.mixture import MixedGradients, Mixture
 from streamlearn.updater.randomness import Mark
 
@@ -65,9 +66,13 @@ class Updater:
         closed: list[Label] = [] if config.events.labels == "discover" else config.events.labels
         self.transformer = TransformerExpert(config.updater, [str(label) for label in closed])
         columns = self.transformer.columns
-        self._mixture = Mixture([self.transformer, *make_beside(config.updater, columns)])
+        self._mixture = Mixture([self.transformer, *make_beside(config.updater, columns)], self._lexical)
         by_name: dict[str, Label] = {str(label): label for label in closed}
         self.labels = LabelMap(by_name.get(name, name) for name in columns)
+
+    def _lexical(self, wanted: frozenset[Feature]) -> Lexical:
+        tokenizer, embeddings = self.transformer.tokenizer, self.transformer.embeddings
+        return Lexical(wanted, special=tokenizer.all_special_ids, embeddings=embeddings)
 
     @property
     def steps(self) -> int:
@@ -148,7 +153,7 @@ class Updater:
         known, marks = len(self.labels), self._mixture.marks()
         self._grow(examples.events)
         targets = self._columns(examples.events)
-        learnt = self._mixture.gradients(examples.encoded, targets, examples.weights, apart=apart)
+        learnt = self._mixture.gradients(examples.encoded, targets, examples.weights, fresh=examples.fresh, apart=apart)
         if isinstance(learnt, Reason):
             self._shrink(known, marks)
             return learnt

@@ -222,9 +222,7 @@ def both(updater: Updater) -> tuple[TransformerExpert, Prior]:
 
 
 @pytest.mark.usefixtures("beside")
-def test_several_experts_predict_the_mean_of_their_probabilities_and_share_one_forward_pass(
-    make_config: MakeConfig,
-) -> None:
+def test_several_experts_predict_as_one_and_share_one_forward_pass(make_config: MakeConfig) -> None:
     updater = Updater(make_config())
     transformer, prior = both(updater)
     passes: list[int] = []
@@ -233,14 +231,14 @@ def test_several_experts_predict_the_mean_of_their_probabilities_and_share_one_f
     result = updater.step(events)
     assert list(updater.labels) == transformer.columns == prior.columns == ["label-0", "label-1", "label-2"]
     before = len(passes)
-    mean = updater.log_probabilities(events).exp()
+    mixed = updater.log_probabilities(events)
     assert len(passes) == 2 * before
     assert [states is not None and states.shape for states in prior.pooled] == [(4, 32), (4, 32)]
-    expected = [one.predict(updater._encoded(events)).exp() for one in (transformer, prior)]
-    torch.testing.assert_close(mean, (expected[0] + expected[1]) / 2)
-    assert updater.step(events).losses.tolist() == pytest.approx(
-        [-math.log(mean[row, row % 3]) for row in range(4)], rel=1e-4
-    )
+    each = [one.predict(updater._encoded(events)) for one in (transformer, prior)]
+    pool = updater._mixture._pool
+    assert pool is not None
+    torch.testing.assert_close(mixed, pool.predict(each))
+    assert updater.step(events).losses.tolist() == pytest.approx((-mixed[range(4), [0, 1, 2, 0]]).tolist())
     assert result.gradient_norm > 0
 
 
@@ -256,7 +254,7 @@ def test_an_expert_beside_it_changes_no_bit_of_the_transformer(
         alone.step(events)
         accompanied.step(events)
     assert flat(accompanied.state()["transformer"]) == flat(alone.state()["transformer"])
-    assert accompanied.state().keys() - alone.state().keys() == {"prior"}
+    assert accompanied.state().keys() - alone.state().keys() == {"prior", "pool", "features"}
 
 
 @pytest.mark.usefixtures("beside")

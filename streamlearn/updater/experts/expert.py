@@ -40,6 +40,8 @@ class Expert(Protocol):
         The key of its state in a checkpoint.
     reads
         The features that it reads beside the token ids.
+    replays
+        Whether replayed texts are for it too, or only fresh ones, because it remembers by itself.
     columns
         The names of its labels, in the order of its columns.
     random
@@ -49,6 +51,7 @@ class Expert(Protocol):
 
     name: ClassVar[str]
     reads: ClassVar[frozenset[Feature]] = frozenset()
+    replays: ClassVar[bool] = True
     columns: list[str]
     random: OwnRandom
 

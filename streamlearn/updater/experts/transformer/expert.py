@@ -62,6 +62,7 @@ class TransformerExpert:
 
     name: ClassVar[str] = "transformer"
     reads: ClassVar[frozenset[Feature]] = frozenset()
+    replays: ClassVar[bool] = True
 
     def __init__(self, config: UpdaterConfig, labels: list[str]) -> None:
         if config.threads:
@@ -80,6 +81,11 @@ class TransformerExpert:
             self.model.train(config.dropout > 0.0)
             self.optimizer = Optimizer(select(self.model, config), config)
         self._probe()
+
+    def embeddings(self) -> Tensor:
+        """Return the token embeddings of now, of shape (vocabulary, dimensions); training does not move them."""
+        table: Tensor = self.model.get_input_embeddings().weight  # type: ignore[assignment]
+        return table.detach().clone() if table.requires_grad else table
 
     def _probe(self) -> None:
         """Take a step on texts of mixed length, then put everything back."""

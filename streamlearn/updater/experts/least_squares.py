@@ -1,0 +1,89 @@
+"""Recursive least squares on embedded texts: the best linear map from embedding to label, after every event.
+
+It has no rate to choose and needs few events, because it inverts what others descend: on meaning it is ahead of the
+n-grams from the start.
+
+References
+----------
+Haykin, S. (2002). Adaptive Filter Theory, chapter 9: recursive least squares; here without forgetting, a micro-batch at
+a time (Woodbury's identity).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamlearn.config import Updater as UpdaterConfig
+from streamlearn.state import State
+from streamlearn.updater.experts.online import LogProbabilities, OnlineExpert, Prepared, log_softmax
+from streamlearn.updater.features import Encoded, Feature
+
+RIDGE = 1.0
+SCALE = 0.25  # of √dimensions, by which an embedding of length 1 is scaled: so the ridge is a mild one
+SHARPNESS = 8.0  # of the softmax over the outputs, which are between 0 and 1
+
+
+class LeastSquares(OnlineExpert):
+    """Ridge regression of one-hot labels on the static embedding; see :class:`OnlineExpert` for its parameters."""
+
+    name: ClassVar[str] = "least_squares"
+    reads: ClassVar[frozenset[Feature]] = frozenset({"static"})
+
+    def __init__(self, config: UpdaterConfig, columns: Sequence[str]) -> None:
+        self._inverse = np.zeros((0, 0))  # (Σ x xᵀ + λ)⁻¹, of shape (inputs, inputs) once these are known
+        self._weights = np.zeros((0, 0))  # of shape (inputs, labels)
+        super().__init__(config, columns)
+
+    def grow(self, name: str) -> None:
+        """Give the label `name` a column."""
+        super().grow(name)
+        self._weights = np.concatenate([self._weights, np.zeros((len(self._weights), 1))], axis=1)
+
+    def shrink(self, count: int) -> None:
+        """Take back the columns after the first `count`."""
+        super().shrink(count)
+        self._weights = self._weights[:, :count]
+
+    def _predict(self, encoded: Encoded) -> LogProbabilities:
+        if not len(self._weights):
+            return log_softmax(np.zeros((len(encoded), len(self.columns))))
+        return log_softmax(SHARPNESS * (_inputs(encoded) @ self._weights))
+
+    def _learn(self, prepared: Prepared) -> None:
+        roots = np.sqrt(prepared.weights)[:, None]
+        inputs = _inputs(prepared.encoded) * roots
+        if not len(self._weights):
+            self._inverse = np.eye(inputs.shape[1]) / RIDGE
+            self._weights = np.zeros((inputs.shape[1], len(self.columns)))
+        wanted = np.zeros((len(inputs), len(self.columns)))
+        wanted[range(len(inputs)), prepared.targets] = 1.0
+        missed = wanted * roots - inputs @ self._weights
+        spread = inputs @ self._inverse
+        gain = np.linalg.solve(np.eye(len(inputs)) + spread @ inputs.T, spread).T
+        self._weights += gain @ missed
+        self._inverse -= gain @ spread
+
+    def state(self) -> State:
+        """Return the weights and the inverse."""
+        arrays = {"inverse": self._inverse, "weights": self._weights}
+        return {**super().state(), **{name: torch.from_numpy(array.copy()) for name, array in arrays.items()}}
+
+    def load(self, state: State) -> None:
+        """Continue from `state`."""
+        super().load(state)
+        self._inverse, self._weights = (state[name].numpy().copy() for name in ("inverse", "weights"))
+
+
+def _inputs(encoded: Encoded) -> NDArray[np.float64]:
+    """Return the scaled embeddings of the texts with a 1 beside them, of shape (texts, dimensions + 1)."""
+    if encoded.static is None:
+        raise ValueError("the static embeddings have not been made")
+    vectors = encoded.static.astype(np.float64)
+    scaled = vectors * (SCALE * math.sqrt(vectors.shape[1]))
+    return np.concatenate([scaled, np.ones((len(vectors), 1))], axis=1)

@@ -1,0 +1,121 @@
+"""A memory of embedded events: the label of a text is that of the texts most like it, above all of the last ones.
+
+It has learnt an event as soon as it has seen it, and forgets the world of before at the same speed: the strongest
+expert after a switch. The larger one, which forgets by its size alone, is the strongest when a world comes back.
+
+References
+----------
+Losing, V., Hammer, B. and Wersing, H. (2016). KNN classifier with self adjusting memory for heterogeneous concept
+drift. ICDM: one memory for the short term and one for the long. The kernel is a softmax over cosines (Wu et al., 2018,
+"Improving generalization via scalable neighborhood component analysis").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamlearn.config import Updater as UpdaterConfig
+from streamlearn.state import State
+from streamlearn.updater.experts.online import LogProbabilities, OnlineExpert, Prepared
+from streamlearn.updater.features import Encoded, Feature
+
+TEMPERATURE = 0.05
+FLOOR = 1e-6  # of each label's votes
+
+
+class Memory(OnlineExpert):
+    """Votes for the labels of the events remembered: exp((cosine − 1) / 0.05) · 2^(−age / half-life) each.
+
+    See :class:`OnlineExpert` for its parameters.
+
+    Attributes
+    ----------
+    events
+        How many events are remembered; each takes the place of the oldest.
+    half_life
+        The age, in events, at which a vote counts half; infinite where age does not count.
+
+    """
+
+    reads: ClassVar[frozenset[Feature]] = frozenset({"static"})
+    events: ClassVar[int]
+    half_life: ClassVar[float]
+
+    def __init__(self, config: UpdaterConfig, columns: Sequence[str]) -> None:
+        self._seen = 0
+        self._vectors = np.zeros((0, 0), dtype=np.float32)  # of shape (events, dimensions) once these are known
+        self._labels = np.zeros(self.events, dtype=np.int64)
+        self._weights = np.zeros(self.events)
+        super().__init__(config, columns)
+
+    @property
+    def _known(self) -> int:
+        return min(self._seen, self.events)
+
+    def _predict(self, encoded: Encoded) -> LogProbabilities:
+        votes = np.full((len(encoded), len(self.columns)), FLOOR)
+        known = self._known
+        if known:
+            remembered = torch.from_numpy(self._vectors[:known])
+            cosines = (torch.from_numpy(_embedded(encoded)) @ remembered.T).numpy().astype(np.float64)
+            ages = (self._seen - 1 - np.arange(known)) % self.events
+            voices = np.exp((cosines - 1.0) / TEMPERATURE) * (self._weights[:known] * np.exp2(-ages / self.half_life))
+            for row, own in enumerate(voices):
+                votes[row] += np.bincount(self._labels[:known], own, len(self.columns))
+        shares: LogProbabilities = np.log(votes / votes.sum(-1, keepdims=True))
+        return shares
+
+    def _learn(self, prepared: Prepared) -> None:
+        vectors = _embedded(prepared.encoded)
+        if not self._vectors.size:
+            self._vectors = np.zeros((self.events, vectors.shape[1]), dtype=np.float32)
+        for vector, column, weight in zip(vectors, prepared.targets, prepared.weights, strict=True):
+            if weight:
+                slot = self._seen % self.events
+                self._vectors[slot], self._labels[slot], self._weights[slot] = vector, column, weight
+                self._seen += 1
+
+    def state(self) -> State:
+        """Return the events remembered."""
+        kept = {name: array[: self._known].copy() for name, array in self._arrays().items()}
+        return {**super().state(), "seen": self._seen, **{name: torch.from_numpy(kept[name]) for name in kept}}
+
+    def load(self, state: State) -> None:
+        """Continue from `state`."""
+        super().load(state)
+        self._seen = state["seen"]
+        self._vectors = np.zeros((self.events, state["vectors"].shape[1]), dtype=np.float32)
+        for name, array in self._arrays().items():
+            array[: self._known] = state[name].numpy()
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {"vectors": self._vectors, "labels": self._labels, "weights": self._weights}
+
+
+class RecentMemory(Memory):
+    """The last two thousand events, of which the last hundred say most: after a switch it is right first."""
+
+    name: ClassVar[str] = "recent_memory"
+    events: ClassVar[int] = 2_000
+    half_life: ClassVar[float] = 100.0
+
+
+class LongMemory(Memory):
+    """The last ten thousand events, all alike: what has been learnt once is there when its world comes back."""
+
+    name: ClassVar[str] = "long_memory"
+    events: ClassVar[int] = 10_000
+    half_life: ClassVar[float] = math.inf
+
+
+def _embedded(encoded: Encoded) -> NDArray[np.float32]:
+    """Return the embedding of each text, of shape (texts, dimensions) and length 1 or 0."""
+    if encoded.static is None:
+        raise ValueError("the static embeddings have not been made")
+    return encoded.static

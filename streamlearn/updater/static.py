@@ -1,0 +1,77 @@
+"""The static embedding of a text: the mean of its tokens' embeddings, without a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamlearn.state import State
+
+TINY = 1e-9
+
+
+class StaticEmbedding:
+    """Embeds texts by the idf-weighted mean of the embeddings that the model begins with, centred by the running mean.
+
+    Weighing and centring are those of Arora, Liang and Ma (2017), "A simple but tough-to-beat baseline for sentence
+    embeddings", with the mean in place of the first principal component.
+
+    Parameters
+    ----------
+    embeddings
+        Of the tokens, of shape (vocabulary, dimensions); it is not changed, and must not change.
+    special
+        Token ids that are no part of the text.
+
+    """
+
+    def __init__(self, embeddings: Tensor, special: Sequence[int]) -> None:
+        self._embeddings = embeddings.detach().to("cpu", torch.float32).numpy()
+        self._special = np.asarray(sorted(special), dtype=np.int32)
+        vocabulary, self.dimensions = self._embeddings.shape
+        self._texts = 0
+        self._having = np.zeros(vocabulary, dtype=np.int32)
+        self._sum = np.zeros(self.dimensions)
+
+    def read(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+        """Return the embedding of each text, of shape (texts, dimensions) and length 1, or 0 where there is nothing."""
+        raw = self._raw(tokens)
+        mean = (self._sum + raw) / (self._texts + 1)
+        return _scaled(raw - mean).astype(np.float32)
+
+    def take_in(self, tokens: Sequence[NDArray[np.int32]]) -> None:
+        """Count the texts, one after the other."""
+        self._sum += self._raw(tokens).sum(0)
+        self._texts += len(tokens)
+        for ids in tokens:
+            self._having[np.unique(ids)] += 1
+
+    def _raw(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
+        raw = np.zeros((len(tokens), self.dimensions))
+        for row, ids in enumerate(tokens):
+            different, counts = np.unique(ids[~np.isin(ids, self._special)], return_counts=True)
+            rarity = np.log((self._texts + 2.0) / (2.0 + self._having[different])) + 1.0
+            raw[row] = ((1.0 + np.log(counts)) * rarity) @ self._embeddings[different]
+        return _scaled(raw)
+
+    def state(self) -> State:
+        """Return the number of texts, in how many of them each token was, and the sum of their embeddings."""
+        having = torch.from_numpy(self._having.copy())
+        return {"texts": self._texts, "having": having, "sum": torch.from_numpy(self._sum.copy())}
+
+    def load(self, state: State) -> None:
+        """Continue from `state`."""
+        self._texts = state["texts"]
+        self._having[:] = state["having"].numpy()
+        self._sum[:] = state["sum"].numpy()
+
+
+def _scaled(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `vectors`, of shape (texts, dimensions), scaled to length 1; what has no length stays 0."""
+    lengths = np.sqrt((vectors * vectors).sum(-1, keepdims=True))
+    scaled: NDArray[np.float64] = np.where(lengths > TINY, vectors / np.maximum(lengths, TINY), 0.0)
+    return scaled

@@ -1,0 +1,74 @@
+"""How several predictions become one: no worse than the best of them, whatever the others say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from streamlearn.updater.pool import Pool
+
+EVENTS, LABELS, TOGETHER = 4_000, 4, 4
+
+
+def stream(seed: int) -> tuple[list[int], list[Tensor]]:
+    """Return labels, and the predictions of two experts that know different things of them."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(LABELS, size=EVENTS)
+    truth = np.eye(LABELS)[labels]
+    each = [(3.0 * truth + draw.normal(0.0, 1.5, (EVENTS, LABELS))) for _ in range(2)]
+    return labels.tolist(), [torch.from_numpy(logits).log_softmax(-1) for logits in each]
+
+
+def guessing(seed: int, sharpness: float) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(0.0, sharpness, (EVENTS, LABELS))).log_softmax(-1)
+
+
+def accuracy(labels: list[int], each: list[Tensor]) -> float:
+    pool, correct = Pool(len(each)), 0
+    for first in range(0, EVENTS, TOGETHER):
+        rows = slice(first, first + TOGETHER)
+        own, targets = [one[rows] for one in each], labels[rows]
+        correct += int((pool.predict(own).argmax(-1) == torch.tensor(targets)).sum())
+        pool.learn(own, targets)
+    return correct / EVENTS
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_that_know_different_things_are_better_than_either(seed: int) -> None:
+    labels, each = stream(seed)
+    alone = [float((one.argmax(-1) == torch.tensor(labels)).double().mean()) for one in each]
+    assert accuracy(labels, each) > max(alone) + 0.02
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("sharpness", [0.5, 20.0], ids=["guessing", "confidently wrong"])
+def test_an_expert_of_no_use_costs_nothing(seed: int, sharpness: float) -> None:
+    labels, each = stream(seed)
+    assert accuracy(labels, [*each, guessing(seed + 100, sharpness)]) > accuracy(labels, each) - 0.002
+
+
+def test_what_is_not_finite_says_nothing() -> None:
+    pool, some = Pool(2), torch.tensor([[0.7, 0.3], [0.2, 0.8]]).double().log()
+    broken = torch.tensor([[float("nan"), 0.0], [-0.5, -0.9]])
+    mixed = pool.predict([some, broken])
+    assert bool(torch.isfinite(mixed).all())
+    torch.testing.assert_close(mixed[0].argmax(), some[0].argmax())
+    pool.learn([some, broken], [0, 1])
+    assert all(np.isfinite(pool.weights))
+
+
+def test_whoever_joins_a_pool_starts_over_and_the_others_go_on() -> None:
+    labels, each = stream(7)
+    before, after = Pool(2), Pool(3)
+    before.learn([one[:8] for one in each], labels[:8])
+    after.load(before.state(), [1, None, 0])
+    assert after.weights == [before.weights[1], 1 / 3, before.weights[0]]
+
+
+def test_one_label_is_no_question_and_teaches_nothing() -> None:
+    pool = Pool(2)
+    pool.learn([torch.zeros(3, 1), torch.zeros(3, 1)], [0, 0, 0])
+    assert pool.weights == [0.5, 0.5]
+    assert pool.predict([torch.zeros(3, 1)] * 2).tolist() == [[0.0]] * 3

@@ -23,8 +23,6 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from river import feature_extraction, naive_bayes
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.linear_model import SGDClassifier
 
 from benchmarks.results import keep
 from streamlearn.config import Updater
@@ -130,19 +128,6 @@ def river_naive_bayes(stream: Stream) -> Run:
     return one_by_one(stream, model.predict_one, model.learn_one)
 
 
-def hashing_sgd(stream: Stream) -> Run:
-    """Return how scikit-learn's hashed n-grams and stochastic gradient descent do."""
-    vectors = HashingVectorizer(ngram_range=(1, 2), alternate_sign=False)
-    model, labels = SGDClassifier(loss="log_loss", alpha=1e-6), sorted(set(stream.labels))
-
-    def predict(text: str) -> str | None:
-        return str(model.predict(vectors.transform([text]))[0]) if hasattr(model, "coef_") else None
-
-    return one_by_one(
-        stream, predict, lambda text, label: model.partial_fit(vectors.transform([text]), [label], classes=labels)
-    )
-
-
 def one_by_one(stream: Stream, predict: Callable[[str], Any], learn: Callable[[str, str], Any]) -> Run:
     correct, begun = list[bool](), time.perf_counter()
     for text, label in zip(stream.texts, stream.labels, strict=True):
@@ -178,7 +163,6 @@ def main() -> None:
     learners: dict[str, Callable[[Stream], Run]] = {
         "tier1": Tier1().run,
         "river_naive_bayes": river_naive_bayes,
-        "hashing_sgd": hashing_sgd,
     }
     found: dict[str, list[dict[str, float]]] = {name: [] for name in learners}
     for seed in options.seeds:

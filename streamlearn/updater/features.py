@@ -52,6 +52,13 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def embedded(self) -> NDArray[np.float32]:
+        """The static embeddings, for an expert that wants them; ValueError where they have not been made."""
+        if self.static is None:
+            raise ValueError("the static embeddings have not been made")
+        return self.static
+
     def take(self, positions: Iterable[int]) -> Encoded:
         """Return the token ids of the texts at `positions`, and nothing yet of what is made of them."""
         return Encoded([self.tokens[position] for position in positions], self.wanted)

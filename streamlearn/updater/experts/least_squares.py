@@ -82,8 +82,6 @@ class LeastSquares(OnlineExpert):
 
 def _inputs(encoded: Encoded) -> NDArray[np.float64]:
     """Return the scaled embeddings of the texts with a 1 beside them, of shape (texts, dimensions + 1)."""
-    if encoded.static is None:
-        raise ValueError("the static embeddings have not been made")
-    vectors = encoded.static.astype(np.float64)
+    vectors = encoded.embedded.astype(np.float64)
     scaled = vectors * (SCALE * math.sqrt(vectors.shape[1]))
     return np.concatenate([scaled, np.ones((len(vectors), 1))], axis=1)

@@ -63,7 +63,7 @@ class Memory(OnlineExpert):
         known = self._known
         if known:
             remembered = torch.from_numpy(self._vectors[:known])
-            cosines = (torch.from_numpy(_embedded(encoded)) @ remembered.T).numpy().astype(np.float64)
+            cosines = (torch.from_numpy(encoded.embedded) @ remembered.T).numpy().astype(np.float64)
             ages = (self._seen - 1 - np.arange(known)) % self.events
             voices = np.exp((cosines - 1.0) / TEMPERATURE) * (self._weights[:known] * np.exp2(-ages / self.half_life))
             for row, own in enumerate(voices):
@@ -72,7 +72,7 @@ class Memory(OnlineExpert):
         return shares
 
     def _learn(self, prepared: Prepared) -> None:
-        vectors = _embedded(prepared.encoded)
+        vectors = prepared.encoded.embedded
         if not self._vectors.size:
             self._vectors = np.zeros((self.events, vectors.shape[1]), dtype=np.float32)
         for vector, column, weight in zip(vectors, prepared.targets, prepared.weights, strict=True):
@@ -112,10 +112,3 @@ class LongMemory(Memory):
     name: ClassVar[str] = "long_memory"
     events: ClassVar[int] = 10_000
     half_life: ClassVar[float] = math.inf
-
-
-def _embedded(encoded: Encoded) -> NDArray[np.float32]:
-    """Return the embedding of each text, of shape (texts, dimensions) and length 1 or 0."""
-    if encoded.static is None:
-        raise ValueError("the static embeddings have not been made")
-    return encoded.static

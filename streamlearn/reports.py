@@ -58,6 +58,23 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
+class ExpertReport:
+    """How one expert of the mixture did in one step.
+
+    Attributes
+    ----------
+    weight
+        The exponent of its probabilities in the mixture after the step; it may be negative.
+    loss
+        The mean of -log p(label), in nats, of its own calibrated predictions of the fresh events that were learnt.
+
+    """
+
+    weight: float
+    loss: float
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What one step showed.
 
@@ -65,6 +82,11 @@ class StepResult:
     as they were predicted before; ``loss`` is the mean over them and the replayed ones. ``refused`` are the others, by
     their index among the fresh ones, with the reason why no step can be taken on them. ``unfit`` are the indices of
     those among the replayed ones. Where no fresh event could be learnt, θ stayed as it was.
+
+    ``experts`` are those of the mixture that had a say, by name. ``dropped`` are the others: an expert is in it at each
+    step that it is left out of, with the reason, ``not_finite`` or ``runaway``. ``predicted`` and ``confidences``
+    belong to the same events as ``correct``: the label that was predicted, None where none was known yet, and its
+    probability, of shape (learnt,) like it.
     """
 
     correct: NDArray[np.bool_]
@@ -74,6 +96,10 @@ class StepResult:
     learning_rate: float
     refused: dict[int, Reason] = field(default_factory=dict)
     unfit: list[int] = field(default_factory=list)
+    experts: Mapping[str, ExpertReport] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    predicted: list[Label | None] = field(default_factory=list)
+    confidences: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
     @property
     def applied(self) -> bool:

@@ -1,31 +1,20 @@
-"""Checkpoints: the learner's complete state in one directory, and the way back from it.
-
-The tree of the state is split: tensors go to ``tensors.safetensors``, events to ``events.json`` with their token
-ids among the tensors, everything else to ``state.json``. Nothing is pickled.
-"""
+"""Checkpoints: the learner's complete state in one directory, and the way back from it."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from streamlearn.errors import NotFiniteError, StateError
-from streamlearn.events import Event
-from streamlearn.state import State, first_not_finite
+from streamlearn.errors import StateError
+from streamlearn.state import State
 from streamlearn.storage.files import is_shortage, names_in, refuse_other_than_directory
+from streamlearn.storage.states import EVENTS, STATE, TENSORS, read_state, write_state
 from streamlearn.storage.store import TEMPORARY, Store, discard, verify_directory, write_directory
 
 log = logging.getLogger(__name__)
@@ -34,7 +23,6 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 NAME = re.compile(r"[0-9]{12}-[0-9]{8}")
 DAMAGED = ".damaged"
-STATE, EVENTS, TENSORS = "state.json", "events.json", "tensors.safetensors"
 
 
 class CheckpointStore(Store):
@@ -77,7 +65,7 @@ class CheckpointStore(Store):
         if not self._is_whole(path):
             manifest = {"format": FORMAT, "step": step}
             write_directory(
-                path, MANIFEST, manifest, lambda into: _save(into, state), private=True, change=self._change
+                path, MANIFEST, manifest, lambda into: write_state(into, state), private=True, change=self._change
             )
         with self._change():
             refuse_other_than_directory(self.directory)
@@ -112,7 +100,7 @@ class CheckpointStore(Store):
         self.verify(name)
         path = self.directory / name
         try:
-            return _load(path)
+            return read_state(path)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             if isinstance(error, OSError) and is_shortage(error):
                 raise
@@ -165,78 +153,3 @@ class CheckpointStore(Store):
 def step_of(name: str) -> int:
     """Return the step of the checkpoint called `name`."""
     return int(name.partition("-")[0])
-
-
-def _save(directory: Path, state: State) -> None:
-    tensors: dict[str, Tensor] = {}
-    events: dict[str, list[Event]] = {}
-    tree = _split(state, (), tensors, events)
-    bad = first_not_finite(tensors)
-    if bad is not None:
-        raise NotFiniteError(f"{bad.replace('/', '.')} holds a value that is not finite")
-    (directory / STATE).write_text(json.dumps(tree))
-    (directory / EVENTS).write_bytes(msgspec.json.encode({k: _stripped(v) for k, v in events.items()}))
-    for key, held in events.items():
-        encoded = [event.tokens for event in held if event.tokens is not None]
-        lengths = [-1 if event.tokens is None else len(event.tokens) for event in held]
-        tensors[f"{key}/lengths"] = torch.tensor(lengths, dtype=torch.int32)
-        tensors[f"{key}/tokens"] = torch.from_numpy(np.concatenate([np.empty(0, np.int32), *encoded]))
-    save_file(tensors, directory / TENSORS)
-
-
-def _load(directory: Path) -> State:
-    mapped = load_file(directory / TENSORS)
-    tensors = {name: tensor.clone() for name, tensor in mapped.items()}  # or a removed file would still fill the disk
-    stripped = msgspec.json.decode((directory / EVENTS).read_bytes(), type=dict[str, list[Event]])
-    events = {}
-    for key, held in stripped.items():
-        lengths = tensors.pop(f"{key}/lengths").tolist()
-        tokens = tensors.pop(f"{key}/tokens").numpy()
-        events[key] = list(_with_tokens(held, lengths, tokens))
-    tree = _join(json.loads((directory / STATE).read_text()), tensors, events)
-    if not isinstance(tree, dict):
-        raise TypeError(f"{STATE} holds no state")
-    return tree
-
-
-def _split(node: Any, path: tuple[str, ...], tensors: dict[str, Tensor], events: dict[str, list[Event]]) -> Any:
-    """Return `node` with its tensors and lists of events moved out and named by their path."""
-    key = "/".join(path)
-    if isinstance(node, Tensor):
-        tensors[key] = node.contiguous()
-        return {"$tensor": key}
-    if isinstance(node, dict):
-        return {name: _split(child, (*path, name), tensors, events) for name, child in node.items()}
-    if isinstance(node, list | tuple):
-        if node and isinstance(node[0], Event):
-            events[key] = list(node)
-            return {"$events": key}
-        return [_split(child, (*path, str(index)), tensors, events) for index, child in enumerate(node)]
-    return node
-
-
-def _join(node: Any, tensors: dict[str, Tensor], events: dict[str, list[Event]]) -> Any:
-    """Undo :func:`_split`."""
-    if isinstance(node, list):
-        return [_join(child, tensors, events) for child in node]
-    if not isinstance(node, dict):
-        return node
-    if "$tensor" in node:
-        return tensors[node["$tensor"]]
-    if "$events" in node:
-        return events[node["$events"]]
-    return {name: _join(child, tensors, events) for name, child in node.items()}
-
-
-def _stripped(events: list[Event]) -> list[Event]:
-    return [msgspec.structs.replace(event, tokens=None) for event in events]
-
-
-def _with_tokens(events: list[Event], lengths: list[int], tokens: Any) -> Iterator[Event]:
-    start = 0
-    for event, length in zip(events, lengths, strict=True):
-        if length < 0:
-            yield event
-        else:
-            yield msgspec.structs.replace(event, tokens=tokens[start : start + length])
-            start += length

@@ -73,13 +73,13 @@ def held_in_a_step(config: Config, gate: Gate, monkeypatch: pytest.MonkeyPatch) 
 
 
 def held_in_a_checkpoint(config: Config, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    save = checkpoints._save
+    save = checkpoints.write_state
 
     def save_later(*arguments: Any) -> None:
         gate()
         save(*arguments)
 
-    monkeypatch.setattr(checkpoints, "_save", save_later)
+    monkeypatch.setattr(checkpoints, "write_state", save_later)
     return Pipeline(config)
 
 
@@ -90,7 +90,7 @@ def held_in_recovery(config: Config, gate: Gate, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "_save", refuse)
+        patched.setattr(checkpoints, "write_state", refuse)
         first = Pipeline(config)
         with pytest.raises(NotKeptError), running(first):
             wait_until(lambda: first.monitor.metrics.steps._value.get() > 10, "some steps")

@@ -34,7 +34,7 @@ POINTS: dict[str, tuple[Any, str, int]] = {
     "backward": (torch.Tensor, "backward", 71),
     "optimiser step": (Optimizer, "step", 71),
     "buffer insert": (RecentWindow, "extend", 71),
-    "temp write": (checkpoints, "_save", 2),
+    "temp write": (checkpoints, "write_state", 2),
     "fsync": (os, "fsync", 7),
     "rename": (Path, "rename", 2),
     "offset commit": (KafkaConsumer, "commit", 1),

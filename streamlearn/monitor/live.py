@@ -5,6 +5,7 @@ The learning thread tells it, the server's thread asks it; neither ever waits fo
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_right
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from streamlearn.events import Label
+from streamlearn.monitor.experts import ExpertCourse
 from streamlearn.records import Partition
 
 POINTS = 500
@@ -93,6 +95,7 @@ class Live:
         self._latest: dict[str, float] | None = None
         self._snapshot: dict[str, Any] | None = None
         self._lag: dict[str, int] = {}
+        self._experts: list[dict[str, Any]] = []
         self._buffer: dict[str, Any] = {"records": 0, "capacity": 0, "labels": []}
 
     def counted(self, step: int, counts: Mapping[str, int]) -> None:
@@ -105,6 +108,21 @@ class Live:
         with self._lock:
             self._latest = {"loss": loss, "accuracy": accuracy}
             self._course.add(events, loss, accuracy)
+
+    def experts(self, by_name: Mapping[str, ExpertCourse]) -> None:
+        """Show how each expert does."""
+        shown = [
+            {
+                "name": name,
+                "weight": one.weight,
+                "loss": None if math.isnan(one.loss) else one.loss,
+                "reason": one.reason,
+                "since": one.since,
+            }
+            for name, one in by_name.items()
+        ]
+        with self._lock:
+            self._experts = shown
 
     def drifted(self, events: int, detector: str) -> None:
         """Mark a drift."""
@@ -164,6 +182,7 @@ class Live:
                 "drifts": list(self._drifts),
                 "publishes": list(self._publishes),
                 "snapshot": self._snapshot,
+                "experts": self._experts,
                 "lag": self._lag,
                 "buffer": self._buffer,
                 "dead_letters": {"reasons": dict(self._reasons.most_common()), "last": list(self._refusals)},

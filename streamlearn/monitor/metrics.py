@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 
@@ -16,6 +17,7 @@ from streamlearn.records import Partition
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 NO_FRESH = "no_fresh"  # a micro-batch of which every event was held out, refused or a duplicate
 DETECTORS = ("loss", "error")
+DROPPED = ("not_finite", "runaway")  # why an expert is left out
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 AGES = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
@@ -53,6 +55,9 @@ class Metrics:
         self.checkpoints = counter("checkpoints_total", "Checkpoints by outcome.", ["outcome"])
         self.rebalances = counter("rebalances_total", "Partition assignments received from the group.")
         self.predictions_correct = counter("predictions_correct_total", "Fresh events predicted correctly.")
+        self.expert_dropped = counter(
+            "expert_dropped_total", "Steps that an expert was left out of, by reason.", ["expert", "reason"]
+        )
 
         self.lag = gauge("consumer_lag_records", "Records between position and log end.", ["topic", "partition"])
         self._with_lag: set[Partition] = set()
@@ -66,6 +71,11 @@ class Metrics:
             "holdout_accuracy_ratio", "Accuracy on events never trained on.", ["split", "role"]
         )
         self.drift_score = gauge("drift_score", "Mean of the signal in the detector's window.", ["detector"])
+        self.expert_loss = gauge(
+            "expert_loss", "Moving mean of the expert's own prequential loss, calibrated.", ["expert"]
+        )
+        self.expert_weight = gauge("expert_weight", "The expert's weight in the mixture; 0 while left out.", ["expert"])
+        self._with_experts: set[str] = set()
         self.kafka_up = gauge("kafka_up", "1 while Kafka answers, 0 while it is waited for.")
         self.active = gauge("active", "1 for the active learner, 0 for a standby.")
         self.snapshot_version = gauge("snapshot_version", "Version of the newest published snapshot.")
@@ -105,6 +115,16 @@ class Metrics:
         ):
             for value in values:
                 counter.labels(value)
+
+    def expert(self, name: str, weight: float, loss: float) -> None:
+        """Show an expert's `weight` and mean `loss`, NaN before there is one; it may be left out from here on."""
+        if name not in self._with_experts:
+            self._with_experts.add(name)
+            for reason in DROPPED:
+                self.expert_dropped.labels(name, reason)
+        self.expert_weight.labels(name).set(weight)
+        if not math.isnan(loss):
+            self.expert_loss.labels(name).set(loss)
 
     def checkpointed(self, outcome: str, seconds: float) -> None:
         """Count a checkpoint that was ``written`` or ``failed``."""

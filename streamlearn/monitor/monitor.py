@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from streamlearn.config import Config
 from streamlearn.errors import StreamlearnError
 from streamlearn.events import Outcome, Reason
+from streamlearn.monitor.experts import Experts
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.logs import START, Place
@@ -55,6 +56,7 @@ class Monitor:
         self._config, self._clock = config.monitor, clock
         self._looked = -LOOK_SECONDS
         self._place: Place = START
+        self._experts = Experts(config.monitor.accuracy_window)
 
     def start(self) -> None:
         """Begin to answer; the errors are those of :class:`Server`."""
@@ -119,7 +121,7 @@ class Monitor:
     def stepped(self, standing: Standing, report: StepReport, seconds: float) -> None:
         """Show `report` of a step that took `seconds`, and how the learner stands after it."""
         self._place = standing.place()
-        show_step(self.metrics, self.live, standing, report, seconds)
+        show_step(self.metrics, self.live, self._experts, standing, report, seconds)
 
     def stalled(self) -> AbstractContextManager[Any]:
         """Return a context that counts the seconds in it as time in which learning waits for a copy of the learner."""

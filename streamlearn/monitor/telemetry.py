@@ -8,9 +8,10 @@ import time
 from collections import Counter
 
 from streamlearn.events import Reason
+from streamlearn.monitor.experts import Experts
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import NO_FRESH, Metrics
-from streamlearn.reports import Standing, StepReport
+from streamlearn.reports import Standing, StepReport, StepResult
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +19,10 @@ TRIED = {Reason.NOT_FINITE, Reason.MODEL_ERROR}
 """The reasons that show themselves only when a text goes through the model."""
 
 
-def show_step(metrics: Metrics, live: Live, standing: Standing, report: StepReport, seconds: float) -> None:
-    """Show `report`, of a step that took `seconds`, and how the learner stands after it."""
+def show_step(
+    metrics: Metrics, live: Live, experts: Experts, standing: Standing, report: StepReport, seconds: float
+) -> None:
+    """Show `report`, of a step that took `seconds`, how its `experts` do, and how the learner stands after it."""
     result, now = report.result, time.time()
     for outcome, count in report.outcomes.items():
         metrics.events.labels(outcome.value).inc(count)
@@ -27,6 +30,8 @@ def show_step(metrics: Metrics, live: Live, standing: Standing, report: StepRepo
     live.counted(standing.step, standing.counts)
     if report.refused:
         _log_refused(report)
+    if result is not None:
+        _show_experts(metrics, live, experts, result, now)
     if result is None or not result.applied:
         metrics.steps_skipped.labels(_why_skipped(report)).inc()
         return
@@ -60,6 +65,16 @@ def show_standing(metrics: Metrics, standing: Standing) -> None:
     metrics.buffer_capacity.set(standing.buffer_capacity)
     for name, mean in standing.drift_means.items():
         metrics.drift_score.labels(name).set(mean)
+
+
+def _show_experts(metrics: Metrics, live: Live, experts: Experts, result: StepResult, now: float) -> None:
+    """Show how each expert did in the step, also in one that was not applied because they were left out."""
+    experts.stepped(result, now)
+    for name, course in experts.by_name.items():
+        metrics.expert(name, course.weight, course.loss)
+    for name, reason in result.dropped.items():
+        metrics.expert_dropped.labels(name, reason).inc()
+    live.experts(experts.by_name)
 
 
 def _log_refused(report: StepReport) -> None:

@@ -26,6 +26,9 @@ CONTRACT = {
     "checkpoints_total": {"outcome"},
     "rebalances_total": set(),
     "predictions_correct_total": set(),
+    "expert_dropped_total": {"expert", "reason"},
+    "expert_loss": {"expert"},
+    "expert_weight": {"expert"},
     "consumer_lag_records": {"topic", "partition"},
     "buffer_records": set(),
     "buffer_capacity_records": set(),
@@ -59,6 +62,7 @@ def test_the_series_are_those_of_the_contract() -> None:
     metrics.set_lag({("t", 0): 1})
     metrics.evaluated("candidate", {"validation": 0.5, "test": None})
     metrics.drift_score.labels("loss").set(0)
+    metrics.expert("softmax", weight=0.5, loss=1.0)
     seen: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from streamlearn.config import load
 from streamlearn.events import Outcome, Reason
 from streamlearn.monitor.logs import START
 from streamlearn.monitor.monitor import Monitor
-from streamlearn.reports import MicroBatch, Rise, Standing, StepReport, StepResult
+from streamlearn.reports import ExpertReport, MicroBatch, Rise, Standing, StepReport, StepResult
 from tests.unit.builders import make_event, make_record
 
 STANDING = Standing(
@@ -79,6 +82,78 @@ def test_a_step_that_was_not_applied_is_counted_by_its_reason_and_said_without_t
     assert shown(monitor, "steps_skipped_total", reason="not_finite") == 1
     assert shown(monitor, "events_total", outcome="dead_letter") == 1
     assert "step 3: 0 events learnt, refused as dead letters: 1 not_finite" in caplog.text
+
+
+def mixed(experts: dict[str, float], dropped: dict[str, str] | None = None, *, learnt: int = 2) -> StepReport:
+    """Return the report of a step with the losses of `experts`, each of weight 0.5, and those that were `dropped`."""
+    result = replace(
+        report(learnt=learnt).result or pytest.fail("there is one"),
+        experts={name: ExpertReport(weight=0.5, loss=loss) for name, loss in experts.items()},
+        dropped=dropped or {},
+    )
+    return replace(report(learnt=learnt), result=result)
+
+
+def test_each_expert_is_shown_with_its_weight_and_the_mean_of_its_losses(monitor: Monitor) -> None:
+    monitor.stepped(STANDING, mixed({"softmax": 1.0, "long_memory": 0.25}), 0.2)
+    monitor.stepped(STANDING, mixed({"softmax": 2.5, "long_memory": 0.25}, learnt=1), 0.2)
+    assert shown(monitor, "expert_loss", expert="softmax") == pytest.approx((2 * 1.0 + 2.5) / 3)
+    assert shown(monitor, "expert_loss", expert="long_memory") == pytest.approx(0.25)
+    assert shown(monitor, "expert_weight", expert="softmax") == 0.5
+    for reason in ("not_finite", "runaway"):
+        assert shown(monitor, "expert_dropped_total", expert="softmax", reason=reason) == 0
+    first, second = monitor.live.view()["experts"]
+    assert (first["name"], second["name"]) == ("softmax", "long_memory")
+    assert second == {"name": "long_memory", "weight": 0.5, "loss": 0.25, "reason": None, "since": None}
+
+
+def test_the_mean_loss_of_an_expert_follows_the_last_events_once_the_window_is_full() -> None:
+    monitor = Monitor(load(overrides=["monitor.port=0", "monitor.accuracy_window=10"]))
+    for loss in [8.0] * 100 + [1.0] * 30:
+        monitor.stepped(STANDING, mixed({"softmax": loss}), 0.2)
+    assert shown(monitor, "expert_loss", expert="softmax") == pytest.approx(1 + 7 * 0.8**30)
+
+
+def test_a_micro_batch_of_more_events_than_the_window_is_its_own_mean() -> None:
+    monitor = Monitor(load(overrides=["monitor.port=0", "monitor.accuracy_window=1"]))
+    for loss in (8.0, 1.0):
+        monitor.stepped(STANDING, mixed({"softmax": loss}), 0.2)
+    assert shown(monitor, "expert_loss", expert="softmax") == 1.0
+
+
+def test_an_expert_that_is_left_out_is_counted_at_each_step_and_shown_with_since_when_until_it_is_back(
+    monitor: Monitor,
+) -> None:
+    monitor.stepped(STANDING, mixed({"softmax": 1.0, "transformer": 1.0}), 0.2)
+    monitor.stepped(STANDING, mixed({"softmax": 1.0}, {"transformer": "runaway"}), 0.2)
+    since = monitor.live.view()["experts"][1]["since"]
+    monitor.stepped(STANDING, mixed({"softmax": 1.0}, {"transformer": "not_finite"}), 0.2)
+    _, out = monitor.live.view()["experts"]
+    assert out == {"name": "transformer", "weight": 0.0, "loss": 1.0, "reason": "not_finite", "since": since}
+    assert since > 1.7e9
+    assert shown(monitor, "expert_weight", expert="transformer") == 0
+    assert shown(monitor, "expert_loss", expert="transformer") == 1.0
+    monitor.stepped(STANDING, mixed({"softmax": 1.0, "transformer": 3.0}), 0.2)
+    _, back = monitor.live.view()["experts"]
+    assert (back["weight"], back["loss"], back["reason"], back["since"]) == (0.5, 2.0, None, None)
+    for reason in ("runaway", "not_finite"):
+        assert shown(monitor, "expert_dropped_total", expert="transformer", reason=reason) == 1
+        assert shown(monitor, "expert_dropped_total", expert="softmax", reason=reason) == 0
+
+
+def test_a_loss_that_is_not_finite_moves_no_mean_and_json_can_carry_an_expert_that_has_none(monitor: Monitor) -> None:
+    monitor.stepped(STANDING, mixed({"softmax": math.nan}, {"softmax": "not_finite"}), 0.2)
+    assert shown(monitor, "expert_loss", expert="softmax") is None
+    (out,) = json.loads(json.dumps(monitor.live.view(), allow_nan=False))["experts"]
+    assert (out["weight"], out["loss"], out["reason"]) == (0.0, None, "not_finite")
+    monitor.stepped(STANDING, mixed({"softmax": 2.0}), 0.2)
+    assert shown(monitor, "expert_loss", expert="softmax") == 2.0
+
+
+def test_an_expert_that_is_left_out_of_a_step_that_was_not_applied_is_counted_too(monitor: Monitor) -> None:
+    monitor.stepped(STANDING, mixed({}, {"transformer": "not_finite"}, learnt=0), 0.2)
+    assert shown(monitor, "steps_total") == 0
+    assert shown(monitor, "expert_dropped_total", expert="transformer", reason="not_finite") == 1
 
 
 def test_what_a_checkpoint_left_is_shown_with_the_newest_snapshot(monitor: Monitor) -> None:

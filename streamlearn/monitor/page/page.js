@@ -112,6 +112,21 @@ function rows(id, entries, most) {
   }));
 }
 
+// The experts, each left out one with since when and why; they are hidden while there is no mixture.
+function showExperts(experts) {
+  byId("mixture").hidden = !experts.length;
+  const most = Math.max(...experts.map(({ weight }) => weight), 1e-9);
+  byId("experts").tBodies[0].replaceChildren(...experts.map(({ name, weight, loss, reason, since }) => {
+    const row = element("tr");
+    const head = element("th", name.replaceAll("_", " "), { scope: "row" });
+    const bar = element("td", "", { className: "bar" });
+    if (reason) head.append(element("small", `left out since ${when(since)}: ${reason.replaceAll("_", " ")}`));
+    bar.append(element("meter", "", { max: most, value: Math.max(weight, 0), ariaLabel: name }));
+    row.append(head, bar, element("td", reason ? "–" : weight.toFixed(2)), element("td", loss?.toFixed(3) ?? "–"));
+    return row;
+  }));
+}
+
 function showState(state) {
   say("state", state);
   byId("state").dataset.state = state;
@@ -144,6 +159,7 @@ function show(view) {
     ...view.publishes.map((mark) => ({ ...mark, text: `snapshot v${mark.version} published` })),
   ].sort((one, other) => other.at - one.at).slice(0, SHOWN);
   list("happenings", happenings, (mark) => `${mark.text} at event ${number.format(mark.events ?? 0)}`);
+  showExperts(view.experts);
   say("fill", `${number.format(buffer.records)} of ${number.format(buffer.capacity)}`);
   rows("labels", buffer.labels, Math.max(...buffer.labels.map(([, held]) => held), 1));
   rows("reasons", Object.entries(view.dead_letters.reasons));

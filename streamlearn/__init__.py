@@ -36,6 +36,24 @@ One checkpoint, from the learner to the disk:
 5. ``storage/store.py`` lists them in a manifest and renames their directory, once all are there, behind the fence.
 
 Then ``publisher/publisher.py`` has its positions committed and, where a snapshot is due, publishes it.
+
+Without Kafka the same learner is a library: :class:`~streamlearn.online.OnlineClassifier`.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamlearn.online import OnlineClassifier as OnlineClassifier
+
 __version__ = "0.1.0"
+__all__ = ["OnlineClassifier", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is a library once it is asked for: torch takes seconds."""
+    if name == "OnlineClassifier":
+        return import_module("streamlearn.online").OnlineClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

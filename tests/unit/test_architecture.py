@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("local",),
-    ("commands",),
+    ("commands", "online"),
     ("pipeline",),
     ("terms",),
     ("parts", "takeover"),
@@ -40,7 +40,9 @@ GROUND = frozenset(
 )
 """What everybody may name."""
 
-ABOVE_THE_LEARNER = frozenset({"capture", "recovery", "takeover", "parts", "terms", "pipeline", "commands", "local"})
+ABOVE_THE_LEARNER = frozenset(
+    {"capture", "recovery", "takeover", "parts", "terms", "pipeline", "commands", "online", "local"}
+)
 KNOWN_TO: Mapping[str, frozenset[str]] = {
     "__main__": frozenset(),
     "local": frozenset({"cli"}),
@@ -60,6 +62,9 @@ OFFERED: Mapping[str, frozenset[str]] = {
     ),
 }
 """Rooms of which others name these modules alone, but for `local`."""
+
+LIBRARY = "streamlearn.online"
+"""What the package itself hands out, once it is asked for."""
 
 ALONE: Mapping[str, frozenset[str]] = {
     "kafka": frozenset({"consumer", "local", "config"}),
@@ -141,7 +146,7 @@ def objection(file: str, module: str) -> str | None:
 
 
 def _objection_to_room(room: str, other: str) -> str | None:
-    if other == room or (room in GROUND and other in GROUND):
+    if other == room or (room in GROUND and other in GROUND) or (room, other) == ("__init__", room_of(LIBRARY)):
         return None
     if floor_of(other) >= floor_of(room):
         return f"{room} stands no higher than {other}"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from streamlearn.config import Config
+from streamlearn.config import Config, load
+from streamlearn.monitor.monitor import Monitor
+from streamlearn.reports import ExpertReport, MicroBatch, Standing, StepReport, StepResult
 from tests.integration.learner import LearnerProcess, send
 from tests.ops.stack import needs
 from tests.ops.streams import TRAINED, drifted, flowing, themed
@@ -84,6 +88,53 @@ def test_the_page_shows_a_drift_and_a_publish_while_learning_runs(
     assert len(asked) > 6
     assert {url for url in asked if not url.startswith(home)} == set()
     page.close()
+
+
+@pytest.mark.parametrize(
+    ("viewport", "scheme"), [(PHONE, "dark"), (DESKTOP, "light")], ids=["phone-dark", "desktop-light"]
+)
+def test_the_page_shows_each_expert_and_since_when_one_is_left_out(
+    browser: Browser, viewport: dict[str, int], scheme: str
+) -> None:
+    monitor, standing = Monitor(load(overrides=["monitor.port=0"])), Standing(accuracy=0.5)
+    monitor.start()
+    assert monitor.server
+    page = browser.new_page(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    rows, middle = page.locator("#experts tbody tr"), page.locator("#experts tbody tr").nth(1)
+    try:
+        page.goto(f"http://127.0.0.1:{monitor.server.port}/")
+        expect(page.locator("#trained")).to_have_text("0")
+        expect(page.locator("#mixture")).to_be_hidden()
+        monitor.stepped(standing, mixed(softmax=0.25, middle_least_squares=1.5, transformer=-0.5), 0.1)
+        expect(rows).to_have_count(3)
+        expect(rows.nth(0)).to_have_text("softmax0.251.000")
+        expect(rows.nth(2)).to_have_text("transformer-0.501.000")
+        monitor.stepped(standing, mixed(softmax=0.25, transformer=0.5, dropped="middle_least_squares"), 0.1)
+        expect(middle).to_have_text(
+            re.compile(r"^middle least squaresleft out since \d\d:\d\d:\d\d: not finite–1.000$")
+        )
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        monitor.stepped(standing, mixed(softmax=0.25, transformer=0.5, middle_least_squares=1.5), 0.1)
+        expect(middle).to_have_text("middle least squares1.501.000")
+        assert said == []
+    finally:
+        page.close()
+        monitor.stop()
+
+
+def mixed(*, dropped: str = "", **weights: float) -> StepReport:
+    """Return the report of a step on one event, which every expert that was not `dropped` took with a loss of 1."""
+    result = StepResult(
+        np.array([True]),
+        np.array([1.0], np.float32),
+        *(1.0, 1.0, 0.1),
+        experts={name: ExpertReport(weight, loss=1.0) for name, weight in weights.items()},
+        dropped={dropped: "not_finite"} if dropped else {},
+    )
+    return StepReport(step=1, batch=MicroBatch(), outcomes=Counter(), refused=[], result=result)
 
 
 def number(page: Page, selector: str) -> int:

@@ -37,23 +37,27 @@ One checkpoint, from the learner to the disk:
 
 Then ``publisher/publisher.py`` has its positions committed and, where a snapshot is due, publishes it.
 
-Without Kafka the same learner is a library: :class:`~streamlearn.online.OnlineClassifier`.
+Without Kafka the same learner is a library: :class:`~streamlearn.online.OnlineClassifier`. What a learner has published
+is used with :func:`~streamlearn.serving.loading.load`.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamlearn.online import OnlineClassifier as OnlineClassifier
+    from streamlearn.serving.loading import load as load
 
 __version__ = "0.1.0"
-__all__ = ["OnlineClassifier", "__version__"]
+__all__ = ["OnlineClassifier", "__version__", "load"]
+
+_LIBRARY = {"OnlineClassifier": "streamlearn.online:OnlineClassifier", "load": "streamlearn.serving.loading:load"}
 
 
 def __getattr__(name: str) -> Any:
     """Load what is a library once it is asked for: torch takes seconds."""
-    if name == "OnlineClassifier":
-        return import_module("streamlearn.online").OnlineClassifier
+    if name in _LIBRARY:
+        return pkgutil.resolve_name(_LIBRARY[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

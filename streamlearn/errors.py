@@ -41,6 +41,14 @@ class NotFiniteError(StateError):
     """The state holds a value that is not finite, and would be of no use."""
 
 
+class UnpredictableError(StreamlearnError, ValueError):
+    """A text has no probabilities; ``index`` is its place among those that were to be predicted, from 0."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"the text at index {index} cannot be labelled: its probabilities are not finite")
+        self.index = index
+
+
 class FencedError(StateError):
     """Another learner has claimed the directory."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -31,15 +31,28 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Export:
-    """What a snapshot publishes: Hugging Face's configuration, θ by parameter name, and the tokenizer.
+    """What a snapshot publishes: the mixture, and its transformer as Hugging Face's code loads it.
 
-    ``columns`` is how many outputs the head has, each of which has a name in the configuration.
+    Attributes
+    ----------
+    config, weights, tokenizer
+        Hugging Face's configuration, θ by parameter name, and the tokenizer.
+    columns
+        How many outputs the head has, each of which has a name in the configuration.
+    mixture
+        What predicting as the learner did takes beside them, the labels included: JSON values and tensors, no events.
+        Empty where the transformer is published alone.
+    settings
+        The settings that decide what the mixture predicts, as JSON values.
+
     """
 
     config: Any
     weights: dict[str, Tensor]
     tokenizer: Any
     columns: int
+    mixture: State = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from streamlearn.errors import StateError, StreamlearnError
+from streamlearn.errors import UnpredictableError
 
 BATCH = 32
 
@@ -27,27 +27,24 @@ def predict(snapshot: Path, texts: Iterable[str]) -> Iterator[Prediction]:
     Parameters
     ----------
     snapshot
-        The directory of a snapshot, or ``latest``; it is resolved once, so all texts meet the same weights.
+        What :func:`streamlearn.load` takes; it is resolved once, so all texts meet the same weights.
 
     Raises
     ------
     StateError
         If the snapshot cannot be loaded.
+    UnpredictableError
+        If a text has no probabilities.
 
     """
-    import transformers  # noqa: PLC0415 - seconds that only this command needs
+    from streamlearn.serving.loading import load  # noqa: PLC0415 - seconds that only this command needs
 
-    from streamlearn.updater.experts.transformer.model import one_sentence  # noqa: PLC0415
-    from streamlearn.updater.experts.transformer.published import load_published  # noqa: PLC0415
-
-    with one_sentence(f"the snapshot {snapshot} cannot be loaded", StateError):
-        model, tokenizer = load_published(snapshot.resolve(strict=True))
-        classify = transformers.pipeline(
-            "text-classification", model=model, tokenizer=tokenizer, device="cpu", trust_remote_code=False
-        )
-    source = iter(texts)
+    predictor, source, done = load(snapshot), iter(texts), 0
     while batch := list(islice(source, BATCH)):
-        with one_sentence(f"the snapshot {snapshot} cannot label a text", StreamlearnError):
-            labelled = classify(batch, truncation=True)
-        for text, found in zip(batch, labelled, strict=True):
-            yield Prediction(text=text, label=found["label"], score=found["score"])
+        try:
+            labels, probabilities = predictor.predict(batch)
+        except UnpredictableError as error:
+            raise UnpredictableError(done + error.index) from None
+        done += len(batch)
+        for text, label, score in zip(batch, labels, probabilities.max(-1).tolist(), strict=True):
+            yield Prediction(text=text, label=str(label), score=score)

@@ -13,11 +13,16 @@ from streamlearn.commands.retracing import Retracing
 from streamlearn.config import Config, digest
 from streamlearn.errors import ConfigurationError
 from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.storage.layout import EXPERTS, WEIGHTS
+from streamlearn.storage.states import pack, tensors_of, unpack
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What rebuilding a snapshot came to; ``difference`` is None where every tensor has the same bits."""
+    """What rebuilding a snapshot came to; ``difference`` is None where every bit is the same, the mixture's included.
+
+    ``tensors`` is how many were compared.
+    """
 
     version: int
     from_step: int
@@ -52,16 +57,17 @@ def rebuild(config: Config, version: str) -> Rebuilt:
         raise ConfigurationError(f"snapshot {number} was made under another configuration than the journal records")
     from_step = stretches[0].decisions[0].step - 1
     events = sum(len(report.learnt) for report in retracing.take(stretches))
-    learner = retracing.learner
-    published = load_file(store.path(number) / "model.safetensors")
-    return Rebuilt(
-        version=number,
-        from_step=from_step,
-        step=learner.step,
-        events=events,
-        tensors=len(published),
-        difference=first_difference(published, learner.export(learner.state()).weights),
-    )
+    learner, path = retracing.learner, store.path(number)
+    export = learner.export(learner.state())
+    published, made = load_file(path / WEIGHTS), dict(export.weights)
+    mixed = EXPERTS in manifest["files"]  # earlier versions published the transformer alone
+    if mixed:
+        published |= tensors_of(unpack(path / EXPERTS))
+        made |= tensors_of(export.mixture)
+    difference = first_difference(published, made)
+    if mixed and not difference and (path / EXPERTS).read_bytes() != pack(export.mixture):
+        difference = f"{EXPERTS} differs in what is no tensor"
+    return Rebuilt(number, from_step, learner.step, events, tensors=len(published), difference=difference)
 
 
 def first_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:

@@ -12,7 +12,7 @@ MOST = 0.5  # of the hold-out: beyond it, it is the candidate that cannot predic
 
 
 def rejection(
-    weights: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
     validation_accuracy: float | None,
     *,
     min_validation_accuracy: float,
@@ -22,8 +22,8 @@ def rejection(
 
     Parameters
     ----------
-    weights
-        θ by parameter name.
+    tensors
+        θ by parameter name, and whatever else of the candidate is published, by its path.
     validation_accuracy
         Of the candidate on the validation hold-out; None while that is empty, which rejects nothing.
     min_validation_accuracy
@@ -33,7 +33,7 @@ def rejection(
         to 1. Up to half of it, that is the texts' affair, and they count as predicted wrongly.
 
     """
-    name = first_not_finite(weights)
+    name = first_not_finite(tensors)
     if name is not None:
         return f"{name} holds a value that is not finite"
     if unpredictable > MOST:

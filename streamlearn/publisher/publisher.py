@@ -37,6 +37,7 @@ from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.publisher.triggers import Triggers
 from streamlearn.records import Positions, by_name
 from streamlearn.state import Export, State
+from streamlearn.storage.states import tensors_of
 from streamlearn.storage.store import Change
 from streamlearn.unforeseen import unforeseen
 
@@ -260,7 +261,10 @@ class Publisher:
         version, accuracy = capture.version, capture.accuracy.get("validation")
         least, unpredictable = self._min_accuracy, capture.unpredictable
         reason = self.snapshots.misnamed(export) or rejection(
-            export.weights, accuracy, min_validation_accuracy=least, unpredictable=unpredictable
+            {**export.weights, **tensors_of(export.mixture)},
+            accuracy,
+            min_validation_accuracy=least,
+            unpredictable=unpredictable,
         )
         if reason:
             log.warning("snapshot %d is rejected: %s", version, reason, extra=_place(capture))

@@ -1,7 +1,8 @@
-"""Snapshots: the published weights, in the layout that Hugging Face's ``from_pretrained`` and ``pipeline`` load.
+"""Snapshots: the published mixture, and its transformer in the layout that Hugging Face's code loads.
 
 A version is a directory, never changed once it is there; ``latest`` is a symbolic link to one of them, moved
-last. ``streamlearn.json`` in it says where the weights come from and lists the SHA-256 of each file.
+last. ``experts.safetensors`` in it holds what of the mixture is not the transformer; ``streamlearn.json`` says where
+all of it comes from and how good it is, and lists the SHA-256 of each file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import platform
 import re
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from safetensors.torch import save_file
@@ -21,10 +22,10 @@ import streamlearn
 from streamlearn.errors import StateError
 from streamlearn.state import Export
 from streamlearn.storage.files import names_in, refuse_other_than_directory
+from streamlearn.storage.layout import EXPERTS, LATEST, MANIFEST, WEIGHTS
+from streamlearn.storage.states import pack
 from streamlearn.storage.store import Store, discard, point, read_manifest, verify_directory, write_directory
 
-MANIFEST = "streamlearn.json"
-LATEST = "latest"
 NAME = re.compile(r"v([0-9]{8})")
 PACKAGES = {
     name: installed(name)  # once: whoever asks opens files
@@ -33,10 +34,14 @@ PACKAGES = {
 
 
 class Evidence(msgspec.Struct):
-    """The figures of a snapshot, each None where nothing was measured."""
+    """The figures of a snapshot, each None where nothing was measured.
+
+    They hold for the predictor that is published; those of its transformer alone are said to be so.
+    """
 
     prequential_accuracy: float | None = None
     holdout_accuracy: dict[str, float | None] = {}
+    transformer_holdout_accuracy: dict[str, float | None] = {}
 
 
 class Manifest(msgspec.Struct):
@@ -47,6 +52,8 @@ class Manifest(msgspec.Struct):
     created: float = 0.0
     events: dict[str, int] = {}
     metrics: Evidence = msgspec.field(default_factory=Evidence)
+    predictor: Literal["mixture", "transformer"] = "transformer"  # as in earlier versions, which do not say so
+    settings: dict[str, Any] = {}
     config_digest: str = ""
 
 
@@ -140,12 +147,22 @@ class SnapshotStore(Store):
         path = self.path(version)
         if not NAME.fullmatch(path.name):
             raise StateError(f"the name of a snapshot cannot hold the version {version}")
-        manifest = {"version": version, "parent": self.latest(), "step": step, **provenance, "packages": packages()}
+        manifest = {
+            "version": version,
+            "parent": self.latest(),
+            "step": step,
+            "predictor": "mixture" if export.mixture else "transformer",
+            **provenance,
+            "settings": export.settings,
+            "packages": packages(),
+        }
 
         def fill(directory: Path) -> None:
             export.config.save_pretrained(directory)
             export.tokenizer.save_pretrained(directory)
-            save_file(export.weights, directory / "model.safetensors", metadata={"format": "pt"})
+            save_file(export.weights, directory / WEIGHTS, metadata={"format": "pt"})
+            if export.mixture:
+                (directory / EXPERTS).write_bytes(pack(export.mixture))
 
         if self.step_of(version) != step:
             if os.path.lexists(path):

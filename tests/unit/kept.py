@@ -57,7 +57,8 @@ def state(step: int) -> State:
 
 
 def write(keeper: Keeper, publisher: Publisher, step: int, *, version: int, snapshot: bool = True) -> None:
-    export = Export(Saved(), {"w": torch.zeros(3)}, Saved(), columns=1) if snapshot else None
+    mixture = {"labels": ["only"], "counts": torch.ones(1)}
+    export = Export(Saved(), {"w": torch.zeros(3)}, Saved(), columns=1, mixture=mixture) if snapshot else None
     keeper.journal.append(Step(step, [Range("t", 0, step, step + 1, 1)]))
     publisher.submit(Capture(step, state(step), {("t", 0): step + 1}, version, export, provenance=PROVENANCE))
     publisher.drain()

@@ -79,7 +79,10 @@ FILES = [
     *(f"checkpoints/*3-*2/{name}" for name in ("manifest.json", "state.json", "events.json", "tensors.safetensors")),
     "journal/00000001-000000000001.jsonl",
     "journal/00000001-000000000003.jsonl",
-    *(f"snapshots/v00000002/{name}" for name in ("streamlearn.json", "model.safetensors", "config.json")),
+    *(
+        f"snapshots/v00000002/{name}"
+        for name in ("streamlearn.json", "model.safetensors", "experts.safetensors", "config.json")
+    ),
     "snapshots/latest",
 ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from streamlearn.publisher.publisher import Capture, Publisher
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.publisher.triggers import Triggers
 from streamlearn.records import Positions
-from streamlearn.state import Export
+from streamlearn.state import Export, State
+from streamlearn.storage.states import pack, unpack
 from streamlearn.updater import Updater
-from tests.unit.builders import make_event
+from tests.unit.builders import flat, make_event
 from tests.unit.conftest import MakeConfig
 
 POSITIONS: Positions = {("t", 0): 5}
+MIXTURE: State = {"labels": ["ham", 3], "pool": {"weights": torch.tensor([0.5, 0.25]), "steps": 4}}
 
 
 @pytest.fixture
@@ -49,6 +52,19 @@ def test_anybody_loads_a_snapshot_with_the_learners_own_figures(
     torch.testing.assert_close(logits.log_softmax(-1), own, rtol=1e-5, atol=1e-6)
     labels = {found["label"] for found in transformers.pipeline("text-classification", model=str(path))(texts)}
     assert labels <= {"ham", "spam"}
+
+
+def test_a_snapshot_holds_the_mixture_and_says_so(export: Export, tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    alone, path = store.write(1, 1, replace(export, mixture={}, settings={}), {}), store.path(2)
+    assert (store.manifest(1)["predictor"], (alone / "experts.safetensors").exists()) == ("transformer", False)
+    store.write(2, 2, replace(export, mixture=MIXTURE, settings={"experts": ["pool"]}), {})
+    found = store.manifest(2)
+    assert (found["predictor"], found["settings"]) == ("mixture", {"experts": ["pool"]})
+    assert flat(unpack(path / "experts.safetensors")) == flat(MIXTURE)
+    (path / "experts.safetensors").write_bytes(pack(MIXTURE | {"labels": ["x"]}))
+    with pytest.raises(StateError, match=r"experts\.safetensors is not what was written"):
+        store.verify(2)
 
 
 def test_versions_point_to_their_parents_and_the_oldest_retire(export: Export, tmp_path: Path) -> None:
@@ -262,6 +278,16 @@ def test_a_rejected_candidate_is_counted_and_latest_stays(export: Export, tmp_pa
     export.weights["classifier.bias"][0] = float("inf")
     _, publisher = publish(tmp_path, told, capture(export))
     assert told.events[-1] == ("snapshot", "rejected", 1)
+    assert publisher.snapshots.latest() is None
+
+
+def test_a_mixture_that_is_not_finite_is_rejected_by_the_name_of_its_tensor(
+    export: Export, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told, bad = Told(), {"pool": {"weights": torch.tensor([0.5, float("nan")])}}
+    _, publisher = publish(tmp_path, told, capture(replace(export, mixture=bad)))
+    assert told.events[-1] == ("snapshot", "rejected", 1)
+    assert "pool/weights holds a value that is not finite" in caplog.text
     assert publisher.snapshots.latest() is None
 
 

@@ -1,0 +1,1 @@
+"""A published model in use: load it, and predict with it."""

@@ -1,0 +1,56 @@
+"""Finds a snapshot by a path, checks it once, and loads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from streamlearn.errors import StateError
+from streamlearn.serving.predictor import Predictor
+from streamlearn.serving.scorers import TransformerScorer
+from streamlearn.storage.layout import LATEST, MANIFEST, SNAPSHOTS
+from streamlearn.storage.store import verify_directory
+from streamlearn.updater.experts.transformer.model import one_sentence
+from streamlearn.updater.experts.transformer.published import load_published
+
+
+class Origin(msgspec.Struct):
+    """What of a manifest loading relies on, with its types; nothing of it where there is no manifest."""
+
+    version: int | None = None
+
+
+def load(path: str | Path) -> Predictor:
+    """Return the model that was published at `path`.
+
+    It is resolved once, so that all texts meet the same weights, whatever is published meanwhile. Each file is checked
+    against the SHA-256 in the manifest, and no code that lies beside the weights is run.
+
+    Parameters
+    ----------
+    path
+        A snapshot, such as ``latest``; a directory of snapshots or the learner's state directory, of which it is the
+        latest one; or any directory with a classifier as Hugging Face's ``save_pretrained`` leaves it.
+
+    Raises
+    ------
+    StateError
+        If there is none, or it is not what was written or cannot be loaded.
+
+    """
+    directory = locate(Path(path))
+    with one_sentence(f"the snapshot {path} cannot be loaded", StateError):
+        manifest = verify_directory(directory, MANIFEST) if os.path.lexists(directory / MANIFEST) else {}
+        origin = msgspec.convert(manifest, Origin)
+        return Predictor(TransformerScorer(*load_published(directory)), version=origin.version)
+
+
+def locate(path: Path) -> Path:
+    """Return the directory of the snapshot that `path` names, links followed; StateError where there is none."""
+    for found in (path, path / LATEST, path / SNAPSHOTS / LATEST):
+        with one_sentence(f"the snapshot {found} cannot be loaded", StateError):
+            if (found / "config.json").is_file():
+                return found.resolve(strict=True)
+    raise StateError(f"there is no snapshot at {path}, and none in it that is called {LATEST}")

@@ -1,0 +1,107 @@
+"""Predicts labels with what was published: the mixture, to the learner's own bits, or a transformer alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamlearn.errors import UnpredictableError
+from streamlearn.events import Label
+from streamlearn.updater.updater import sound
+
+AT_ONCE = 256  # texts: memory is bounded however many come, and there is little left to gain from more
+
+Kind = Literal["mixture", "transformer"]
+
+
+class Scorer(Protocol):
+    """Gives texts the log-probabilities of the labels.
+
+    Attributes
+    ----------
+    predictor
+        What it is: ``mixture`` or ``transformer``.
+    labels
+        What its columns stand for, in their order.
+
+    """
+
+    predictor: ClassVar[Kind]
+    labels: list[Label]
+
+    def log_probabilities(self, texts: Sequence[str]) -> Tensor:
+        """Return the log-probabilities of at least one text, of shape (texts, labels); NaN where it raises."""
+        ...
+
+
+class Predictor:
+    """A published model; threads may share it, and take turns.
+
+    Attributes
+    ----------
+    labels
+        The labels, in the order of the columns of the probabilities. Integers are those that were learnt; where the
+        transformer is alone they are names.
+    version
+        The snapshot's, or None where the directory does not say.
+    predictor
+        ``mixture``, or ``transformer`` where that was published alone.
+
+    """
+
+    def __init__(self, scorer: Scorer, *, version: int | None) -> None:
+        self._scorer = scorer
+        self._turn = threading.Lock()
+        self.labels = list(scorer.labels)
+        self.version = version
+        self.predictor = scorer.predictor
+
+    def predict(self, texts: Iterable[str]) -> tuple[list[Label], NDArray[np.float32]]:
+        """Return the most probable label of each text, and the probabilities of all labels.
+
+        On the machine on which it was learnt, and with as many threads, these are the learner's own to the bit, as
+        long as it meets the same texts together: how texts are padded moves the last bits. Of many, 256 go together.
+
+        Returns
+        -------
+        labels
+            One for each text.
+        probabilities
+            Of shape (texts, labels), each row adding up to 1.
+
+        Raises
+        ------
+        TypeError
+            If `texts` is a single text, or one of them is no text.
+        UnpredictableError
+            If a text has no probabilities, which is a ValueError; it names the index of the first.
+
+        """
+        if isinstance(texts, str):
+            raise TypeError("predict takes several texts, and got a single one: put it into a list")
+        found: list[Label] = []
+        rows = [np.empty((0, len(self.labels)), np.float32)]
+        source = iter(texts)
+        while batch := list(islice(source, AT_ONCE)):
+            log_probabilities = self._scored(batch, first=len(found))
+            found += [self.labels[column] for column in log_probabilities.argmax(-1).tolist()]
+            rows.append(log_probabilities.exp().float().numpy())
+        return found, np.concatenate(rows)
+
+    def _scored(self, texts: Sequence[str], *, first: int) -> Tensor:
+        """Return the log-probabilities of `texts`, the first of which has the index `first`."""
+        for index, text in enumerate(texts, first):
+            if not isinstance(text, str):
+                raise TypeError(f"the text at index {index} is of type {type(text).__name__}, not str")
+        with self._turn:
+            log_probabilities = self._scorer.log_probabilities(texts)
+        for index, good in enumerate(sound(log_probabilities), first):
+            if not good:
+                raise UnpredictableError(index)
+        return log_probabilities

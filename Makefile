@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test fault ops lint bench soak clean
+.PHONY: setup demo test fault ops lint bench learning soak clean
 
 setup: $(READY)
 
@@ -40,6 +40,10 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.takeover
 	$(BIN)/python -m benchmarks.demo
+
+learning: $(READY)  ## streamlearn beside peers, three seeds: hours; it goes on where it was stopped
+	$(BIN)/python -m pip install --quiet --editable '.[dev,peers]'
+	$(BIN)/python -m benchmarks.learning --keep-experts $(ARGS)
 
 soak: $(READY)  ## a million events; minutes
 	$(BIN)/python -m benchmarks.soak

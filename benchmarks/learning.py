@@ -1,183 +1,169 @@
-"""How often the learner is right, event by event, on streams that switch: its experts beside learners of other kinds.
+"""How often learners are right, event by event, on streams that switch: streamlearn beside those of other kinds.
 
-    python -m benchmarks.learning --seeds 0 1 2
+    python -m benchmarks.learning --seeds 0 1 2 --keep-experts
+    python -m benchmarks.learning --data FILE.jsonl
+    python -m benchmarks.learning --learners tokens vowpal_wabbit
+    python -m benchmarks.learning --ablate
+    python -m benchmarks.learning --cost 15
+    python -m benchmarks.learning --report
 
-Every learner predicts each text before it learns it, in the same order. Stream ``newsgroups`` is that of the demo,
-longer: groups A, groups B under the same labels, and A again; stream ``sentiment`` is four rated corpora one after
-the other. Texts are cut to 300 characters, and each stands in its stream once. What a learner is set to is the same
-on both.
+Every learner predicts each text before it learns it, in the same order, on one thread and in a process of its own.
+What a learner is set to is the same on all streams. Runs are kept in ``benchmarks/kept``, and what is there is not run
+again: the second line of the same arguments goes on where the first one was stopped. At the end, and with ``--report``
+alone, a table, a picture and ``learning.json`` are made of all that is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
-from statistics import fmean
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-import transformers
-from numpy.typing import NDArray
-from river import feature_extraction, naive_bayes
+from benchmarks import cost
+from benchmarks.ablation import DEFAULTS, Kept, over_subsets
+from benchmarks.figures import figures
+from benchmarks.peers import PEERS
+from benchmarks.report import Runs, differences, draw, quoted, table
+from benchmarks.results import DIRECTORY, keep
+from benchmarks.runs import KEPT, OURS, Task
+from benchmarks.streams import NAMES, Stream
 
-from benchmarks.results import keep
-from streamlearn.config import Updater
-from streamlearn.local.data import Part, minilm, newsgroups, sentiment
-from streamlearn.updater.experts.least_squares import LeastSquares
-from streamlearn.updater.experts.memory import LongMemory, RecentMemory
-from streamlearn.updater.experts.naive_bayes import NaiveBayes
-from streamlearn.updater.experts.softmax import AdaGradSoftmax
-from streamlearn.updater.features import Encoded
-from streamlearn.updater.lexical import Lexical
-from streamlearn.updater.mixture import Mixture
+LEARNERS = (*OURS, *PEERS)
+SHARE = 0.2  # of each part, on which defaults are tried
 
-CHARACTERS, TOKENS, TOGETHER = 300, 128, 4
-FIRST, AFTER_SWITCH, SMOOTHED = 300, 500, 200  # events
-WITHIN = 0.03  # of the accuracy before the switch, to have recovered from it
-NEWSGROUPS, SENTIMENT = (4_000, 4_000, 2_000), 2_500
-SPARE = 200  # texts of each part that may stand twice
-TIER_1 = (NaiveBayes, AdaGradSoftmax, RecentMemory, LongMemory, LeastSquares)
+Ablated = dict[str, dict[str, dict[str, float]]]  # accuracies by stream and by what was changed
 
 
-@dataclass(frozen=True)
-class Stream:
-    """Texts with their labels, and where each part of them ends."""
-
-    name: str
-    texts: list[str]
-    labels: list[str]
-    ends: list[int]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Whether each event was predicted correctly, its loss where the learner has one, and events a second."""
-
-    correct: NDArray[np.bool_]
-    losses: NDArray[np.float64] | None
-    events_per_second: float
+def tasks(options: argparse.Namespace) -> Iterator[Task]:
+    """Yield what is to be run, or has been."""
+    streams = [str(options.data)] if options.data else NAMES
+    for seed in [0] if options.data else options.seeds:
+        for stream in streams:
+            for learner in options.learners:
+                keeps = options.keep_experts and learner == "tuned"
+                yield Task(learner, stream, seed, options.share, keep_experts=keeps)
 
 
-def make_stream(name: str, parts: Sequence[Part], sizes: Sequence[int]) -> Stream:
-    """Return the first `sizes` different texts of each of `parts`."""
-    seen: set[str] = set()
-    kept: list[list[tuple[str, str]]] = []
-    for part, size in zip(parts, sizes, strict=True):
-        different = {text[:CHARACTERS]: label for text, label in part.examples}
-        kept.append([(text, label) for text, label in different.items() if text not in seen][:size])
-        seen.update(text for text, _ in kept[-1])
-    whole = [pair for examples in kept for pair in examples]
-    texts, labels = [text for text, _ in whole], [label for _, label in whole]
-    return Stream(name, texts, labels, list(accumulate(map(len, kept))))
+def ablations(options: argparse.Namespace, share: float) -> Iterator[tuple[str, Task]]:
+    """Yield a run with seed 0 for each default, with what it is called."""
+    for stream in [str(options.data)] if options.data else NAMES:
+        for name, overrides in DEFAULTS.items():
+            yield name, Task("tuned", stream, 0, share, overrides)
 
 
-def streams(seed: int) -> Iterator[Stream]:
-    """Yield both streams, in the order of `seed`."""
-    first, second, again = NEWSGROUPS
-    enough = first + SPARE, second + SPARE // 2, again + SPARE // 2
-    yield make_stream("newsgroups", newsgroups(enough, seed=seed), NEWSGROUPS)
-    parts = sentiment(SENTIMENT + SPARE, seed=seed)
-    yield make_stream("sentiment", parts, [SENTIMENT] * len(parts))
+def gather(todo: Sequence[Task], *, again: bool, run: bool) -> dict[str, dict[str, Runs]]:
+    """Return the runs by stream and learner, running first what is missing where `run` says so."""
+    found: dict[str, dict[str, Runs]] = {}
+    streams: dict[tuple[str, int], Stream] = {}
+    for task in todo:
+        if (task.stream, task.seed) not in streams:
+            streams[task.stream, task.seed] = task.make_stream()
+        stream = streams[task.stream, task.seed]
+        had = task.fetch(stream, again=again, run=run)
+        if had is None:
+            continue
+        own = found.setdefault(stream.name, {}).setdefault(task.learner, Runs([], []))
+        own.streams.append(stream)
+        own.runs.append(had)
+        if run:
+            print(f"{stream.name} seed {task.seed} {task.learner}: {figures(stream, had)}", flush=True)
+    return found
 
 
-class Tier1:
-    """The experts that need no forward pass, mixed."""
-
-    def __init__(self) -> None:
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(str(minilm()))
-        model = transformers.AutoModel.from_pretrained(str(minilm()))
-        self.embeddings: torch.Tensor = model.get_input_embeddings().weight.detach()
-
-    def run(self, stream: Stream) -> Run:
-        """Return how they do, a few events at a time."""
-        config = Updater()
-        special = self.tokenizer.all_special_ids
-        mixture = Mixture(
-            [kind(config, []) for kind in TIER_1],
-            lambda wanted: Lexical(wanted, special=special, embeddings=lambda: self.embeddings),
-        )
-        columns: dict[str, int] = {}
-        correct, losses = list[bool](), list[float]()
-        begun = time.perf_counter()
-        for first in range(0, len(stream.texts), TOGETHER):
-            texts, labels = stream.texts[first : first + TOGETHER], stream.labels[first : first + TOGETHER]
-            tokens = self.tokenizer(texts, truncation=True, max_length=TOKENS)["input_ids"]
-            known = len(columns)
-            for label in labels:
-                if label not in columns:
-                    columns[label] = len(columns)
-                    mixture.grow(label)
-            targets = [columns[label] for label in labels]
-            encoded = Encoded([np.asarray(ids, dtype=np.int32) for ids in tokens], mixture.reads)
-            found: Any = mixture.gradients(encoded, targets)
-            predicted = found.log_probabilities[:, : max(1, known)].argmax(-1).tolist()
-            correct += [column == target < known for column, target in zip(predicted, targets, strict=True)]
-            losses += found.losses.tolist()
-            mixture.apply(found)
-        seconds = time.perf_counter() - begun
-        return Run(np.asarray(correct), np.asarray(losses), len(correct) / seconds)
+def ablate_experts(todo: Sequence[Task]) -> Ablated:
+    """Return the accuracies of subsets of the experts, by stream, of the first run of each that has been kept."""
+    found: Ablated = {}
+    for task in todo:
+        if task.learner != "tuned" or task.stream in found:
+            continue
+        stream = task.make_stream()
+        path = task.experts_path(stream)
+        if path.exists():
+            found[stream.name] = over_subsets(Kept(path), stream)
+    return found
 
 
-def river_naive_bayes(stream: Stream) -> Run:
-    """Return how river's TF-IDF and multinomial naive Bayes do."""
-    model = feature_extraction.TFIDF() | naive_bayes.MultinomialNB(alpha=0.1)
-    return one_by_one(stream, model.predict_one, model.learn_one)
+def ablate_defaults(options: argparse.Namespace, share: float, *, run: bool) -> Ablated:
+    """Return the accuracies with another value in the place of each default, by stream."""
+    found: Ablated = {}
+    for name, task in ablations(options, share):
+        stream = task.make_stream()
+        had = task.fetch(stream, again=options.again and run, run=run)
+        if had is None:
+            continue
+        said = figures(stream, had)
+        looked_at = ("overall", "log_loss", "events_per_second")
+        found.setdefault(stream.name, {})[name] = {figure: said[figure] for figure in looked_at}
+        if run:
+            print(f"{stream.name} {name}: {found[stream.name][name]}", flush=True)
+    return {stream: rows for stream, rows in found.items() if "as it is" in rows}
 
 
-def one_by_one(stream: Stream, predict: Callable[[str], Any], learn: Callable[[str, str], Any]) -> Run:
-    correct, begun = list[bool](), time.perf_counter()
-    for text, label in zip(stream.texts, stream.labels, strict=True):
-        correct.append(predict(text) == label)
-        learn(text, label)
-    return Run(np.asarray(correct), None, len(correct) / (time.perf_counter() - begun))
-
-
-def figures(stream: Stream, run: Run) -> dict[str, float]:
-    """Return the accuracies that are looked at, by the names that they have in the results."""
-    correct, (switch, back, *_) = run.correct, stream.ends
-    found = {f"{stream.name}_overall": correct.mean(), f"{stream.name}_first_{FIRST}": correct[:FIRST].mean()}
-    if stream.name == "newsgroups":
-        smoothed = np.convolve(correct[switch:back], np.ones(SMOOTHED) / SMOOTHED, mode="valid")
-        recovered = np.flatnonzero(smoothed >= correct[switch - AFTER_SWITCH : switch].mean() - WITHIN)
-        found |= {
-            f"newsgroups_first_{AFTER_SWITCH}": correct[switch : switch + AFTER_SWITCH].mean(),
-            "newsgroups_return": correct[back : back + FIRST].mean(),
-            "newsgroups_recovery_events": SMOOTHED + recovered[0] if len(recovered) else back - switch,
+def report(options: argparse.Namespace, todo: Sequence[Task]) -> None:
+    """Write the table, the picture and, for the streams that are built in, ``learning.json``."""
+    found = gather(todo, again=False, run=False)
+    if not found:
+        raise SystemExit("nothing has been kept of these runs yet; leave out --report to run them")
+    experts, defaults = ablate_experts(todo), ablate_defaults(options, options.ablate or SHARE, run=False)
+    directory, name = (KEPT, Path(options.data).stem) if options.data else (DIRECTORY, "learning")
+    text = "\n".join(
+        [
+            "# How often each learner is right\n",
+            "Each event is predicted before it is learnt, on one thread: `python -m benchmarks.learning`.\n",
+            *(table(stream, own) for stream, own in found.items()),
+            *([differences("What each expert gives", experts, "all")] if experts else []),
+            *([differences("What each default gives", defaults, "as it is")] if defaults else []),
+        ]
+    )
+    (directory / f"{name}.md").write_text(text)
+    draw(found, directory / f"{name}.png")
+    print(text)
+    if options.data:
+        return
+    spent: dict[str, Any] = json.loads(cost.PATH.read_text()) if cost.PATH.exists() else {}
+    whole: dict[str, Any] = {**quoted(found), **spent}
+    whole["learners"] = {
+        learner: {
+            f"{s}_{figure}": v
+            for s, own in found.items()
+            if learner in own
+            for figure, v in own[learner].means().items()
         }
-    if run.losses is not None:
-        found[f"{stream.name}_log_loss"] = run.losses.mean()
-    return {name: round(float(value), 4) for name, value in found.items()} | {
-        f"{stream.name}_events_per_second": round(run.events_per_second, 1)
+        for learner in LEARNERS
+        if any(learner in own for own in found.values())
     }
+    keep("learning", whole | {"experts": experts, "defaults": defaults, "seeds": options.seeds})
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments.add_argument("--data", type=Path, metavar="FILE.jsonl", help="text, label and perhaps part in each line")
+    arguments.add_argument("--share", type=float, default=1.0, help="of the events of each part")
+    arguments.add_argument("--keep-experts", action="store_true", help="keep what each expert said, to ablate them")
+    arguments.add_argument(
+        "--ablate",
+        type=float,
+        nargs="?",
+        const=SHARE,
+        metavar="SHARE",
+        help=f"try each default on so much of each part ({SHARE})",
+    )
+    arguments.add_argument("--cost", type=int, metavar="ROUNDS", help="time the mixture beside its transformer")
+    arguments.add_argument("--again", action="store_true", help="run what has been run, too")
+    arguments.add_argument("--report", action="store_true", help="run nothing")
     options = arguments.parse_args()
-    torch.set_num_threads(1)
-    learners: dict[str, Callable[[Stream], Run]] = {
-        "tier1": Tier1().run,
-        "river_naive_bayes": river_naive_bayes,
-    }
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in learners}
-    for seed in options.seeds:
-        both = list(streams(seed))
-        for name, learner in learners.items():
-            found[name].append({k: v for stream in both for k, v in figures(stream, learner(stream)).items()})
-            print(seed, name, found[name][-1])
-    means = {
-        name: {figure: round(fmean(run[figure] for run in runs), 4) for figure in runs[0]}
-        for name, runs in found.items()
-    }
-    peers = [means[name] for name in learners if not name.startswith("tier")]
-    best = {f"best_peer_{figure}": max(peer[figure] for peer in peers) for figure in peers[0]}
-    tiers = {f"tier1_{figure}": value for figure, value in means["tier1"].items()}
-    keep("learning", {**tiers, **best, "learners": means, "seeds": options.seeds})
+    todo = list(tasks(options))
+    if options.cost:
+        cost.measure(options.cost)
+    elif options.ablate:
+        ablate_defaults(options, options.ablate, run=True)
+    elif not options.report:
+        gather(todo, again=options.again, run=True)
+    report(options, todo)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""What each expert and each default of the transformer gives.
+
+An expert's share is found without learning anything again: what each expert said of each event has been kept
+(``--keep-experts``), experts do not know of one another, and so the pool alone runs again over some of them. A default
+is tried with another value in its place, over a share of the streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.figures import Run, figures
+from benchmarks.streams import Stream
+from streamlearn.updater.pool import Pool
+
+DEFAULTS: dict[str, tuple[str, ...]] = {
+    "as it is": (),
+    "pooling: native": ("updater.pooling=native",),
+    "trains: all": ("updater.trains=all",),
+    "trains: last-2": ("updater.trains=last-2",),
+    "trains: head": ("updater.trains=head",),
+    "micro_batch: 2": ("updater.micro_batch=2",),
+    "micro_batch: 8": ("updater.micro_batch=8",),
+    "micro_batch: 16": ("updater.micro_batch=16",),
+    "replay_ratio: 0": ("updater.replay_ratio=0",),
+    "replay_ratio: 2": ("updater.replay_ratio=2",),
+    "learning_rate: half": ("updater.learning_rate=1e-4", "updater.head_learning_rate=1e-3"),
+    "learning_rate: double": ("updater.learning_rate=4e-4", "updater.head_learning_rate=4e-3"),
+    "head_learning_rate: that of the rest": ("updater.head_learning_rate=2e-4",),
+}
+"""What is put in the place of a default of streamlearn's transformer, by what it is called in the table."""
+
+
+BEYOND = {
+    "tokens": ("frozen_", "middle_", "transformer", "averaged"),
+    "frozen": ("transformer", "averaged"),
+}
+"""How the names of the experts begin that a tier goes without."""
+
+
+class Kept:
+    """What each expert said of each event of one run; `path` is a file that :mod:`benchmarks.runs` has kept."""
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path) as arrays:
+            self.names: list[str] = arrays["names"].tolist()
+            self._said: NDArray[np.float32] = arrays["log_probabilities"]
+            self._targets: NDArray[np.int64] = arrays["targets"]
+            self._ends: list[int] = np.cumsum(arrays["sizes"]).tolist()
+            self._labels: list[int] = arrays["labels"].tolist()
+
+    def correct(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """Return whether the pool of the experts `names` alone is right, of shape (events,)."""
+        rows = [self.names.index(name) for name in names]
+        pool, correct = Pool(len(rows)), np.zeros(len(self._targets), dtype=np.bool_)
+        first = known = 0
+        for end, labels in zip(self._ends, self._labels, strict=True):
+            each = [torch.from_numpy(self._said[row, first:end, :labels]) for row in rows]
+            targets = self._targets[first:end]
+            predicted = pool.predict(each)[:, : max(1, known)].argmax(-1).numpy()
+            correct[first:end] = (predicted == targets) & (targets < known)
+            pool.learn(each, targets.tolist())
+            first, known = end, labels
+        return correct
+
+
+def over_subsets(kept: Kept, stream: Stream) -> dict[str, dict[str, float]]:
+    """Return the accuracy of all experts, of those of each tier, without each one, and of each one alone."""
+    all_of_them = kept.names
+    subsets: dict[str, Sequence[str]] = {"all": all_of_them}
+    for tier, beyond in BEYOND.items():
+        subsets[f"tier {tier} alone"] = [name for name in all_of_them if not name.startswith(beyond)]
+    subsets |= {f"without {name}": [other for other in all_of_them if other != name] for name in all_of_them}
+    subsets |= {f"{name} alone": [name] for name in all_of_them}
+    return {said: _looked_at(stream, kept.correct(names)) for said, names in subsets.items() if names}
+
+
+def _looked_at(stream: Stream, correct: NDArray[np.bool_]) -> dict[str, float]:
+    found = figures(stream, Run(correct, np.zeros(len(correct)), 1.0, 0.0))
+    return {name: found[name] for name in ("overall", "first_300", "first_500", "return") if name in found}

@@ -1,0 +1,65 @@
+"""What the other experts cost beside the transformer, and what keeping its lower layers' activations gains.
+
+    python -m benchmarks.cost
+
+Learners that differ in that alone learn the same stream in turn, a hundred events each a round, in one process and on
+one thread; a figure is the median over rounds of the ratio of their times within one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from benchmarks import ours
+from benchmarks.results import median
+from benchmarks.runs import KEPT
+from benchmarks.streams import Stream, built_in
+from streamlearn.config import Config
+
+EACH, WARM_UP = 100, 1  # events of a round; rounds that do not count
+PATH = KEPT / "cost.json"
+
+
+def in_turn(stream: Stream, configs: Mapping[str, Config], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds that each learner took for each round, but for the first."""
+    steppers = {name: ours.Stepper(config, stream) for name, config in configs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in configs}
+    for number in range(rounds + WARM_UP):
+        for name, stepper in steppers.items():
+            begun = time.perf_counter()
+            stepper.run(number * EACH, (number + 1) * EACH)
+            if number >= WARM_UP:
+                seconds[name].append(time.perf_counter() - begun)
+    return seconds
+
+
+def measure(rounds: int, path: Path = PATH) -> None:
+    """Write the ratios into `path`."""
+    torch.set_num_threads(1)
+    configs = {name: ours.configuration(name, seed=0) for name in ("tuned", ours.ALONE)}
+    seconds = in_turn(built_in("newsgroups", 0), configs, rounds)
+    found = {
+        "cost_over_transformer": median([a / b for a, b in zip(seconds["tuned"], seconds[ours.ALONE], strict=True)]),
+        "milliseconds_per_event": {name: median([1e3 * s / EACH for s in own]) for name, own in seconds.items()},
+        "rounds": rounds,
+        "events_per_round": EACH,
+    }
+    KEPT.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found))
+    print(found)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--rounds", type=int, default=15)
+    measure(arguments.parse_args().rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -179,7 +179,9 @@ class SnapshotStore(Store):
 
     @staticmethod
     def misnamed(export: Export) -> str | None:
-        """Return why the columns of `export` have no names of their own, or None where they have."""
+        """Return why the columns of `export`, where it has any, have no names of their own, or None where they have."""
+        if not export.columns:  # the transformer has no head, because none of the experts trains it
+            return None
         names = [export.config.id2label.get(column) for column in range(export.columns)]
         if len(export.config.id2label) != export.columns or len(set(names)) != export.columns:
             return f"its head has {export.columns} columns, and {len(set(names) - {None})} names of labels for them"

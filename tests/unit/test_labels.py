@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,7 @@ def test_a_head_whose_columns_have_no_names_of_their_own_is_not_published(tmp_pa
     export = learner.export(learner.state())
     export.config.id2label = dict(enumerate(names))
     assert "its head has 2 columns" in str(SnapshotStore.misnamed(export))
+    assert SnapshotStore.misnamed(replace(export, columns=0)) is None
 
 
 @pytest.mark.parametrize("labels", [["only"], ["ham", "spam"], ["a", "b", "c"]])

@@ -19,6 +19,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 from benchmarks import cost
@@ -29,6 +30,7 @@ from benchmarks.report import Runs, differences, draw, quoted, table
 from benchmarks.results import DIRECTORY, keep
 from benchmarks.runs import KEPT, OURS, Task
 from benchmarks.streams import NAMES, Stream
+from streamlearn.errors import ConfigurationError
 
 LEARNERS = (*OURS, *PEERS)
 SHARE = 0.2  # of each part, on which defaults are tried
@@ -156,6 +158,16 @@ def main() -> None:
     arguments.add_argument("--again", action="store_true", help="run what has been run, too")
     arguments.add_argument("--report", action="store_true", help="run nothing")
     options = arguments.parse_args()
+    try:
+        act(options)
+    except (ConfigurationError, OSError) as error:
+        raise SystemExit(f"benchmarks.learning: {error}") from None
+    except CalledProcessError as error:
+        raise SystemExit(f"benchmarks.learning: {error.cmd[-1]} failed, as it says above") from None
+
+
+def act(options: argparse.Namespace) -> None:
+    """Run what is asked for, and report all that there is."""
     todo = list(tasks(options))
     if options.cost:
         cost.measure(options.cost)

@@ -97,8 +97,8 @@ def table(name: str, own: Mapping[str, Runs]) -> str:
         cells += [f"{said['return']:.3f}"] if returns else []
         cells += [f"{said['log_loss']:.3f}", f"{said['events_per_second']:,.0f}", f"{said['mebibytes']:,.0f}"]
         lines.append(cells)
-    seeds = {len(runs.runs) for runs in own.values()}
-    of = f"means of {min(seeds)} seeds" if len(seeds) == 1 else f"means of {min(seeds)} to {max(seeds)} seeds"
+    fewest, most = (which(len(runs.runs) for runs in own.values()) for which in (min, max))
+    of = "one order" if most == 1 else f"means of {fewest if fewest == most else f'{fewest} to {most}'} orders"
     stream = next(iter(own.values())).streams[0]
     said_of = f"## {name}\n\n{len(stream.texts):,} events, {len(stream.classes)} labels; {of}.\n\n"
     return said_of + "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import peers
 from benchmarks.figures import Run
-from benchmarks.streams import Stream, built_in, from_file, micro_batches
+from benchmarks.streams import NAMES, Stream, built_in, from_file, micro_batches
 
 KEPT = Path(__file__).parent / "kept"  # which git does not see
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -59,8 +59,9 @@ class Task:
 
     def make_stream(self) -> Stream:
         """Return its stream."""
-        path = Path(self.stream)
-        return from_file(path, self.share) if path.suffix else built_in(self.stream, self.seed, self.share)
+        if self.stream in NAMES:
+            return built_in(self.stream, self.seed, self.share)
+        return from_file(Path(self.stream), self.share)
 
     def path(self, stream: Stream) -> Path:
         """Return the file in which its run is kept."""

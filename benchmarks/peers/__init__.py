@@ -6,13 +6,15 @@ predicts and learns. All are told the labels before the stream begins, as some o
 
 from __future__ import annotations
 
-import pkgutil
+import importlib
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from streamlearn.errors import ConfigurationError
 
 PEERS = ("river_naive_bayes", "river_softmax", "vowpal_wabbit", "scikit_learn", "frozen_softmax", "tutorial_loop")
 """Their names, which are those of their files; each has ``SETTINGS``, ``TRIED`` and ``Learner``."""
@@ -31,10 +33,19 @@ class Peer(Protocol):
 
 
 def module(name: str) -> ModuleType:
-    """Return the file of the peer `name`; its libraries are imported only now."""
-    found = pkgutil.resolve_name(f"benchmarks.peers.{name}")
-    assert isinstance(found, ModuleType)  # noqa: S101 - what resolve_name returns for a module
-    return found
+    """Return the file of the peer `name`; its libraries are imported only now.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of them is not installed.
+
+    """
+    try:
+        return importlib.import_module(f"benchmarks.peers.{name}")
+    except ModuleNotFoundError as error:
+        needs = f"the peer '{name}' needs {error.name}"
+        raise ConfigurationError(f"{needs}; pip install 'streamlearn[peers]' brings it") from None
 
 
 def make(name: str, labels: Sequence[str], settings: Mapping[str, Any] | None = None) -> Peer:

@@ -14,9 +14,7 @@ from streamlearn.local.data import minilm
 
 TOKENS = 128
 SETTINGS: dict[str, Any] = {"together": 8, "rate": 1e-4}
-TRIED = [{"together": 8, "rate": rate} for rate in (5e-5, 1e-4, 2e-4)] + [
-    {"together": together, "rate": 1e-4} for together in (4, 16)
-]
+TRIED = [{"together": together, "rate": rate} for together in (8, 4) for rate in (1e-4, 2e-4, 5e-5)]
 
 
 class Learner:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from benchmarks import peers
+from streamlearn.errors import ConfigurationError
 
 TEXTS = [
     "the goalie saved the puck: late | again",
@@ -33,6 +35,13 @@ def test_a_peer_predicts_probabilities_and_learns_from_what_it_is_told_alone(nam
     np.testing.assert_array_equal(first, second)
     assert first.argmax(-1).tolist() == targets
     assert np.all(first[range(4), targets] > before[range(4), targets])
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "benchmarks.peers.vowpal_wabbit", raising=False)
+    monkeypatch.setitem(sys.modules, "vowpalwabbit", None)
+    with pytest.raises(ConfigurationError, match=r"'vowpal_wabbit' needs vowpalwabbit; pip install 'streamlearn.peers"):
+        peers.module("vowpal_wabbit")
 
 
 @pytest.mark.parametrize("name", [name for name in peers.PEERS if name != "vowpal_wabbit"])

@@ -7,6 +7,9 @@ is tried with another value in its place, over a share of the streams.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import Run, figures
 from benchmarks.streams import Stream
-from streamlearn.updater.pool import Pool
+from streamlearn.updater import pool
 
 DEFAULTS: dict[str, tuple[str, ...]] = {
     "as it is": (),
@@ -57,16 +60,27 @@ class Kept:
     def correct(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Return whether the pool of the experts `names` alone is right, of shape (events,)."""
         rows = [self.names.index(name) for name in names]
-        pool, correct = Pool(len(rows)), np.zeros(len(self._targets), dtype=np.bool_)
+        mixed, correct = pool.Pool(len(rows)), np.zeros(len(self._targets), dtype=np.bool_)
         first = known = 0
         for end, labels in zip(self._ends, self._labels, strict=True):
             each = [torch.from_numpy(self._said[row, first:end, :labels]) for row in rows]
             targets = self._targets[first:end]
-            predicted = pool.predict(each)[:, : max(1, known)].argmax(-1).numpy()
+            predicted = mixed.predict(each)[:, : max(1, known)].argmax(-1).numpy()
             correct[first:end] = (predicted == targets) & (targets < known)
-            pool.learn(each, targets.tolist())
+            mixed.learn(each, targets.tolist())
             first, known = end, labels
         return correct
+
+
+def kept_over_subsets(path: Path, stream: Stream) -> dict[str, dict[str, float]]:
+    """Return :func:`over_subsets` of the experts in `path`, once found for as long as the pool is what it was."""
+    beside, revision = path.with_suffix(".json"), hashlib.sha256(inspect.getsource(pool).encode()).hexdigest()
+    had = json.loads(beside.read_text()) if beside.exists() else {}
+    if had.get("pool") != revision or beside.stat().st_mtime < path.stat().st_mtime:
+        had = {"pool": revision, "found": over_subsets(Kept(path), stream)}
+        beside.write_text(json.dumps(had))
+    found: dict[str, dict[str, float]] = had["found"]
+    return found
 
 
 def over_subsets(kept: Kept, stream: Stream) -> dict[str, dict[str, float]]:

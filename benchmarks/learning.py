@@ -23,8 +23,8 @@ from subprocess import CalledProcessError
 from typing import Any
 
 from benchmarks import cost
-from benchmarks.ablation import DEFAULTS, Kept, over_subsets
-from benchmarks.figures import figures
+from benchmarks.ablation import DEFAULTS, kept_over_subsets
+from benchmarks.figures import figures, means
 from benchmarks.peers import PEERS
 from benchmarks.report import Runs, differences, draw, quoted, table
 from benchmarks.results import DIRECTORY, keep
@@ -75,16 +75,15 @@ def gather(todo: Sequence[Task], *, again: bool, run: bool) -> dict[str, dict[st
 
 
 def ablate_experts(todo: Sequence[Task]) -> Ablated:
-    """Return the accuracies of subsets of the experts, by stream, of the first run of each that has been kept."""
-    found: Ablated = {}
+    """Return the accuracies of subsets of the experts, by stream: means of the runs of which they have been kept."""
+    found: dict[str, list[dict[str, dict[str, float]]]] = {}
     for task in todo:
-        if task.learner != "tuned" or task.stream in found:
-            continue
-        stream = task.make_stream()
-        path = task.experts_path(stream)
-        if path.exists():
-            found[stream.name] = over_subsets(Kept(path), stream)
-    return found
+        if task.learner == "tuned":
+            stream = task.make_stream()
+            path = task.experts_path(stream)
+            if path.exists():
+                found.setdefault(stream.name, []).append(kept_over_subsets(path, stream))
+    return {name: {subset: means([run[subset] for run in own]) for subset in own[0]} for name, own in found.items()}
 
 
 def ablate_defaults(options: argparse.Namespace, share: float, *, run: bool) -> Ablated:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.ablation import Kept, over_subsets
+from benchmarks.ablation import Kept, kept_over_subsets, over_subsets
 from benchmarks.figures import FIRST, WORST, Run, figures, recovery
 from benchmarks.ours import Notes
 from benchmarks.report import Runs, quoted, table
@@ -111,3 +111,15 @@ def test_experts_are_mixed_again_as_they_were(tmp_path: Path) -> None:
     assert found["transformer alone"]["overall"] < 0.5
     assert found["without transformer"] == found["good alone"] == found["tier tokens alone"]
     assert f"first_{FIRST}" in found["all"]
+
+
+def test_subsets_are_mixed_once_for_as_long_as_what_was_kept_is_the_same(tmp_path: Path) -> None:
+    path, stream, notes = tmp_path / "kept.npz", make_stream("s", ["all"], 8), Notes()
+    for right in (0.9, 0.1):
+        notes.each, notes.targets = [np.log([[[right, 1 - right]] * 4]).astype(np.float32)] * 2, [[0, 1, 0, 0], [0] * 4]
+        np.savez(path, **notes.arrays(["softmax"]))
+        first = kept_over_subsets(path, stream)
+        made = path.with_suffix(".json").stat().st_mtime_ns
+        assert kept_over_subsets(path, stream) == first
+        assert path.with_suffix(".json").stat().st_mtime_ns == made
+        assert (first["all"]["overall"] > 0.4) == (right > 0.5)

@@ -16,7 +16,7 @@ from benchmarks.peers.river_rows import rows
 from streamlearn.local.data import minilm
 
 TOKENS = 128
-SETTINGS: dict[str, Any] = {"together": 4, "head": "scikit_learn", "rate": 1.0, "alpha": 1e-6, "times": 1.0}
+SETTINGS: dict[str, Any] = {"together": 4, "head": "river_sgd", "rate": 1.0, "alpha": 1e-6}
 TRIED = [
     *({"head": "scikit_learn", "rate": rate, "alpha": alpha} for rate in (0.3, 1.0, 3.0) for alpha in (1e-6, 1e-4)),
     *({"head": "river_sgd", "rate": rate} for rate in (0.3, 1.0, 3.0)),
@@ -90,7 +90,6 @@ class Learner:
 
     def __init__(self, labels: list[str], settings: Mapping[str, Any]) -> None:
         self.encoder = Encoder()
-        self._times = settings["times"]
         head = ScikitLearnHead if settings["head"] == "scikit_learn" else RiverHead
         self._head = head(labels, settings)
         self._last: tuple[tuple[str, ...], NDArray[np.float32]] | None = None
@@ -105,7 +104,7 @@ class Learner:
 
     def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if self._last is None or self._last[0] != tuple(texts):
-            self._last = tuple(texts), self.encoder.embed(texts) * np.float32(self._times)
+            self._last = tuple(texts), self.encoder.embed(texts)
         return self._last[1]
 
 

@@ -12,7 +12,7 @@ from river import feature_extraction, linear_model, optim
 from benchmarks.peers.river_rows import rows
 
 OPTIMIZERS = {"sgd": optim.SGD, "adagrad": optim.AdaGrad, "adam": optim.Adam}
-SETTINGS: dict[str, Any] = {"together": 1, "optimizer": "adagrad", "rate": 0.5, "l2": 0.0, "ngrams": 1}
+SETTINGS: dict[str, Any] = {"together": 1, "optimizer": "sgd", "rate": 3.0, "l2": 0.0, "ngrams": 2}
 TRIED = [
     {"optimizer": optimizer, "rate": rate, "ngrams": ngrams}
     for optimizer, rates in (("sgd", (1.0, 3.0, 10.0)), ("adagrad", (0.1, 0.3, 1.0)))

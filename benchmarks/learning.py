@@ -103,12 +103,13 @@ def ablate_defaults(options: argparse.Namespace, share: float, *, run: bool) -> 
 
 
 def report(options: argparse.Namespace, todo: Sequence[Task]) -> None:
-    """Write the table, the picture and, for the streams that are built in, ``learning.json``."""
+    """Write the table and the picture, and of the whole streams that are built in ``learning.json`` too."""
     found = gather(todo, again=False, run=False)
     if not found:
         raise SystemExit("nothing has been kept of these runs yet; leave out --report to run them")
     experts, defaults = ablate_experts(todo), ablate_defaults(options, options.ablate or SHARE, run=False)
-    directory, name = (KEPT, Path(options.data).stem) if options.data else (DIRECTORY, "learning")
+    whole_streams = not options.data and options.share == 1
+    directory, name = DIRECTORY if whole_streams else KEPT, Path(options.data or "learning").stem
     text = "\n".join(
         [
             "# How often each learner is right\n",
@@ -121,7 +122,7 @@ def report(options: argparse.Namespace, todo: Sequence[Task]) -> None:
     (directory / f"{name}.md").write_text(text)
     draw(found, directory / f"{name}.png")
     print(text)
-    if options.data:
+    if not whole_streams:
         return
     spent: dict[str, Any] = json.loads(cost.PATH.read_text()) if cost.PATH.exists() else {}
     whole: dict[str, Any] = {**quoted(found), **spent}

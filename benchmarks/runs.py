@@ -63,13 +63,18 @@ class Task:
             return built_in(self.stream, self.seed, self.share)
         return from_file(Path(self.stream), self.share)
 
+    def settings(self) -> dict[str, Any]:
+        """Return whatever its learner is set to, as plain values: of streamlearn, the defaults too."""
+        if self.learner in OURS:
+            from benchmarks import ours  # noqa: PLC0415 - it imports torch, which a peer's memory does not hold
+
+            return ours.settings(ours.configuration(self.learner, self.seed, self.overrides))
+        found: dict[str, Any] = peers.module(self.learner).SETTINGS
+        return found
+
     def path(self, stream: Stream) -> Path:
         """Return the file in which its run is kept."""
-        said: dict[str, Any] = {"stream": stream.digest(), "overrides": self.overrides}
-        if self.learner in OURS:
-            said["seed"] = self.seed
-        else:
-            said["settings"] = peers.module(self.learner).SETTINGS
+        said = {"stream": stream.digest(), "settings": self.settings()}
         key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
         return KEPT / f"{self.learner}-{stream.name}-{self.seed}-{key}.npz"
 

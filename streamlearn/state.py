@@ -38,7 +38,8 @@ class Export:
     config, weights, tokenizer
         Hugging Face's configuration, θ by parameter name, and the tokenizer.
     columns
-        How many outputs the head has, each of which has a name in the configuration.
+        How many outputs the head has, each of which has a name in the configuration; 0 where the model's head does not
+        learn and is not published.
     mixture
         What predicting as the learner did takes beside them, the labels included: JSON values and tensors, no events.
         Empty where the transformer is published alone.

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from streamlearn.config.bounds import (
     Bytes,
     Count,
+    Experts,
     FieldName,
     FilePath,
     Host,
@@ -135,11 +136,13 @@ class Updater(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None  # more than any machine has cores for
     seed: Seed = 0
-    trains: Trained = "all"
+    experts: Experts = "tuned"
+    pooling: Literal["mean", "native"] = "mean"
+    trains: Trained = "last-3"
     embeddings: Literal["dense", "frozen", "sparse"] = "dense"
     max_tokens: int = Field(default=128, ge=1, le=2**20)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    micro_batch: int = Field(default=16, ge=1, le=2**16)
+    micro_batch: int = Field(default=4, ge=1, le=2**16)
     replay_ratio: float = Field(default=1.0, ge=0.0, le=1000.0)
     max_wait_seconds: Wait = 2.0
     optimizer: Literal["adamw", "sgd"] = "adamw"

@@ -19,6 +19,7 @@ from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Label
 MOST_CHARACTERS = 1000  # of a name or a path
 TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 SERVER = re.compile(r"(?:[A-Z_]+://)?(?:\[[0-9a-fA-F:.]+\]|(?P<host>[a-zA-Z0-9_.-]{1,253}))(?::(?P<port>[0-9]{1,5}))?")
+TIERS = ("tokens", "frozen", "tuned")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 NUMBER = "a number is not expected here, and text could spell it in another way; put it in quotes if it is a name"
 TRUTH = "true and false, and so yes, no, on and off in YAML, are not expected here; put it in quotes if it is a word"
@@ -94,6 +95,13 @@ def _is_server(text: str) -> bool:
     return all(1 <= len(label) <= 63 for label in labels)  # noqa: PLR2004 - DNS's
 
 
+def _experts(given: Any) -> Any:
+    """Return `given` if it is the name of a tier or a list of experts."""
+    if given in TIERS or (isinstance(given, list) and given):
+        return given
+    raise ValueError(f"this is a tier ({', '.join(TIERS)}) or a list of experts, such as [naive_bayes, transformer]")
+
+
 def _labels(given: Any) -> Any:
     """Return `given` if it is 'discover' or a closed list of labels of one type."""
     if given == "discover":
@@ -153,6 +161,7 @@ FilePath = Annotated[Path, BeforeValidator(_path_as_given), AfterValidator(_path
 FieldName = Annotated[Text, spelled(r'[^"\\]+', "a field's name has neither quotation marks nor backslashes")]
 """A name that JSON writes as it is."""
 Trained = Annotated[str, spelled(r"all|head|last-[1-9][0-9]{0,2}", "what trains is all, head, or such as last-2")]
+Experts = Annotated[Literal["tokens", "frozen", "tuned"] | list[Text], BeforeValidator(_experts)]
 UserName = Annotated[Text, spelled(r"[^:]+", "a user's name has no colon")]
 
 Labels = Annotated[Literal["discover"] | list[Label], BeforeValidator(_labels)]

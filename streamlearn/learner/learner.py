@@ -27,6 +27,7 @@ from streamlearn.records import Positions, Record, Topics
 from streamlearn.reports import MicroBatch, Rise, Standing, StepReport, StepResult
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater import Updater
+from streamlearn.updater.published import export
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class Learner:
         known = len(self.updater.labels)
         if fresh:
             replayed = self.buffer.draw(self._due_for_replay(len(fresh)))
-            result = self.updater.step(list(fresh.values()), replayed)
+            result = self._step(list(fresh.values()), replayed)
             unfit = [replayed[index] for index in result.unfit]
             indices = list(fresh)
             refused |= {indices[index]: reason for index, reason in result.refused.items()}
@@ -132,6 +133,7 @@ class Learner:
         if unfit:
             self.buffer.forget(unfit)
         self.buffer.extend(learnt)
+        self.updater.keep_within(self.buffer.bytes - self.buffer.held_bytes)
         rises = self._evaluate(learnt, result, known) if result and learnt else []
         self.holdout.extend(held_out.values())
         outcomes, letters = self._settle(batch, refused, refused_held_out)
@@ -150,6 +152,13 @@ class Learner:
             replayed=len(replayed) - len(unfit) if learnt else 0,
             rises=rises,
         )
+
+    def _step(self, fresh: list[Event], replayed: list[Event]) -> StepResult:
+        """Take a step; where none can be taken because of some of the experts, let these begin again and take it."""
+        result = self.updater.step(fresh, replayed)
+        if len(result.refused) == len(fresh) and self.updater.restart_unsound(self.buffer.last(PROOFS)):
+            result = self.updater.step(fresh, replayed)
+        return result
 
     def _settle(
         self, batch: MicroBatch, refused: dict[int, Reason], refused_held_out: dict[int, Reason]
@@ -211,8 +220,12 @@ class Learner:
         return bool(self.updater.labels) and self.updater.steps > 0
 
     def evaluate(self) -> dict[str, Score]:
-        """Return how the present θ does on both splits of the hold-out."""
+        """Return how the mixture does on both splits of the hold-out."""
         return self.holdout.evaluate(self.updater.predict)
+
+    def evaluate_transformer(self) -> dict[str, Score]:
+        """Return how the transformer alone does on both splits of the hold-out; nothing where there is none."""
+        return self.holdout.evaluate(self.updater.predict_with_transformer) if self.updater.transformer else {}
 
     def standing(self) -> Standing:
         """Return a copy of what whoever looks on needs to know."""
@@ -231,7 +244,7 @@ class Learner:
 
     def export(self, state: State) -> Export:
         """Return what a snapshot of `state`, which :meth:`state` returned just now, publishes."""
-        return self.updater.export(state["updater"])
+        return export(self.updater, state["updater"])
 
     def state(self) -> State:
         """Return a copy of everything that decides the future."""

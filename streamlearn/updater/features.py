@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,8 @@ from torch import Tensor
 from streamlearn.events import Event
 from streamlearn.updater.ngrams import Ngrams
 
-Feature = Literal["ngrams", "static", "pooled"]
+Embedding = Literal["static", "frozen", "middle"]
+Feature = Literal["ngrams", "pooled"] | Embedding
 """A feature beside the token ids, which is there only where an expert reads it."""
 
 
@@ -29,8 +30,11 @@ class Encoded:
         The features beside the token ids that an expert reads.
     ngrams
         The weighted n-grams of each text; None where nobody wants them.
-    static
-        The static embedding of each text, of shape (texts, dimensions), float32; None where nobody wants it.
+    embeddings
+        The embeddings of the texts by their kind, each of shape (texts, dimensions), float32 and centred; those that
+        somebody wants.
+    uncentred
+        The frozen model's embeddings before they are centred, likewise.
     pooled
         The transformer's state of each text, of shape (texts, hidden), float32 and on the CPU: what its output layer
         was fed with, in the forward pass that the transformer made for itself. Rows of texts at which the model raises
@@ -41,7 +45,8 @@ class Encoded:
     tokens: Sequence[NDArray[np.int32]]
     wanted: frozenset[Feature] = frozenset()
     ngrams: Sequence[Ngrams] | None = None
-    static: NDArray[np.float32] | None = None
+    embeddings: dict[Embedding, NDArray[np.float32]] = field(default_factory=dict)
+    uncentred: dict[Embedding, NDArray[np.float32]] = field(default_factory=dict)
     pooled: Tensor | None = None
 
     @classmethod
@@ -52,12 +57,16 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def vectors(self, kind: Embedding) -> NDArray[np.float32]:
+        """Return the embeddings of a `kind`; ValueError where nobody has said that they are wanted."""
+        if kind not in self.embeddings:
+            raise ValueError(f"the {kind} embeddings have not been made")
+        return self.embeddings[kind]
+
     @property
-    def embedded(self) -> NDArray[np.float32]:
-        """The static embeddings, for an expert that wants them; ValueError where they have not been made."""
-        if self.static is None:
-            raise ValueError("the static embeddings have not been made")
-        return self.static
+    def finite(self) -> bool:
+        """Whether the embeddings that have been made are finite."""
+        return all(bool(np.isfinite(vectors).all()) for vectors in self.embeddings.values())
 
     def take(self, positions: Iterable[int]) -> Encoded:
         """Return the token ids of the texts at `positions`, and nothing yet of what is made of them."""
@@ -69,7 +78,8 @@ class Encoded:
             self,
             tokens=self.tokens[:count],
             ngrams=None if self.ngrams is None else self.ngrams[:count],
-            static=None if self.static is None else self.static[:count],
+            embeddings={kind: vectors[:count] for kind, vectors in self.embeddings.items()},
+            uncentred={kind: vectors[:count] for kind, vectors in self.uncentred.items()},
             pooled=None if self.pooled is None else self.pooled[:count],
         )
 

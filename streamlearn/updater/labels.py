@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from streamlearn.errors import StateError
 from streamlearn.events import Label
 
 
@@ -64,3 +65,27 @@ def _typed(label: Label) -> Label:
     except ValueError:
         return label
     return number if str(number) == label else label
+
+
+def saved_labels(saved: Sequence[Label], mine: LabelMap, *, discovers: bool) -> LabelMap:
+    """Return the labels of a checkpoint, if they can be gone on with where the configuration has those of `mine`.
+
+    Raises
+    ------
+    StateError
+        If they are in another order, or two of them have one name.
+
+    """
+    found = LabelMap(saved)
+    if len(set(found.names())) != len(saved):
+        raise StateError(
+            "the checkpoint has two columns for one label, the number and its name, of which none can be "
+            f"published ({', '.join(map(repr, saved))}); start over with another publisher.directory"
+        )
+    own, theirs = (mine.names(), found.names()) if discovers else (list(mine), list(found))
+    if own != theirs[: len(own)]:
+        raise StateError(
+            f"the checkpoint has the labels {saved} and the configuration {list(mine)}; "
+            "labels may be added at the end, not changed"
+        )
+    return found

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from streamlearn.events import Reason
+from streamlearn.reports import ExpertReport
 from streamlearn.state import State
 from streamlearn.updater.experts.expert import Expert, Gradients
+from streamlearn.updater.extraction import FeatureExtractor
 from streamlearn.updater.features import Encoded, Feature
-from streamlearn.updater.lexical import Lexical
 from streamlearn.updater.pool import Pool
 from streamlearn.updater.randomness import Mark
+
+NOT_FINITE = "not_finite"
 
 log = logging.getLogger(__name__)
 
@@ -40,26 +44,43 @@ class Mixture:
     ----------
     experts
         At least one. Whoever makes a feature that others read comes before them.
-    lexical
-        Makes the features that need no forward pass, of which :attr:`reads` names those that are read.
+    extractor
+        Makes the features that they read.
 
     Attributes
     ----------
+    experts
+        As given.
     reads
         The features that any of them reads beside the token ids.
+    reports, dropped
+        How each expert that counts did in the last step, and why the others were left out of it, by name.
 
     """
 
-    def __init__(self, experts: Sequence[Expert], lexical: Callable[[frozenset[Feature]], Lexical]) -> None:
-        self._experts = experts
-        self.reads: frozenset[Feature] = frozenset().union(*(expert.reads for expert in experts))
-        self._lexical = lexical(self.reads)
+    def __init__(self, experts: Sequence[Expert], extractor: FeatureExtractor) -> None:
+        self.experts = experts
+        self.reads: frozenset[Feature] = reads(experts)
+        self.reports: Mapping[str, ExpertReport] = {}
+        self.dropped: Mapping[str, str] = {}
+        self._extractor = extractor
         self._pool = Pool(len(experts)) if len(experts) > 1 else None
 
     def predict(self, encoded: Encoded) -> Tensor:
-        """Return the log-probabilities of shape (texts, labels); NaN for a text at which the only expert raises."""
-        self._lexical.add(encoded)
-        return self._pooled([expert.predict(encoded) for expert in self._experts])
+        """Return the log-probabilities of shape (texts, labels); NaN for a text at which every expert raises."""
+        try:
+            self._extractor.add(encoded)
+        except Exception:  # noqa: BLE001 - whatever the frozen model raises for a text is that text's affair
+            if len(encoded) == 1:
+                return torch.full((1, max(1, len(self.experts[0].columns))), math.nan)
+            halves = range(len(encoded) // 2), range(len(encoded) // 2, len(encoded))
+            return torch.cat([self.predict(encoded.take(half)) for half in halves])
+        each = self.predict_each(encoded)
+        return self._pool.predict(each) if self._pool else each[0]
+
+    def predict_each(self, encoded: Encoded) -> list[Tensor]:
+        """Return each expert's own log-probabilities of texts whose features have been made."""
+        return [expert.predict(encoded) for expert in self.experts]
 
     def gradients(
         self,
@@ -78,8 +99,13 @@ class Mixture:
         fresh = len(encoded) if fresh is None else fresh
         marks, each = self.marks(), list[Gradients]()
         new = encoded.first(fresh)
-        self._lexical.add(new, in_a_row=True)
-        for expert in self._experts:
+        try:
+            self._extractor.add(new, in_a_row=True)
+        except Exception:  # noqa: BLE001 - whatever the frozen model raises for a text is that text's reason
+            return Reason.MODEL_ERROR
+        if not new.finite:
+            return Reason.NOT_FINITE
+        for expert in self.experts:
             if expert.replays:
                 found = expert.gradients(encoded, targets, weights, apart=apart)
                 new.pooled = encoded.first(fresh).pooled
@@ -100,52 +126,109 @@ class Mixture:
         norm = math.hypot(*(found.norm for found in each))
         return MixedGradients(log_probabilities, losses, norm, each=each, fresh=new, targets=targets[:fresh])
 
-    def _pooled(self, each: Sequence[Tensor]) -> Tensor:
-        return self._pool.predict(each) if self._pool else each[0]
-
     def apply(self, gradients: MixedGradients) -> None:
-        """Let every expert, the features and the pool move by what has just been prepared."""
-        for expert, own in zip(self._experts, gradients.each, strict=True):
+        """Let every expert, the features and the pool move by what has just been prepared.
+
+        An expert that is not finite any more starts over.
+        """
+        for expert, own in zip(self.experts, gradients.each, strict=True):
             expert.apply(own)
-        self._lexical.take_in(gradients.fresh)
-        if self._pool:
-            count = len(gradients.fresh)
-            self._pool.learn([own.log_probabilities[:count] for own in gradients.each], gradients.targets)
+        self._extractor.take_in(gradients.fresh)
+        if not self._pool:
+            return
+        count = len(gradients.fresh)
+        each = [own.log_probabilities[:count] for own in gradients.each]
+        before = list(self._pool.left_out)
+        losses = self._pool.learn(each, gradients.targets)
+        self._say(before)
+        lost = [
+            expert.name
+            for expert, predicted in zip(self.experts, each, strict=True)
+            if not (expert.finite and bool(torch.isfinite(predicted).all()))
+        ]
+        self.restart(lost)
+        self._report(losses)
+
+    def restart(self, names: Sequence[str]) -> None:
+        """Let the experts of these `names` begin again, and leave them out until they are better than guessing."""
+        if not self._pool or not names:
+            return
+        before = list(self._pool.left_out)
+        for index, expert in enumerate(self.experts):
+            if expert.name in names:
+                expert.restart()
+                self._pool.leave_out(index, NOT_FINITE, anew=True)
+        self._say(before)
+
+    def unsound(self, encoded: Encoded) -> list[str]:
+        """Return the names of the experts that have no finite prediction for most of the texts of `encoded`."""
+        try:
+            self._extractor.add(encoded)
+        except Exception:  # noqa: BLE001 - then it is no single expert
+            return [expert.name for expert in self.experts]
+        each = self.predict_each(encoded)
+        return [
+            expert.name
+            for expert, predicted in zip(self.experts, each, strict=True)
+            if 2 * int(torch.isfinite(predicted).all(-1).sum()) < len(encoded)
+        ]
+
+    def _say(self, before: Sequence[str]) -> None:
+        assert self._pool  # noqa: S101 - whoever asks has one
+        for expert, was, now in zip(self.experts, before, self._pool.left_out, strict=True):
+            if now and not was:
+                why = "is not finite any more and starts over" if now == NOT_FINITE else "has a loss that runs away"
+                log.warning("the expert '%s' is left out of the mixture: it %s", expert.name, why)
+            elif was and not now:
+                log.info("the expert '%s' is back in the mixture", expert.name)
+
+    def _report(self, losses: Sequence[float]) -> None:
+        assert self._pool  # noqa: S101 - whoever asks has one
+        found = zip(self.experts, self._pool.left_out, self._pool.weights, losses, strict=True)
+        self.reports = {e.name: ExpertReport(weight, loss) for e, reason, weight, loss in found if not reason}
+        self.dropped = {e.name: reason for e, reason in zip(self.experts, self._pool.left_out, strict=True) if reason}
 
     def drop(self) -> None:
         """Let every expert forget what it has prepared."""
-        for expert in self._experts:
+        for expert in self.experts:
             expert.drop()
 
     def grow(self, name: str) -> None:
         """Give the label `name` a column."""
-        for expert in self._experts:
+        for expert in self.experts:
             expert.grow(name)
 
     def shrink(self, count: int) -> None:
         """Take back the columns after the first `count`, on which no step has been taken."""
-        for expert in self._experts:
+        for expert in self.experts:
             expert.shrink(count)
 
     def marks(self) -> list[Mark]:
         """Return where each expert's generator is, to be gone back to."""
-        return [expert.random.mark() for expert in self._experts]
+        return [expert.random.mark() for expert in self.experts]
 
     def reset(self, marks: Sequence[Mark]) -> None:
         """Go back, or on, to `marks`."""
-        for expert, mark in zip(self._experts, marks, strict=True):
+        for expert, mark in zip(self.experts, marks, strict=True):
             expert.random.reset(mark)
 
     def state(self) -> State:
         """Return the state of each expert by its name, and where there are several, of what they share."""
-        state = {expert.name: expert.state() for expert in self._experts}
-        if not self._pool:
-            return state
-        pool = {**self._pool.state(), "experts": [expert.name for expert in self._experts]}
-        return {**state, "features": self._lexical.state(), "pool": pool}
+        state = {expert.name: expert.state() for expert in self.experts}
+        return {**state, **self.shared_state()}
 
-    def load(self, state: State, columns: Sequence[str]) -> None:
+    def shared_state(self) -> State:
+        """Return the state of what the experts share: the features and, where there are several, the pool."""
+        features = self._extractor.state()
+        state: State = {"features": features} if features else {}
+        if self._pool:
+            state["pool"] = {**self._pool.state(), "experts": [expert.name for expert in self.experts]}
+        return state
+
+    def load(self, state: State, columns: Sequence[str], *, as_they_are: Collection[str] = ()) -> None:
         """Continue from `state`, whose labels have the names `columns`; an expert that is not in it starts over.
+
+        Those named `as_they_are` are already what they were.
 
         Raises
         ------
@@ -153,19 +236,26 @@ class Mixture:
             If it does not fit the experts.
 
         """
-        if not any(expert.name in state for expert in self._experts):
-            raise KeyError(", ".join(expert.name for expert in self._experts))
-        for expert in self._experts:
+        if not any(expert.name in state for expert in self.experts):
+            raise KeyError(", ".join(expert.name for expert in self.experts))
+        for expert in self.experts:
+            if expert.name in as_they_are:
+                continue
             if expert.name in state:
                 expert.load(state[expert.name])
                 continue
             log.warning("the checkpoint was made without the expert '%s': it starts over", expert.name)
             for name in columns[len(expert.columns) :]:
                 expert.grow(name)
-        self._lexical.load(state.get("features", {}))
+        self._extractor.load(state.get("features", {}))
         before = state.get("pool", {}).get("experts", [])
-        for name in sorted(set(before) - {expert.name for expert in self._experts}):
+        for name in sorted(set(before) - {expert.name for expert in self.experts}):
             log.warning("the checkpoint was made with the expert '%s' too: what it has learnt is dropped", name)
         if self._pool and before:
-            known = {expert.name: before.index(expert.name) for expert in self._experts if expert.name in before}
-            self._pool.load(state["pool"], [known.get(expert.name) for expert in self._experts])
+            known = {expert.name: before.index(expert.name) for expert in self.experts if expert.name in before}
+            self._pool.load(state["pool"], [known.get(expert.name) for expert in self.experts])
+
+
+def reads(experts: Sequence[Expert]) -> frozenset[Feature]:
+    """Return the features that any of `experts` reads beside the token ids."""
+    return frozenset().union(*(expert.reads for expert in experts))

@@ -27,50 +27,102 @@ AT_FIRST, FADING = (0.1, 0.9), 10  # what is added to the rates, and the steps a
 # then an expert that is sure and wrong would cost half a point of four thousand events, and so costs less than .2
 SHARPEST, FLATTEST = 0.02, 50.0  # temperatures
 SMALL = 1e-3  # a gradient below it moves the weights by less than the rate
+NEWEST = 0.02  # of the moving mean of a loss, that the newest micro-batch makes up
+JUDGED = 10  # micro-batches before an expert is left out or comes back
+RUNAWAY = 1.0  # nats above the loss of guessing: temperatures alone keep any loss near it that does not grow for ever
 
 
 class Pool:
     """Pools the predictions of several experts, and learns how.
+
+    An expert of which nothing good comes any more is left out until it is better than guessing: one that had to start
+    over because it was not finite, and one whose loss runs away from what its temperature can still make up for.
 
     Parameters
     ----------
     experts
         How many there are.
 
+    Attributes
+    ----------
+    left_out
+        Why each expert is left out, empty for those that are not.
+
     """
 
     def __init__(self, experts: int) -> None:
         self._weights = torch.full((experts,), 1.0 / experts, dtype=torch.float64)
         self._logarithms = torch.zeros(experts, dtype=torch.float64)  # of the temperatures
+        self._losses = torch.zeros(experts, dtype=torch.float64)  # moving means of their calibrated losses
+        self._ages = [0] * experts  # micro-batches since each began
         self._steps = 0
+        self.left_out: list[str] = [""] * experts
 
     @property
     def weights(self) -> list[float]:
-        """The weight of each expert; they need not add up to 1, nor be positive."""
+        """The weight of each expert; they need not add up to 1, nor be positive. 0 for one that is left out."""
         return self._weights.tolist()
 
     def predict(self, each: Sequence[Tensor]) -> Tensor:
-        """Return the pooled log-probabilities; each expert's are of shape (texts, labels), and so are these."""
-        return self._pooled(self._tempered(_stacked(each)))
+        """Return the pooled log-probabilities; each expert's are of shape (texts, labels), and so are these.
 
-    def learn(self, each: Sequence[Tensor], targets: Sequence[int]) -> None:
-        """Follow the loss of the predictions of :meth:`predict` of the same, whose labels are in columns `targets`."""
-        if not len(targets) or each[0].shape[-1] < 2:  # noqa: PLR2004 - there is nothing to be right about
-            return
+        What an expert says of a text counts where it is finite. Where nothing is, neither is what comes of it.
+        """
+        silent = torch.stack([~torch.isfinite(one).all(-1) for one in each]).all(0)
+        pooled = self._pooled(self._tempered(_stacked(each)))
+        pooled[silent] = math.nan
+        return pooled
+
+    def learn(self, each: Sequence[Tensor], targets: Sequence[int]) -> list[float]:
+        """Follow the loss of the predictions of :meth:`predict` of the same, whose labels are in columns `targets`.
+
+        Returns the mean loss of each expert, calibrated, in nats.
+        """
+        labels = each[0].shape[-1]
+        if not len(targets) or labels < 2:  # noqa: PLR2004 - there is nothing to be right about
+            return [0.0] * len(each)
         stacked, rows = _stacked(each), range(len(targets))
         tempered = self._tempered(stacked)
         missed = self._pooled(tempered).exp()
         missed[rows, targets] -= 1.0
-        slope = (_centred(tempered) * missed).sum(-1).mean(-1)
+        slope = (_centred(tempered) * missed).sum(-1).mean(-1) * self._heard()
         missed_by = tempered.exp()
         missed_by[:, rows, targets] -= 1.0
         slopes = -(missed_by * stacked * self._inverse()).sum(-1).mean(-1)
+        losses = -tempered[:, rows, targets].mean(-1)
         fading = 1.0 / (1.0 + self._steps / FADING)
         rate, own_rate = RATE + AT_FIRST[0] * fading, TEMPERATURE_RATE + AT_FIRST[1] * fading
         self._steps += 1
         self._weights = self._weights - rate * slope / (slope.norm() + SMALL)
         moved = self._logarithms - own_rate * slopes / (slopes.abs() + 1.0)
         self._logarithms = moved.clamp(math.log(SHARPEST), math.log(FLATTEST))
+        self._judge(losses, math.log(labels))
+        return losses.tolist()
+
+    def _judge(self, losses: Tensor, guessing: float) -> None:
+        """Leave out whose loss has run away, and let those back in whose loss is below that of `guessing`."""
+        self._ages = [age + 1 for age in self._ages]
+        share = torch.tensor([max(NEWEST, 1.0 / age) for age in self._ages], dtype=torch.float64)
+        self._losses = self._losses + share * (losses - self._losses)
+        for expert, (loss, age) in enumerate(zip(self._losses.tolist(), self._ages, strict=True)):
+            if age < JUDGED:
+                continue
+            if self.left_out[expert] and loss < guessing:
+                self.left_out[expert] = ""
+            elif not self.left_out[expert] and loss > guessing + RUNAWAY:
+                self.leave_out(expert, "runaway")
+
+    def leave_out(self, expert: int, reason: str, *, anew: bool = False) -> None:
+        """Leave `expert` out for a `reason` until it is better than guessing; `anew` where it has started over."""
+        self.left_out[expert] = reason
+        self._weights[expert] = 0.0
+        if anew:
+            self._logarithms[expert] = self._losses[expert] = 0.0
+            self._ages[expert] = 0
+
+    def _heard(self) -> Tensor:
+        """Return 1 for each expert that counts, and 0 for the others."""
+        return torch.tensor([0.0 if reason else 1.0 for reason in self.left_out], dtype=torch.float64)
 
     def _inverse(self) -> Tensor:
         return torch.exp(-self._logarithms)[:, None, None]
@@ -82,8 +134,15 @@ class Pool:
         return (self._weights[:, None, None] * _centred(tempered)).sum(0).log_softmax(-1)
 
     def state(self) -> State:
-        """Return the weights, the logarithms of the temperatures, and how often they have moved."""
-        return {"weights": self._weights.clone(), "temperatures": self._logarithms.clone(), "steps": self._steps}
+        """Return the weights, the logarithms of the temperatures, how often they have moved, and who is left out."""
+        return {
+            "weights": self._weights.clone(),
+            "temperatures": self._logarithms.clone(),
+            "losses": self._losses.clone(),
+            "ages": list(self._ages),
+            "steps": self._steps,
+            "left_out": list(self.left_out),
+        }
 
     def load(self, state: State, indices: Sequence[int | None]) -> None:
         """Continue from `state`, in which the experts stand at `indices`; those that it does not know start over."""
@@ -91,6 +150,8 @@ class Pool:
         for expert, index in enumerate(indices):
             if index is not None:
                 self._weights[expert], self._logarithms[expert] = state["weights"][index], state["temperatures"][index]
+                self._losses[expert], self._ages[expert] = state["losses"][index], state["ages"][index]
+                self.left_out[expert] = state["left_out"][index]
 
 
 def _stacked(each: Sequence[Tensor]) -> Tensor:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlearn.state import State
-
-TINY = 1e-9
+from streamlearn.updater.centring import Centring, scaled
 
 
 class StaticEmbedding:
@@ -35,17 +34,15 @@ class StaticEmbedding:
         vocabulary, self.dimensions = self._embeddings.shape
         self._texts = 0
         self._having = np.zeros(vocabulary, dtype=np.int32)
-        self._sum = np.zeros(self.dimensions)
+        self._centring = Centring(self.dimensions)
 
     def read(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """Return the embedding of each text, of shape (texts, dimensions) and length 1, or 0 where there is nothing."""
-        raw = self._raw(tokens)
-        mean = (self._sum + raw) / (self._texts + 1)
-        return _scaled(raw - mean).astype(np.float32)
+        return self._centring.read(self._raw(tokens))
 
     def take_in(self, tokens: Sequence[NDArray[np.int32]]) -> None:
         """Count the texts, one after the other."""
-        self._sum += self._raw(tokens).sum(0)
+        self._centring.take_in(self._raw(tokens))
         self._texts += len(tokens)
         for ids in tokens:
             self._having[np.unique(ids)] += 1
@@ -56,22 +53,15 @@ class StaticEmbedding:
             different, counts = np.unique(ids[~np.isin(ids, self._special)], return_counts=True)
             rarity = np.log((self._texts + 2.0) / (2.0 + self._having[different])) + 1.0
             raw[row] = ((1.0 + np.log(counts)) * rarity) @ self._embeddings[different]
-        return _scaled(raw)
+        return scaled(raw)
 
     def state(self) -> State:
         """Return the number of texts, in how many of them each token was, and the sum of their embeddings."""
         having = torch.from_numpy(self._having.copy())
-        return {"texts": self._texts, "having": having, "sum": torch.from_numpy(self._sum.copy())}
+        return {"texts": self._texts, "having": having, "centring": self._centring.state()}
 
     def load(self, state: State) -> None:
         """Continue from `state`."""
         self._texts = state["texts"]
         self._having[:] = state["having"].numpy()
-        self._sum[:] = state["sum"].numpy()
-
-
-def _scaled(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return `vectors`, of shape (texts, dimensions), scaled to length 1; what has no length stays 0."""
-    lengths = np.sqrt((vectors * vectors).sum(-1, keepdims=True))
-    scaled: NDArray[np.float64] = np.where(lengths > TINY, vectors / np.maximum(lengths, TINY), 0.0)
-    return scaled
+        self._centring.load(state["centring"])

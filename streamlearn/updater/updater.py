@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,27 +14,19 @@ from streamlearn.config import Config
 from streamlearn.errors import StateError
 from streamlearn.events import Event, Label, Reason
 from streamlearn.reports import StepResult
-from streamlearn.state import Export, State
+from streamlearn.state import State
+from streamlearn.updater.attempts import Attempt, result_of
 from streamlearn.updater.examples import Examples
-from streamlearn.updater.experts.registry import make_beside
+from streamlearn.updater.experts.registry import TRANSFORMER, chosen, make_experts
+from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
-from streamlearn.updater.features import Encoded, Feature
+from streamlearn.updater.features import Encoded
 from streamlearn.updater.isolation import find_guilty
-from streamlearn.updater.labels import LabelMap
-from streamlearn.updater.lexical import Lexical
-from streamlearn.updater.mixture import MixedGradients, Mixture
+from streamlearn.updater.labels import LabelMap, saved_labels
+from streamlearn.updater.mixture import Mixture, reads
 from streamlearn.updater.randomness import Mark
 
 NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to: far more than rounding costs with a thousand labels
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """Examples that were learnt in one go, how many labels were known before, and what was found out about them."""
-
-    examples: Examples
-    known: int
-    learnt: MixedGradients
 
 
 class Updater:
@@ -44,7 +35,7 @@ class Updater:
     Parameters
     ----------
     config
-        The sections ``events`` (labels) and ``updater`` count.
+        The sections ``events`` (labels), ``updater`` and, for the room there is beside events, ``buffer`` count.
 
     Raises
     ------
@@ -53,37 +44,54 @@ class Updater:
 
     Attributes
     ----------
+    config
+        The section ``updater``.
+    backbone
+        The model that everything begins with, whose tokenizer reads the texts for all experts.
     transformer
-        The expert whose model is published, and whose tokenizer reads the texts for all experts.
+        The expert that trains it; None where there is none.
+    mixture
+        The experts as one.
     labels
         The labels known so far, in the order of the experts' columns.
+    discovers
+        Whether others are still to be met.
+    steps
+        How many steps have been applied to θ.
 
     """
 
     def __init__(self, config: Config) -> None:
+        self.config = config.updater
         self._model_name = config.updater.model
-        self._discovers = config.events.labels == "discover"
+        self.discovers = config.events.labels == "discover"
         closed: list[Label] = [] if config.events.labels == "discover" else config.events.labels
-        self.transformer = TransformerExpert(config.updater, [str(label) for label in closed])
-        columns = self.transformer.columns
-        self._mixture = Mixture([self.transformer, *make_beside(config.updater, columns)], self._lexical)
+        kinds = chosen(config.updater.experts)
+        tuned = any(kind.name == TRANSFORMER for kind in kinds)
+        self.backbone = Backbone(config.updater, [str(label) for label in closed], tuned=tuned)
+        experts = make_experts(config.updater, kinds, self.backbone)
+        self.transformer = next((expert for expert in experts if isinstance(expert, TransformerExpert)), None)
+        self.mixture = Mixture(experts, self.backbone.extractor(reads(experts)))
         by_name: dict[str, Label] = {str(label): label for label in closed}
-        self.labels = LabelMap(by_name.get(name, name) for name in columns)
-
-    def _lexical(self, wanted: frozenset[Feature]) -> Lexical:
-        tokenizer, embeddings = self.transformer.tokenizer, self.transformer.embeddings
-        return Lexical(wanted, special=tokenizer.all_special_ids, embeddings=embeddings)
+        self.labels = LabelMap(by_name.get(name, name) for name in self.backbone.columns)
+        self.steps = 0
+        self.keep_within(config.buffer.bytes)
 
     @property
-    def steps(self) -> int:
-        """How many steps have been applied to θ."""
-        return self.transformer.optimizer.steps
+    def experts(self) -> list[str]:
+        """The names of the experts, in their order."""
+        return [expert.name for expert in self.mixture.experts]
+
+    def keep_within(self, most: int) -> None:
+        """Let what is kept of the frozen layers, so that they need not run again, take at most so many bytes."""
+        if self.backbone.is_frozen:
+            self.backbone.frozen.keep_within(max(0, most))
 
     def encode(self, events: Sequence[Event]) -> list[Event]:
         """Return `events` with their token ids."""
         if not events:
             return []
-        encoded = self.transformer.encode([event.text for event in events])
+        encoded = self.backbone.encode([event.text for event in events])
         return [msgspec.structs.replace(event, tokens=ids) for event, ids in zip(events, encoded, strict=True)]
 
     def encode_each(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
@@ -129,60 +137,63 @@ class Updater:
             If the device has no memory for it, or has failed.
 
         """
-        rate, events = self.transformer.optimizer.rate, [*fresh, *replayed]
+        rate, events = self._rate, [*fresh, *replayed]
         if weights is not None and (len(weights) != len(events) or not all(0.0 <= w < math.inf for w in weights)):
             raise ValueError(f"{len(events)} events need as many weights, finite and not negative")
         examples = Examples(events, self._encoded(events), weights, len(fresh))
         tried = self._try(examples)
-        if isinstance(tried, _Attempt):
+        if isinstance(tried, Attempt):
             return self._result([tried], rate)
         guilty = self._guilty(examples)
         refused = {index: reason for index, reason in guilty.items() if index < len(fresh)}
         unfit = [index - len(fresh) for index in guilty if index >= len(fresh)]
         innocent = [index for index in range(len(events)) if index not in guilty]
-        attempts: list[_Attempt] = []
+        attempts: list[Attempt] = []
         if len(refused) < len(fresh):
             tried = self._try(examples.take(innocent)) if guilty else tried
             if isinstance(tried, Reason):
                 tried = self._try(examples.take(innocent), apart=True)
-            attempts = [tried] if isinstance(tried, _Attempt) else list(self._one_by_one(examples, innocent, refused))
+            attempts = [tried] if isinstance(tried, Attempt) else list(self._one_by_one(examples, innocent, refused))
         return self._result(attempts, rate, refused, unfit)
 
-    def _try(self, examples: Examples, *, apart: bool = False) -> _Attempt | Reason:
+    @property
+    def _rate(self) -> float:
+        return self.transformer.optimizer.rate if self.transformer else math.nan
+
+    def _try(self, examples: Examples, *, apart: bool = False) -> Attempt | Reason:
         """Take a step on `examples`, growing the experts to their labels, or leave everything as it was."""
-        known, marks = len(self.labels), self._mixture.marks()
+        known, marks = len(self.labels), self.mixture.marks()
         self._grow(examples.events)
         targets = self._columns(examples.events)
-        learnt = self._mixture.gradients(examples.encoded, targets, examples.weights, fresh=examples.fresh, apart=apart)
+        learnt = self.mixture.gradients(examples.encoded, targets, examples.weights, fresh=examples.fresh, apart=apart)
         if isinstance(learnt, Reason):
             self._shrink(known, marks)
             return learnt
-        self._mixture.apply(learnt)
-        return _Attempt(examples, known, learnt)
+        self.mixture.apply(learnt)
+        self.steps += 1
+        return Attempt(examples, known, learnt)
 
     def _guilty(self, examples: Examples) -> dict[int, Reason]:
         """Return the indices of those among `examples` on which no step can be taken, and leave everything as it was.
 
         Their weights say nothing about that.
         """
-        known, marks = len(self.labels), self._mixture.marks()
+        known, marks = len(self.labels), self.mixture.marks()
         self._grow(examples.events)
         targets = self._columns(examples.events)
-        drawn = self._mixture.marks()
+        drawn = self.mixture.marks()
 
         def objection(indices: Sequence[int]) -> Reason | None:
-            found = self._mixture.gradients(examples.encoded.take(indices), [targets[index] for index in indices])
-            self._mixture.drop()
-            self._mixture.reset(drawn)
+            found = self.mixture.gradients(examples.encoded.take(indices), [targets[index] for index in indices])
+            self.mixture.drop()
+            self.mixture.reset(drawn)
             return found if isinstance(found, Reason) else None
 
         guilty = find_guilty(range(len(targets)), objection)
         self._shrink(known, marks)
         return guilty
 
-    def _one_by_one(
-        self, examples: Examples, innocent: Sequence[int], refused: dict[int, Reason]
-    ) -> Iterator[_Attempt]:
+    def _one_by_one(self, examples: Examples, innocent: Sequence[int], refused: dict[int, Reason]) -> Iterator[Attempt]:
         """Take a step on each fresh one among the `innocent`; where none can be taken, it joins the `refused`."""
         for index in innocent:
             if index >= examples.fresh:
@@ -196,41 +207,33 @@ class Updater:
     def _grow(self, events: Iterable[Event]) -> None:
         for event in events:
             if event.label not in self.labels and self.labels.add(event.label):
-                self._mixture.grow(str(event.label))
+                self.mixture.grow(str(event.label))
 
     def _shrink(self, count: int, marks: Sequence[Mark]) -> None:
         """Take back the labels after the first `count`, and what drawing their rows did to the random states."""
         if len(self.labels) > count:
-            self._mixture.shrink(count)
+            self.mixture.shrink(count)
             self.labels = LabelMap(list(self.labels)[:count])
-        self._mixture.reset(marks)
+        self.mixture.reset(marks)
 
     def _columns(self, events: Iterable[Event]) -> list[int]:
         return [self.labels.index(event.label) for event in events]
 
     def _result(
         self,
-        attempts: Sequence[_Attempt],
+        attempts: Sequence[Attempt],
         rate: float,
         refused: dict[int, Reason] | None = None,
         unfit: list[int] | None = None,
     ) -> StepResult:
-        correct, losses = [np.empty(0, np.bool_)], [np.empty(0, np.float32)]
-        for attempt in attempts:
-            count, known = attempt.examples.fresh, attempt.known
-            predicted = attempt.learnt.log_probabilities[:count, : max(1, known)].argmax(-1).numpy()
-            columns = np.asarray(self._columns(attempt.examples.events[:count]))
-            correct.append((predicted == columns) & (columns < known))
-            losses.append(attempt.learnt.losses[:count].numpy())
-        every = [attempt.learnt.losses for attempt in attempts]
-        return StepResult(
-            correct=np.concatenate(correct),
-            losses=np.concatenate(losses),
-            loss=float(torch.cat(every).mean()) if every else math.nan,
-            gradient_norm=attempts[-1].learnt.norm if attempts else math.nan,
+        found = result_of(attempts, self.labels)
+        return replace(
+            found,
             learning_rate=rate,
             refused=refused or {},
             unfit=unfit or [],
+            experts=self.mixture.reports,
+            dropped=self.mixture.dropped,
         )
 
     def predict(self, events: Sequence[Event]) -> list[Label | None]:
@@ -238,12 +241,30 @@ class Updater:
 
         There is none where the probabilities are not sound, as :func:`sound` says, or no label is known yet.
         """
+        return self._likeliest(self.log_probabilities(events)) if events and self.labels else [None] * len(events)
+
+    def predict_with_transformer(self, events: Sequence[Event]) -> list[Label | None]:
+        """Return what :meth:`predict` returns, by the transformer alone; ValueError where there is none."""
+        if self.transformer is None:
+            raise ValueError("there is no transformer among the experts")
+        encoded = Encoded.of(events, frozenset())
+        return self._likeliest(self.transformer.predict(encoded)) if events and self.labels else [None] * len(events)
+
+    def _likeliest(self, log_probabilities: Tensor) -> list[Label | None]:
         names = list(self.labels)
-        if not events or not names:
-            return [None] * len(events)
-        log_probabilities = self.log_probabilities(events)
         columns = log_probabilities[:, : len(names)].argmax(-1).tolist()
         return [names[column] if good else None for column, good in zip(columns, sound(log_probabilities), strict=True)]
+
+    def restart_unsound(self, events: Sequence[Event]) -> list[str]:
+        """Let experts begin again that predict nothing finite for most of `events`, which have been learnt.
+
+        Returns their names. Where it is so for all of them, none begins again, and none is named.
+        """
+        names = self.mixture.unsound(self._encoded(events)) if events and len(self.experts) > 1 else []
+        if len(names) == len(self.experts):
+            return []
+        self.mixture.restart(names)
+        return names
 
     def predictable(self, events: Sequence[Event]) -> list[bool]:
         """Return of each encoded event whether its probabilities are sound, as :func:`sound` says."""
@@ -251,28 +272,25 @@ class Updater:
 
     def log_probabilities(self, events: Sequence[Event]) -> Tensor:
         """Return the log-probabilities of encoded events' labels, of shape (events, labels); NaN where it raises."""
-        return self._mixture.predict(self._encoded(events))
+        return self.mixture.predict(self._encoded(events))
 
     def _encoded(self, events: Sequence[Event]) -> Encoded:
-        return Encoded.of(events, self._mixture.reads)
-
-    def export(self, state: State) -> Export:
-        """Return what a snapshot of `state` publishes; its weights are those of `state`, not copied again."""
-        expert, weights = self.transformer, state[self.transformer.name]["weights"]
-        return Export(expert.model_config(), weights, expert.tokenizer, columns=expert.width)
+        return Encoded.of(events, self.mixture.reads)
 
     def state(self) -> State:
         """Return the labels and the state of every expert."""
         return {
             "model": self._model_name,
             "labels": list(self.labels),
-            "encoding": dict(self.transformer.encoding),
-            **self._mixture.state(),
+            "steps": self.steps,
+            "encoding": dict(self.backbone.encoding),
+            **({"frozen": self.backbone.frozen.digest} if self.backbone.is_frozen else {}),
+            **self.mixture.state(),
         }
 
     def encodes_as(self, state: State) -> bool:
         """Whether texts get the token ids that they got when `state` was made, as far as it says."""
-        return bool(state.get("encoding", self.transformer.encoding) == self.transformer.encoding)
+        return bool(state.get("encoding", self.backbone.encoding) == self.backbone.encoding)
 
     def load(self, state: State) -> None:
         """Continue from `state`.
@@ -288,26 +306,34 @@ class Updater:
                 f"the checkpoint was made with the model '{state['model']}' and the configuration names "
                 f"'{self._model_name}'; give the new model a publisher.directory of its own"
             )
-        saved = LabelMap(state["labels"])
-        if len(set(saved.names())) != len(state["labels"]):
+        saved = saved_labels(state["labels"], self.labels, discovers=self.discovers)
+        digest = self.backbone.frozen.digest if self.backbone.is_frozen else None
+        if digest and state.get("frozen", digest) != digest:
             raise StateError(
-                "the checkpoint has two columns for one label, the number and its name, of which none can be "
-                f"published ({', '.join(map(repr, state['labels']))}); start over with another publisher.directory"
+                f"the weights of '{self._model_name}' are not those that the checkpoint was made with; bring them "
+                "back, or start over with another publisher.directory"
             )
-        mine, theirs = (self.labels.names(), saved.names()) if self._discovers else (list(self.labels), list(saved))
-        if mine != theirs[: len(mine)]:
-            raise StateError(
-                f"the checkpoint has the labels {state['labels']} and the configuration {list(self.labels)}; "
-                "labels may be added at the end, not changed"
-            )
+        self.load_experts(state, saved)
+        self.steps = state["steps"] if "steps" in state else state[TRANSFORMER]["optimizer"]["steps"]
+
+    def load_experts(self, state: State, labels: LabelMap, *, as_they_are: Collection[str] = ()) -> None:
+        """Take over the experts' parts of `state`, over these `labels`; those named last are already what they were.
+
+        Raises
+        ------
+        StateError
+            If they do not fit.
+
+        """
         try:
-            if self.transformer.name not in state:
-                raise KeyError(self.transformer.name)
-            self._mixture.load(state, saved.names())
+            self.mixture.load(state, labels.names(), as_they_are=as_they_are)
         except (RuntimeError, KeyError, ValueError) as error:
             first = str(error).splitlines()[0]
-            raise StateError(f"the checkpoint does not fit the configured model: {first}") from None
-        self.labels = saved
+            raise StateError(
+                f"the checkpoint does not fit the configured model ({first}); updater.experts, updater.pooling and "
+                "updater.trains must be what they were when it was made, or publisher.directory another one"
+            ) from None
+        self.labels = labels
 
 
 def sound(log_probabilities: Tensor) -> list[bool]:

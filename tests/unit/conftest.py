@@ -19,10 +19,11 @@ MakeConfig = Callable[..., Config]
 
 @pytest.fixture
 def make_config(tiny_model: Path) -> MakeConfig:
-    """Return the configuration of a tiny learner with the given overrides."""
+    """Return the configuration of a tiny learner, a transformer alone and all of it, with the given overrides."""
 
     def make(*overrides: str) -> Config:
-        return load(overrides=[f"updater.model={tiny_model}", "updater.micro_batch=4", *overrides])
+        alone = ["updater.experts=[transformer]", "updater.pooling=native", "updater.trains=all"]
+        return load(overrides=[f"updater.model={tiny_model}", "updater.micro_batch=4", *alone, *overrides])
 
     return make
 

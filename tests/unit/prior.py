@@ -73,6 +73,13 @@ class Prior(Expert):
         self._counts = self._counts[: max(1, count)]
         del self.columns[count:]
 
+    def restart(self) -> None:
+        self._counts = torch.ones(max(1, len(self.columns)))
+
+    @property
+    def finite(self) -> bool:
+        return bool(torch.isfinite(self._counts).all())
+
     def state(self) -> State:
         return {"columns": list(self.columns), "counts": self._counts.clone(), "random": self.random.mark()[0]}
 

@@ -17,7 +17,8 @@ from streamlearn.errors import ConfigurationError
 from streamlearn.events import Event
 from streamlearn.local.tiny import WORDS
 from streamlearn.publisher.snapshots import SnapshotStore
-from streamlearn.updater import Updater
+from streamlearn.updater import Updater, published
+from streamlearn.updater.features import Encoded
 from tests import zoo
 from tests.unit.builders import make_event
 
@@ -68,14 +69,17 @@ def test_a_model_of_any_family_learns_what_can_be_learnt(saved: Save, kind: str)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "xlnet", "gpt2", "llama", "t5", "bart", "fnet"])
-def test_a_published_model_gives_the_probabilities_of_the_learner(saved: Save, kind: str, tmp_path: Path) -> None:
-    learner = updater(saved(kind))
+@pytest.mark.parametrize("overrides", [(), ("updater.trains=last-1",)], ids=["all layers", "frozen layers run once"])
+def test_a_published_model_gives_the_probabilities_of_the_learner(
+    saved: Save, kind: str, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    learner = updater(saved(kind), *overrides)
     for step in range(20):
         learner.step(learner.encode(toy(8, step)))
     spelt = ["late </s> again", "[SEP] moon [PAD]", "<pad> key <s>", "<|end|> cipher", "refund " * 60, "unheard of"]
     events = [make_event(n, label="label-0", text=text) for n, text in enumerate(spelt)] + toy(12, 7)
-    expected = learner.log_probabilities(learner.encode(events)).exp()
-    path = SnapshotStore(tmp_path).write(1, 1, learner.export(learner.state()), {})
+    expected = learner.transformer.predict(Encoded.of(learner.encode(events), frozenset())).exp()
+    path = SnapshotStore(tmp_path).write(1, 1, published.export(learner, learner.state()), {})
     classify = transformers.pipeline("text-classification", model=str(path), top_k=None)
     for event, row in zip(events, expected, strict=True):
         (given,) = classify([event.text], truncation=True)
@@ -87,7 +91,7 @@ def test_token_types_that_matter_reach_the_model_and_texts_are_padded_where_it_d
     learner = updater(saved("xlnet"))
     short, long = toy(2, 1)
     tokens = [event.tokens for event in learner.encode([short, long]) if event.tokens is not None]
-    (part,) = learner.transformer.parts([tokens[0], tokens[0][-3:]])
+    (part,) = learner.transformer.forward.parts([tokens[0], tokens[0][-3:]])
     assert part.companions["token_type_ids"][:, -2:].tolist() == [[0, 2], [0, 2]]
     assert sorted(part.attention_mask[:, 0].tolist()) == [0, 1]
 

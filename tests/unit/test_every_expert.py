@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,45 +11,52 @@ import torch
 from torch import Tensor
 
 from streamlearn.updater.experts.expert import Expert, Gradients
-from streamlearn.updater.experts.least_squares import LeastSquares
-from streamlearn.updater.experts.memory import LongMemory, RecentMemory
-from streamlearn.updater.experts.naive_bayes import NaiveBayes
-from streamlearn.updater.experts.softmax import AdaGradSoftmax
+from streamlearn.updater.experts.registry import chosen
+from streamlearn.updater.experts.transformer.averaged import AveragedTransformer
+from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
 from streamlearn.updater.features import Encoded
-from streamlearn.updater.lexical import Lexical
 from tests.conftest import WORDS
 from tests.unit.conftest import MakeConfig
 from tests.unit.test_learner import flat
 
-ONLINE = [NaiveBayes, AdaGradSoftmax, RecentMemory, LongMemory, LeastSquares]
+ONLINE: list[type[Any]] = list(chosen("frozen"))
+TUNED = [TransformerExpert, AveragedTransformer]
 LABELS = ["label-0", "label-1", "label-2"]
 TELLING = [WORDS[0:2], WORDS[2:4], WORDS[4:6]]
 
 Make = Callable[[Sequence[str]], Expert]
 
 
+@pytest.fixture
+def backbone(make_config: MakeConfig) -> Backbone:
+    return Backbone(make_config().updater, [], tuned=False)
+
+
 @pytest.fixture(params=[TransformerExpert, *ONLINE], ids=lambda kind: kind.name)
 def make(request: pytest.FixtureRequest, make_config: MakeConfig) -> Make:
     config = make_config("updater.warmup_steps=0", "updater.learning_rate=1e-2").updater
-    return lambda labels: request.param(config, list(labels))
+
+    def made(labels: Sequence[str]) -> Expert:
+        if request.param not in TUNED:
+            expert: Expert = request.param(config, list(labels))
+            return expert
+        backbone = Backbone(config, list(labels))
+        assert backbone.frozen
+        expert = request.param(config, list(labels), backbone)
+        return expert  # noqa: RET504 - it has a type
+
+    return made
 
 
 @pytest.fixture
-def lexical(make_config: MakeConfig) -> Lexical:
-    tokenizer = TransformerExpert(make_config().updater, [])
-    wanted = frozenset({"ngrams", "static"})
-    return Lexical(wanted, special=tokenizer.tokenizer.all_special_ids, embeddings=tokenizer.embeddings)
-
-
-@pytest.fixture
-def read(make_config: MakeConfig, lexical: Lexical) -> Callable[[Sequence[str]], Encoded]:
-    tokenizer = TransformerExpert(make_config().updater, [])
+def read(backbone: Backbone) -> Callable[[Sequence[str]], Encoded]:
+    extractor = backbone.extractor(frozenset({"ngrams", "static", "frozen", "middle"}))
 
     def read(texts: Sequence[str]) -> Encoded:
-        encoded = Encoded(tokenizer.encode(texts) if texts else [])
-        lexical.add(encoded, in_a_row=True)
-        lexical.take_in(encoded)
+        encoded = Encoded(backbone.encode(texts) if texts else [])
+        extractor.add(encoded, in_a_row=True)
+        extractor.take_in(encoded)
         return encoded
 
     return read
@@ -123,6 +131,20 @@ def test_saved_and_loaded_it_goes_on_with_the_same_bits(make: Make, read: Callab
     assert flat(one.state()) == flat(other.state())
 
 
+def test_started_again_it_is_as_new(make: Make, read: Callable[[Sequence[str]], Encoded]) -> None:
+    expert, new = make(LABELS), make(LABELS)
+    learn(expert, read(texts(range(4))), [0, 1, 2, 0])
+    expert.restart()
+    assert expert.columns == LABELS
+    assert expert.finite
+    before, after = flat(new.state()), flat(expert.state())
+    drawn = {name for name in before if "classifier" in name or "random" in name}
+    assert {name: value for name, value in after.items() if name not in drawn} == {
+        name: value for name, value in before.items() if name not in drawn
+    }
+    learn(expert, read(texts(range(4))), [0, 1, 2, 0])
+
+
 def test_a_state_is_a_copy(make: Make, read: Callable[[Sequence[str]], Encoded]) -> None:
     expert = make(LABELS)
     learn(expert, read(texts(range(3))), [0, 1, 2])
@@ -134,10 +156,10 @@ def test_a_state_is_a_copy(make: Make, read: Callable[[Sequence[str]], Encoded])
 
 @pytest.mark.parametrize("kind", ONLINE, ids=lambda kind: kind.name)
 def test_the_order_in_which_labels_are_met_does_not_matter(
-    make_config: MakeConfig, read: Callable[[Sequence[str]], Encoded], kind: type[Expert]
+    make_config: MakeConfig, read: Callable[[Sequence[str]], Encoded], kind: type[Any]
 ) -> None:
     config, order = make_config().updater, [2, 0, 1]
-    one, other = kind(config, LABELS), kind(config, [LABELS[n] for n in order])  # type: ignore[call-arg]
+    one, other = kind(config, LABELS), kind(config, [LABELS[n] for n in order])
     for first in range(0, 24, 4):
         some, numbers = read(texts(range(first, first + 4))), [n % 3 for n in range(first, first + 4)]
         learn(one, some, numbers)
@@ -179,15 +201,14 @@ def test_a_text_of_which_nothing_is_kept_is_predicted_and_learnt_as_any_other(
 
 @pytest.mark.parametrize("kind", ONLINE, ids=lambda kind: kind.name)
 def test_a_weight_of_0_is_as_if_the_text_had_not_been_there(
-    make_config: MakeConfig, read: Callable[[Sequence[str]], Encoded], kind: type[Expert]
+    make_config: MakeConfig, read: Callable[[Sequence[str]], Encoded], kind: type[Any]
 ) -> None:
-    one, other = (kind(make_config().updater, LABELS) for _ in range(2))  # type: ignore[call-arg]
+    one, other = (kind(make_config().updater, LABELS) for _ in range(2))
     some, kept = read(texts(range(4))), [0, 2, 3]
     learn(one, some, [0, 1, 2, 0], [1.0, 0.0, 1.0, 1.0])
-    without = Encoded([some.tokens[n] for n in kept])
     assert some.ngrams is not None
-    assert some.static is not None
-    without.ngrams, without.static = [some.ngrams[n] for n in kept], some.static[kept]
+    without = Encoded([some.tokens[n] for n in kept], ngrams=[some.ngrams[n] for n in kept])
+    without.embeddings = {kind: vectors[kept] for kind, vectors in some.embeddings.items()}
     learn(other, without, [0, 2, 0])
     asked = read(texts(range(20, 26)))
     torch.testing.assert_close(one.predict(asked), other.predict(asked), rtol=1e-6, atol=1e-9)

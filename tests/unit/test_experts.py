@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamlearn.config import Config
+from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.errors import StateError
 from streamlearn.events import Event, Reason
 from streamlearn.reports import MicroBatch
 from streamlearn.updater import Updater
 from streamlearn.updater.experts import registry
 from streamlearn.updater.experts.expert import Gradients
+from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
 from streamlearn.updater.features import Encoded
 from streamlearn.updater.randomness import OwnRandom
@@ -28,23 +30,29 @@ from tests.unit.conftest import MakeConfig
 from tests.unit.prior import LONGEST, REGISTERED, Prior
 from tests.unit.test_learner import final_state, flat
 
+BOTH = "updater.experts=[transformer, prior]"
 CLOSED = "events.labels=[label-0, label-1, label-2]"
 POOLING = ["bert", "distilbert", "roberta", "xlnet", "gpt2", "llama", "t5", "bart", "fnet"]
 
 
 @pytest.fixture
 def expert(make_config: MakeConfig) -> TransformerExpert:
-    return TransformerExpert(make_config().updater, ["label-0", "label-1", "label-2"])
+    return alone(make_config().updater)
 
 
 @pytest.fixture
 def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register a second expert, as its file and a line in the registry do."""
-    monkeypatch.setattr(registry, "BESIDE_THE_TRANSFORMER", [REGISTERED])
+    monkeypatch.setattr(registry, "TOKENS", [REGISTERED])
+
+
+def alone(config: UpdaterConfig, labels: Sequence[str] = ("label-0", "label-1", "label-2")) -> TransformerExpert:
+    """Return a transformer, without the others."""
+    return TransformerExpert(config, labels, Backbone(config, list(labels)))
 
 
 def encoded(expert: TransformerExpert, numbers: list[int], **fields: Any) -> Encoded:
-    return Encoded(expert.encode([make_event(number).text for number in numbers]), **fields)
+    return Encoded(expert.backbone.encode([make_event(number).text for number in numbers]), **fields)
 
 
 def targets(numbers: list[int]) -> list[int]:
@@ -114,7 +122,7 @@ def test_between_gradients_and_apply_nothing_has_moved_and_dropped_it_is_as_if_n
     make_config: MakeConfig,
 ) -> None:
     config, numbers = make_config("updater.dropout=0.2").updater, [0, 1, 2, 3]
-    asked, other = (TransformerExpert(config, ["label-0", "label-1", "label-2"]) for _ in range(2))
+    asked, other = (alone(config) for _ in range(2))
     before, mark = flat(asked.state()), asked.random.mark()
     assert isinstance(asked.gradients(encoded(asked, numbers), targets(numbers)), Gradients)
     asked.drop()
@@ -131,7 +139,7 @@ def test_an_experts_draws_are_its_own_and_torchs_generator_is_left_alone(make_co
     config, numbers = make_config("updater.dropout=0.3").updater, [0, 1, 2, 3]
 
     def learnt(*, disturbed: bool) -> dict[str, object]:
-        expert, other = (TransformerExpert(config, []) for _ in range(2))
+        expert, other = (alone(config, []) for _ in range(2))
         for name in ("label-0", "label-1", "label-2"):
             if disturbed:
                 torch.rand(3)
@@ -149,9 +157,9 @@ def test_an_experts_draws_are_its_own_and_torchs_generator_is_left_alone(make_co
 
     torch.manual_seed(11)
     outside = torch.get_rng_state()
-    alone = learnt(disturbed=False)
+    undisturbed = learnt(disturbed=False)
     assert torch.equal(torch.get_rng_state(), outside)
-    assert learnt(disturbed=True) == alone
+    assert learnt(disturbed=True) == undisturbed
 
 
 def test_a_generator_of_ones_own_begins_where_torchs_does_with_that_seed() -> None:
@@ -169,13 +177,13 @@ def test_the_pooled_states_are_what_the_predictions_are_made_of_and_cost_no_forw
     model = zoo.save(kind, tmp_path)
     config = make_config(f"updater.model={model}", "updater.max_tokens=32", "updater.dropout=0.1").updater
     labels, numbers = ["label-0", "label-1", "label-2"], [0, 3, 5, 9, 16]
-    asked, unasked = TransformerExpert(config, labels), TransformerExpert(config, labels)
+    asked, unasked = alone(config, labels), alone(config, labels)
     for one in (asked, unasked):
         one.grow("label-3")  # a new output layer is tapped as the first was
     passes: list[int] = []
     asked.model.register_forward_hook(lambda *_: passes.append(1))
     wanting, plain = encoded(asked, numbers, wanted=frozenset({"pooled"})), encoded(asked, numbers)
-    parts = len(asked.parts(wanting.tokens))
+    parts = len(asked.forward.parts(wanting.tokens))
 
     def of_the_states() -> Tensor:
         assert wanting.pooled is not None
@@ -215,7 +223,7 @@ def test_the_pooled_state_of_a_text_at_which_the_model_raises_is_nan(expert: Tra
 
 
 def both(updater: Updater) -> tuple[TransformerExpert, Prior]:
-    transformer, prior = updater._mixture._experts
+    transformer, prior = updater.mixture.experts
     assert isinstance(transformer, TransformerExpert)
     assert isinstance(prior, Prior)
     return transformer, prior
@@ -223,7 +231,7 @@ def both(updater: Updater) -> tuple[TransformerExpert, Prior]:
 
 @pytest.mark.usefixtures("beside")
 def test_several_experts_predict_as_one_and_share_one_forward_pass(make_config: MakeConfig) -> None:
-    updater = Updater(make_config())
+    updater = Updater(make_config(BOTH))
     transformer, prior = both(updater)
     passes: list[int] = []
     transformer.model.register_forward_hook(lambda *_: passes.append(1))
@@ -235,7 +243,7 @@ def test_several_experts_predict_as_one_and_share_one_forward_pass(make_config: 
     assert len(passes) == 2 * before
     assert [states is not None and states.shape for states in prior.pooled] == [(4, 32), (4, 32)]
     each = [one.predict(updater._encoded(events)) for one in (transformer, prior)]
-    pool = updater._mixture._pool
+    pool = updater.mixture._pool
     assert pool is not None
     torch.testing.assert_close(mixed, pool.predict(each))
     assert updater.step(events).losses.tolist() == pytest.approx((-mixed[range(4), [0, 1, 2, 0]]).tolist())
@@ -245,23 +253,22 @@ def test_several_experts_predict_as_one_and_share_one_forward_pass(make_config: 
 def test_an_expert_beside_it_changes_no_bit_of_the_transformer(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make_config("updater.dropout=0.2")
-    alone = Updater(config)
-    monkeypatch.setattr(registry, "BESIDE_THE_TRANSFORMER", [REGISTERED])
-    accompanied = Updater(config)
+    single = Updater(make_config("updater.dropout=0.2"))
+    monkeypatch.setattr(registry, "TOKENS", [REGISTERED])
+    accompanied = Updater(make_config("updater.dropout=0.2", BOTH))
     for first in range(0, 12, 4):
-        events = alone.encode([make_event(n) for n in range(first, first + 4)])
-        alone.step(events)
+        events = single.encode([make_event(n) for n in range(first, first + 4)])
+        single.step(events)
         accompanied.step(events)
-    assert flat(accompanied.state()["transformer"]) == flat(alone.state()["transformer"])
-    assert accompanied.state().keys() - alone.state().keys() == {"prior", "pool", "features"}
+    assert flat(accompanied.state()["transformer"]) == flat(single.state()["transformer"])
+    assert accompanied.state().keys() - single.state().keys() == {"prior", "pool", "frozen"}
 
 
 @pytest.mark.usefixtures("beside")
 def test_a_text_that_one_of_several_experts_cannot_bear_is_as_if_it_had_not_been_there_for_any(
     make_config: MakeConfig, overflowing_model: Path
 ) -> None:
-    config = make_config(f"updater.model={overflowing_model}", "updater.dropout=0.1")
+    config = make_config(f"updater.model={overflowing_model}", "updater.dropout=0.1", BOTH)
     spoilt, clean = Updater(config), Updater(config)
     good: list[Event] = clean.encode([make_event(n, text="late refund please") for n in range(6)])
     long = make_event(7, label="long", text="please " * (LONGEST + 1))
@@ -278,7 +285,7 @@ def test_a_text_that_one_of_several_experts_cannot_bear_is_as_if_it_had_not_been
 def test_a_saved_learner_of_several_experts_goes_on_with_the_same_bits(
     make_config: MakeConfig, micro_batches: list[MicroBatch]
 ) -> None:
-    config = make_config("buffer.records=9", "updater.dropout=0.1")
+    config = make_config("buffer.records=9", "updater.dropout=0.1", BOTH)
     unbroken = flat(final_state(config, micro_batches))
     for saved_after in (1, 5, 11):
         assert flat(final_state(config, micro_batches, saved_after=saved_after)) == unbroken
@@ -288,19 +295,18 @@ def test_a_checkpoint_without_the_transformer_is_refused(make_config: MakeConfig
     updater = Updater(make_config(CLOSED))
     state = updater.state()
     del state["transformer"]
-    with pytest.raises(StateError, match="does not fit the configured model: 'transformer'"):
+    with pytest.raises(StateError, match=r"does not fit the configured model \('transformer'\)"):
         updater.load(state)
 
 
 def test_an_expert_that_the_checkpoint_does_not_know_starts_over_with_its_labels(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config: Config = make_config()
-    alone = Updater(config)
-    alone.step(alone.encode([make_event(n) for n in range(4)]))
-    state = alone.state()
-    monkeypatch.setattr(registry, "BESIDE_THE_TRANSFORMER", [REGISTERED])
-    accompanied = Updater(config)
+    single = Updater(make_config())
+    single.step(single.encode([make_event(n) for n in range(4)]))
+    state = single.state()
+    monkeypatch.setattr(registry, "TOKENS", [REGISTERED])
+    accompanied = Updater(make_config(BOTH))
     accompanied.load(state)
     assert "made without the expert 'prior'" in caplog.text
     transformer, prior = both(accompanied)

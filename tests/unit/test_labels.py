@@ -18,6 +18,7 @@ from streamlearn.errors import StateError
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.updater import Updater
 from streamlearn.updater.labels import LabelMap
+from streamlearn.updater.published import export as export_of
 from tests import zoo
 from tests.unit.builders import make_event
 
@@ -45,7 +46,7 @@ def rows(learner: Updater) -> torch.Tensor:
 
 
 def published(learner: Updater) -> list[str]:
-    export = learner.export(learner.state())
+    export = export_of(learner, learner.state())
     assert SnapshotStore.misnamed(export) is None
     return [export.config.id2label[column] for column in range(export.columns)]
 
@@ -127,7 +128,7 @@ def test_a_state_with_two_columns_for_one_label_is_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize("names", [["twice", "twice"], ["one"], ["one", "two", "three"]])
 def test_a_head_whose_columns_have_no_names_of_their_own_is_not_published(tmp_path: Path, names: list[str]) -> None:
     learner = updater(zoo.save("bert", tmp_path), ["one", "two"])
-    export = learner.export(learner.state())
+    export = export_of(learner, learner.state())
     export.config.id2label = dict(enumerate(names))
     assert "its head has 2 columns" in str(SnapshotStore.misnamed(export))
     assert SnapshotStore.misnamed(replace(export, columns=0)) is None
@@ -137,7 +138,7 @@ def test_a_head_whose_columns_have_no_names_of_their_own_is_not_published(tmp_pa
 def test_what_the_source_model_classified_is_not_passed_on(tmp_path: Path, labels: list[str]) -> None:
     model = zoo.save("bert", tmp_path / "model", problem_type="multi_label_classification")
     learner = updater(model, labels)
-    path = SnapshotStore(tmp_path).write(1, 1, learner.export(learner.state()), {})
+    path = SnapshotStore(tmp_path).write(1, 1, export_of(learner, learner.state()), {})
     saved = json.loads((path / "config.json").read_bytes())
     assert saved.get("problem_type") == ("single_label_classification" if len(labels) > 1 else None)
     (found,) = predict(path, ["late again"])

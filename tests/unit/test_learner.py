@@ -21,7 +21,7 @@ from streamlearn.learner import Learner
 from streamlearn.local.tiny import SPECIAL, WORDS
 from streamlearn.reports import MicroBatch
 from streamlearn.state import State, first_not_finite
-from streamlearn.updater.experts.transformer.expert import TransformerExpert
+from streamlearn.updater.experts.transformer.backbone import Backbone
 from tests.conftest import OVERFLOWING
 from tests.unit.builders import flat, learn, make_event, make_record
 from tests.unit.conftest import MakeConfig
@@ -95,14 +95,14 @@ def test_a_text_at_which_the_model_raises_is_refused_alone(
 ) -> None:
     learner = Learner(make_config("events.holdout_ratio=0"))
     learn(learner, admitted(learner, *map(make_event, range(4))))
-    expert = learner.updater.transformer
-    rows = expert.model.get_input_embeddings().num_embeddings
+    backbone = learner.updater.backbone
+    rows = backbone.model.get_input_embeddings().num_embeddings
     word = len(SPECIAL) + WORDS.index(OVERFLOWING)
 
     def beyond(texts: Sequence[str]) -> list[Any]:
-        return [np.where(ids == word, rows, ids) for ids in TransformerExpert.encode(expert, texts)]
+        return [np.where(ids == word, rows, ids) for ids in Backbone.encode(backbone, texts)]
 
-    monkeypatch.setattr(expert, "encode", beyond)
+    monkeypatch.setattr(backbone, "encode", beyond)
     batch = admitted(learner, harmless(4), poison(5), harmless(6))
     if held_out:
         batch.held_out, batch.held_out_records = [batch.fresh.pop(1)], [batch.records.pop(1)]
@@ -118,14 +118,14 @@ def test_a_text_on_which_the_tokenizer_raises_is_refused_alone(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner = Learner(make_config("events.holdout_ratio=0"))
-    expert = learner.updater.transformer
+    backbone = learner.updater.backbone
 
     def strict(texts: Sequence[str]) -> list[Any]:
         for text in texts:
             text.encode()
-        return TransformerExpert.encode(expert, texts)
+        return Backbone.encode(backbone, texts)
 
-    monkeypatch.setattr(expert, "encode", strict)
+    monkeypatch.setattr(backbone, "encode", strict)
     report = learn(learner, admitted(learner, harmless(0), make_event(1, text="\ud800"), harmless(2)))
     assert [(record.offset, reason) for record, reason in report.refused] == [(1, Reason.MODEL_ERROR)]
     assert [event.id for event in report.learnt] == ["e0", "e2"]
@@ -169,7 +169,12 @@ def test_replayed_events_that_a_step_cannot_bear_any_more_are_forgotten_and_the_
 def test_where_theta_itself_predicts_nothing_no_record_is_to_blame(
     make_config: MakeConfig, micro_batches: list[MicroBatch], optimizer: str
 ) -> None:
-    astray = ["updater.learning_rate=1e38", "updater.warmup_steps=0", "updater.weight_decay=0"]
+    astray = [
+        "updater.learning_rate=1e38",
+        "updater.head_learning_rate=1e38",
+        "updater.warmup_steps=0",
+        "updater.weight_decay=0",
+    ]
     learner = Learner(make_config(*astray, f"updater.optimizer={optimizer}"))
     learn(learner, micro_batches[0])
     finite = first_not_finite(learner.updater.state()["transformer"]["weights"]) is None

@@ -270,7 +270,7 @@ def test_a_damaged_snapshot_is_one_sentence_and_exit_code_4(model: Path, damage:
 def test_a_pooler_that_the_file_lacks_is_new_and_the_log_says_so(model: Path, caplog: pytest.LogCaptureFixture) -> None:
     rewrite(model, lambda weights: {name: value for name, value in weights.items() if "pooler" not in name})
     with caplog.at_level("INFO"):
-        start(model)
+        start(model, "updater.pooling=native")
     assert "updater.model: the pooler is new" in caplog.text
 
 

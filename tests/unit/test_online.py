@@ -190,6 +190,12 @@ def test_a_text_that_the_model_refuses_is_named_and_nothing_else_is_lost(overflo
     assert classifier.labels == ["car", "crypto", "hockey"]
     assert len(classifier.learner.buffer) == 4
     assert classifier.predict_one(WELL) in classifier.labels
+    assert classifier.predict_one(ILL) in classifier.labels  # by the experts that the model's embedding does not reach
+
+
+def test_a_text_of_which_the_only_expert_says_nothing_cannot_be_predicted(overflowing_model: Path) -> None:
+    classifier = OnlineClassifier(overflowing_model, experts=["transformer"])
+    classifier.learn_one(WELL, "car")
     with pytest.raises(ValueError, match="cannot be predicted: its probabilities are not finite"):
         classifier.predict_many([WELL, ILL])
 

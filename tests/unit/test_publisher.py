@@ -20,7 +20,7 @@ from streamlearn.publisher.triggers import Triggers
 from streamlearn.records import Positions
 from streamlearn.state import Export, State
 from streamlearn.storage.states import pack, unpack
-from streamlearn.updater import Updater
+from streamlearn.updater import Updater, published
 from tests.unit.builders import flat, make_event
 from tests.unit.conftest import MakeConfig
 
@@ -37,7 +37,7 @@ def updater(make_config: MakeConfig) -> Updater:
 
 @pytest.fixture
 def export(updater: Updater) -> Export:
-    return updater.export(updater.state())
+    return published.export(updater, updater.state())
 
 
 def test_anybody_loads_a_snapshot_with_the_learners_own_figures(

@@ -17,7 +17,7 @@ from streamlearn.errors import StateError, UnpredictableError
 from streamlearn.local.tiny import SPECIAL, WORDS
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.state import Export
-from streamlearn.updater import Updater
+from streamlearn.updater import Updater, published
 from tests.unit.builders import make_event
 from tests.unit.conftest import MakeConfig
 from tests.unit.kept import flip
@@ -37,7 +37,7 @@ def updater(make_config: MakeConfig) -> Updater:
 @pytest.fixture
 def alone(updater: Updater) -> Export:
     """What an earlier version exported: the transformer alone."""
-    export = updater.export(updater.state())
+    export = published.export(updater, updater.state())
     return Export(export.config, export.weights, export.tokenizer, columns=export.columns)
 
 

@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 
 from streamlearn.errors import ConfigurationError, StateError
-from streamlearn.updater import Updater
+from streamlearn.updater import Updater, published
 from streamlearn.updater.experts.transformer import batches as batches_module
 from tests.unit.builders import make_event
 from tests.unit.conftest import MakeConfig
@@ -42,10 +42,10 @@ def test_the_parts_of_a_micro_batch_give_the_gradient_of_the_whole(
     events = in_parts.encode([make_event(n) for n in range(16)])
     monkeypatch.setattr(batches_module, "CPU_PART_OVERHEAD", 0)
     tokens = [event.tokens for event in events if event.tokens is not None]
-    assert len(in_parts.transformer.parts(tokens)) > 2
+    assert len(in_parts.transformer.forward.parts(tokens)) > 2
     in_parts.step(events[:8], events[8:])
     monkeypatch.setattr(batches_module, "CPU_PART_OVERHEAD", 10**9)
-    assert len(whole.transformer.parts(tokens)) == 1
+    assert len(whole.transformer.forward.parts(tokens)) == 1
     whole.step(events[:8], events[8:])
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(in_parts)[name], value, rtol=1e-4, atol=1e-6)
@@ -57,6 +57,7 @@ def test_sgd_is_the_formula(make_config: MakeConfig) -> None:
         CLOSED,
         "updater.optimizer=sgd",
         f"updater.learning_rate={rate}",
+        f"updater.head_learning_rate={rate}",
         f"updater.weight_decay={decay}",
         "updater.clip_norm=0",
         "updater.warmup_steps=0",
@@ -192,7 +193,9 @@ def test_the_rate_warms_up_and_then_decays_as_the_inverse_square_root(make_confi
 
 def test_a_long_gradient_is_clipped_to_the_norm(make_config: MakeConfig) -> None:
     plain = [CLOSED, "updater.optimizer=sgd", "updater.weight_decay=0", "updater.warmup_steps=0"]
-    updater = Updater(make_config(*plain, "updater.clip_norm=0.01", "updater.learning_rate=1"))
+    updater = Updater(
+        make_config(*plain, "updater.clip_norm=0.01", "updater.learning_rate=1", "updater.head_learning_rate=1")
+    )
     before = weights(updater)
     result = updater.step(updater.encode([make_event(n) for n in range(8)]))
     assert result.gradient_norm > 0.01
@@ -272,7 +275,7 @@ def test_a_closed_list_may_grow_at_its_end_between_runs(make_config: MakeConfig)
 def test_a_snapshot_as_starting_model_keeps_its_head_and_labels(make_config: MakeConfig, tmp_path: Path) -> None:
     first = Updater(make_config(CLOSED))
     one_step(first)
-    export = first.export(first.state())
+    export = published.export(first, first.state())
     export.config.save_pretrained(tmp_path)
     export.tokenizer.save_pretrained(tmp_path)
     first.transformer.model.save_pretrained(tmp_path, state_dict=export.weights)

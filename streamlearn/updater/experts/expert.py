@@ -104,6 +104,15 @@ class Expert(Protocol):
         """Take back the columns after the first `count`, on which no step has been taken."""
         ...
 
+    def restart(self) -> None:
+        """Begin again as if nothing had been learnt, with the labels known."""
+        ...
+
+    @property
+    def finite(self) -> bool:
+        """Whether its parameters are finite, as far as its predictions do not tell; one that is not is to restart."""
+        ...
+
     def state(self) -> State:
         """Return a copy of everything that decides what this expert does next."""
         ...

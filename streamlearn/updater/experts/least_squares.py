@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.state import State
 from streamlearn.updater.experts.online import LogProbabilities, OnlineExpert, Prepared, log_softmax
-from streamlearn.updater.features import Encoded, Feature
+from streamlearn.updater.features import Embedding, Encoded, Feature
 
 RIDGE = 1.0
 SCALE = 0.25  # of √dimensions, by which an embedding of length 1 is scaled: so the ridge is a mild one
@@ -30,10 +30,11 @@ SHARPNESS = 8.0  # of the softmax over the outputs, which are between 0 and 1
 
 
 class LeastSquares(OnlineExpert):
-    """Ridge regression of one-hot labels on the static embedding; see :class:`OnlineExpert` for its parameters."""
+    """Ridge regression of one-hot labels on embeddings; see :class:`OnlineExpert` for its parameters."""
 
     name: ClassVar[str] = "least_squares"
     reads: ClassVar[frozenset[Feature]] = frozenset({"static"})
+    embedding: ClassVar[Embedding] = "static"
 
     def __init__(self, config: UpdaterConfig, columns: Sequence[str]) -> None:
         self._inverse = np.zeros((0, 0))  # (Σ x xᵀ + λ)⁻¹, of shape (inputs, inputs) once these are known
@@ -53,11 +54,11 @@ class LeastSquares(OnlineExpert):
     def _predict(self, encoded: Encoded) -> LogProbabilities:
         if not len(self._weights):
             return log_softmax(np.zeros((len(encoded), len(self.columns))))
-        return log_softmax(SHARPNESS * (_inputs(encoded) @ self._weights))
+        return log_softmax(SHARPNESS * (_inputs(encoded.vectors(self.embedding)) @ self._weights))
 
     def _learn(self, prepared: Prepared) -> None:
         roots = np.sqrt(prepared.weights)[:, None]
-        inputs = _inputs(prepared.encoded) * roots
+        inputs = _inputs(prepared.encoded.vectors(self.embedding)) * roots
         if not len(self._weights):
             self._inverse = np.eye(inputs.shape[1]) / RIDGE
             self._weights = np.zeros((inputs.shape[1], len(self.columns)))
@@ -80,8 +81,24 @@ class LeastSquares(OnlineExpert):
         self._inverse, self._weights = (state[name].numpy().copy() for name in ("inverse", "weights"))
 
 
-def _inputs(encoded: Encoded) -> NDArray[np.float64]:
+class FrozenLeastSquares(LeastSquares):
+    """The same on the frozen model's last layer."""
+
+    name: ClassVar[str] = "frozen_least_squares"
+    reads: ClassVar[frozenset[Feature]] = frozenset({"frozen"})
+    embedding: ClassVar[Embedding] = "frozen"
+
+
+class MiddleLeastSquares(LeastSquares):
+    """The same on the frozen model's middle layer, which still has what the last one no longer tells: tone, for one."""
+
+    name: ClassVar[str] = "middle_least_squares"
+    reads: ClassVar[frozenset[Feature]] = frozenset({"middle"})
+    embedding: ClassVar[Embedding] = "middle"
+
+
+def _inputs(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the scaled embeddings of the texts with a 1 beside them, of shape (texts, dimensions + 1)."""
-    vectors = encoded.embedded.astype(np.float64)
+    vectors = embeddings.astype(np.float64)
     scaled = vectors * (SCALE * math.sqrt(vectors.shape[1]))
     return np.concatenate([scaled, np.ones((len(vectors), 1))], axis=1)

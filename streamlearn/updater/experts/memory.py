@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.state import State
 from streamlearn.updater.experts.online import LogProbabilities, OnlineExpert, Prepared
-from streamlearn.updater.features import Encoded, Feature
+from streamlearn.updater.features import Embedding, Encoded, Feature
 
 TEMPERATURE = 0.05
 FLOOR = 1e-6  # of each label's votes
@@ -36,6 +36,8 @@ class Memory(OnlineExpert):
 
     Attributes
     ----------
+    embedding
+        In which texts are like one another.
     events
         How many events are remembered; each takes the place of the oldest.
     half_life
@@ -44,6 +46,7 @@ class Memory(OnlineExpert):
     """
 
     reads: ClassVar[frozenset[Feature]] = frozenset({"static"})
+    embedding: ClassVar[Embedding] = "static"
     events: ClassVar[int]
     half_life: ClassVar[float]
 
@@ -63,7 +66,7 @@ class Memory(OnlineExpert):
         known = self._known
         if known:
             remembered = torch.from_numpy(self._vectors[:known])
-            cosines = (torch.from_numpy(encoded.embedded) @ remembered.T).numpy().astype(np.float64)
+            cosines = (torch.from_numpy(encoded.vectors(self.embedding)) @ remembered.T).numpy().astype(np.float64)
             ages = (self._seen - 1 - np.arange(known)) % self.events
             voices = np.exp((cosines - 1.0) / TEMPERATURE) * (self._weights[:known] * np.exp2(-ages / self.half_life))
             for row, own in enumerate(voices):
@@ -72,7 +75,7 @@ class Memory(OnlineExpert):
         return shares
 
     def _learn(self, prepared: Prepared) -> None:
-        vectors = prepared.encoded.embedded
+        vectors = prepared.encoded.vectors(self.embedding)
         if not self._vectors.size:
             self._vectors = np.zeros((self.events, vectors.shape[1]), dtype=np.float32)
         for vector, column, weight in zip(vectors, prepared.targets, prepared.weights, strict=True):
@@ -112,3 +115,19 @@ class LongMemory(Memory):
     name: ClassVar[str] = "long_memory"
     events: ClassVar[int] = 10_000
     half_life: ClassVar[float] = math.inf
+
+
+class FrozenRecentMemory(RecentMemory):
+    """The same in the frozen model's embeddings, where texts of one meaning are close to one another."""
+
+    name: ClassVar[str] = "frozen_recent_memory"
+    reads: ClassVar[frozenset[Feature]] = frozenset({"frozen"})
+    embedding: ClassVar[Embedding] = "frozen"
+
+
+class FrozenLongMemory(LongMemory):
+    """The same in the frozen model's embeddings."""
+
+    name: ClassVar[str] = "frozen_long_memory"
+    reads: ClassVar[frozenset[Feature]] = frozenset({"frozen"})
+    embedding: ClassVar[Embedding] = "frozen"

@@ -50,6 +50,7 @@ class OnlineExpert(ABC):
     replays: ClassVar[bool] = False
 
     def __init__(self, config: UpdaterConfig, columns: Sequence[str]) -> None:
+        self._config = config
         self.columns: list[str] = []
         self.random = OwnRandom(config.seed, torch.device("cpu"))
         for column in columns:
@@ -94,11 +95,21 @@ class OnlineExpert(ABC):
     def apply(self, gradients: Gradients) -> None:
         """Learn what :meth:`gradients` has prepared."""
         assert isinstance(gradients, Prepared)  # noqa: S101 - it is this class's own
-        self._learn(gradients)
+        if len(gradients.targets):
+            self._learn(gradients)
 
     def drop(self) -> None:
         """Forget what has been prepared: nothing, since it is all in what :meth:`gradients` has returned."""
         return
+
+    def restart(self) -> None:
+        """Begin again, with the labels known."""
+        self.__dict__ = type(self)(self._config, self.columns).__dict__
+
+    @property
+    def finite(self) -> bool:
+        """Whether it can go on; it is its predictions that tell."""
+        return True
 
     @abstractmethod
     def state(self) -> State:

@@ -1,17 +1,90 @@
-"""Which experts there are beside the transformer. To add one, write its file and name it here."""
+"""Which experts there are, and which of them make up a tier. To add one, write its file and name it here."""
 
 from __future__ import annotations
 
+import difflib
+import logging
 import pkgutil
+from collections.abc import Sequence
+from typing import Any
 
 from streamlearn.config import Updater as UpdaterConfig
+from streamlearn.errors import ConfigurationError
 from streamlearn.updater.experts.expert import Expert
+from streamlearn.updater.experts.transformer.backbone import Backbone
 
-BESIDE_THE_TRANSFORMER: list[str] = [
+HERE = "streamlearn.updater.experts"
+TOKENS: list[str] = [
     # "package.module:Class", made from the configuration and the names of the labels known from the start
+    f"{HERE}.naive_bayes:NaiveBayes",
+    f"{HERE}.softmax:AdaGradSoftmax",
+    f"{HERE}.memory:RecentMemory",
+    f"{HERE}.memory:LongMemory",
+    f"{HERE}.least_squares:LeastSquares",
 ]
+FROZEN: list[str] = [
+    f"{HERE}.memory:FrozenRecentMemory",
+    f"{HERE}.memory:FrozenLongMemory",
+    f"{HERE}.least_squares:FrozenLeastSquares",
+    f"{HERE}.least_squares:MiddleLeastSquares",
+]
+TUNED: list[str] = [  # made from the backbone too; the transformer first, because others read what it gives
+    f"{HERE}.transformer.expert:TransformerExpert",
+    f"{HERE}.transformer.averaged:AveragedTransformer",
+]
+TRANSFORMER, AVERAGED = "transformer", "averaged"
+
+log = logging.getLogger(__name__)
 
 
-def make_beside(config: UpdaterConfig, labels: list[str]) -> list[Expert]:
-    """Return the experts beside the transformer, which know `labels` or none."""
-    return [pkgutil.resolve_name(expert)(config, list(labels)) for expert in BESIDE_THE_TRANSFORMER]
+def chosen(experts: str | Sequence[str]) -> list[type[Any]]:
+    """Return the classes of the experts of a tier, or of those with the names `experts`, in the order of the registry.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no expert of a name, or one needs another.
+
+    """
+    tiers = {"tokens": [*TOKENS], "frozen": [*TOKENS, *FROZEN], "tuned": [*TUNED, *TOKENS, *FROZEN]}
+    known = {kind.name: kind for kind in map(pkgutil.resolve_name, tiers["tuned"])}
+    if isinstance(experts, str):
+        return [pkgutil.resolve_name(kind) for kind in tiers[experts]]
+    for name in experts:
+        if name not in known:
+            match = difflib.get_close_matches(name, sorted(known), n=1)
+            nearest = f"; did you mean '{match[0]}'?" if match else f" (there are: {', '.join(known)})"
+            raise ConfigurationError(f"updater.experts: there is no expert '{name}'{nearest}")
+    if AVERAGED in experts and TRANSFORMER not in experts:
+        raise ConfigurationError(f"updater.experts: '{AVERAGED}' averages the weights of '{TRANSFORMER}': add that one")
+    return [kind for name, kind in known.items() if name in experts]
+
+
+def make_experts(config: UpdaterConfig, kinds: Sequence[type[Any]], backbone: Backbone) -> list[Expert]:
+    """Return an expert of each of `kinds`, which know the labels of the `backbone`'s columns.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model does not give what one of them reads, and it was chosen by name; those of a tier are left out.
+
+    """
+    if len(kinds) > 1:
+        _ = backbone.frozen  # as it was loaded: what it is to begin again with, if it must
+    experts = list[Expert]()
+    for kind in kinds:
+        missing = ", ".join(sorted(kind.reads - backbone.offers)) if kind.reads else ""
+        if missing and isinstance(config.experts, list):
+            raise ConfigurationError(
+                f"updater.experts: '{kind.name}' reads {missing} embeddings, which '{config.model}' does not give"
+            )
+        if missing:
+            log.info("updater.experts: '%s' reads %s embeddings, which the model does not give", kind.name, missing)
+            continue
+        tuned = kind.name in (TRANSFORMER, AVERAGED)
+        experts.append(kind(config, list(backbone.columns), *([backbone] if tuned else [])))
+    if not experts:
+        raise ConfigurationError(
+            f"updater.experts: none of the tier '{config.experts}' can learn from '{config.model}'"
+        )
+    return experts

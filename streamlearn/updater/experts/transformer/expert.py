@@ -2,57 +2,58 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import cached_property
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlearn.config import Updater as UpdaterConfig
-from streamlearn.errors import ConfigurationError, DeviceError
 from streamlearn.events import Reason
 from streamlearn.state import State
 from streamlearn.updater.experts.expert import Gradients
-from streamlearn.updater.experts.transformer.batches import Part, collate, inputs
-from streamlearn.updater.experts.transformer.device import choose_device, choose_precision, is_out_of_memory
-from streamlearn.updater.experts.transformer.fingerprint import fingerprint
-from streamlearn.updater.experts.transformer.head import grow_head, output_layer, problem_type, shrink_head
-from streamlearn.updater.experts.transformer.inputs import find_layout, probe_texts
-from streamlearn.updater.experts.transformer.model import load_model, one_sentence
+from streamlearn.updater.experts.transformer.backbone import Backbone
+from streamlearn.updater.experts.transformer.batches import collate
+from streamlearn.updater.experts.transformer.forward import Forward, Rows, in_order
+from streamlearn.updater.experts.transformer.frozen import Bypass
+from streamlearn.updater.experts.transformer.head import draw_head, grow_head, output_layer, shrink_head
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
-from streamlearn.updater.experts.transformer.pooling import pool, tapped
 from streamlearn.updater.experts.transformer.probe import mixed_lengths, probe_step
-from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
-from streamlearn.updater.experts.transformer.trainable import select
+from streamlearn.updater.experts.transformer.trainable import base_of, layers_of, select
 from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.objective import Objective
-from streamlearn.updater.randomness import OwnRandom
 
-Rows = list[tuple[Part, Tensor]]
-"""What each part gives, of shape (texts of the part, …)."""
+NEAR = 1e-3  # of the largest logit, within which layers that were passed by have changed nothing
+
+log = logging.getLogger(__name__)
 
 
 class TransformerExpert:
     """Learns labels from token ids by the cross-entropy of a sequence classification head.
 
+    It is worth its cost wherever meaning tells the label and there is time to learn it: it overtakes the frozen model
+    after some hundred events, and is the only expert that can learn what the pre-trained model does not know.
+
     What a model cannot do is found here: it is tried on a few texts, and θ, the optimiser and the random state are
-    afterwards what they would be without.
+    afterwards what they would be without. Layers at the bottom that do not train are run once for each text.
 
     Parameters
     ----------
     config
-        The model, what of it trains, and how.
+        What of the model trains, and how.
     labels
-        The names of the labels known from the start, or none.
+        The names of the labels known from the start, which are those of the backbone's columns.
+    backbone
+        The model.
 
     Attributes
     ----------
+    backbone
+        As given.
+    forward
+        Runs texts through the model.
     columns
         The names of the head's columns.
     random
@@ -64,89 +65,66 @@ class TransformerExpert:
     reads: ClassVar[frozenset[Feature]] = frozenset()
     replays: ClassVar[bool] = True
 
-    def __init__(self, config: UpdaterConfig, labels: list[str]) -> None:
-        if config.threads:
-            torch.set_num_threads(config.threads)
+    def __init__(self, config: UpdaterConfig, labels: Sequence[str], backbone: Backbone) -> None:
         self._config = config
-        self._device = choose_device(config.device)
-        self._autocast = choose_precision(config.precision, self._device)
-        self.random = OwnRandom(config.seed, self._device)
-        with self.random:
-            model, self.tokenizer, self.columns = load_model(config, labels)
-        self.model = model
-        with one_sentence(f"updater.model: '{config.model}' cannot be used", ConfigurationError):
-            output_layer(self.model)
-            self._layout = find_layout(self.model, self.tokenizer, config.max_tokens)
-            self.model.to(self._device)  # type: ignore[arg-type]  # its annotation is a decorator's
-            self.model.train(config.dropout > 0.0)
-            self.optimizer = Optimizer(select(self.model, config), config)
+        self.backbone = backbone
+        self.columns: list[str] = list(labels)
+        self.random = backbone.random
+        self.model = backbone.model
+        self.bypass: Bypass | None = None
+        self.forward = Forward(backbone, self.model)
+        self.model.train(config.dropout > 0.0)
+        self.optimizer = Optimizer(select(self.model, config), config)
         self._probe()
-
-    def embeddings(self) -> Tensor:
-        """Return the token embeddings of now, of shape (vocabulary, dimensions); training does not move them."""
-        table: Tensor = self.model.get_input_embeddings().weight  # type: ignore[assignment]
-        return table.detach().clone() if table.requires_grad else table
+        self._pass_by_what_is_frozen()
 
     def _probe(self) -> None:
         """Take a step on texts of mixed length, then put everything back."""
         weights, mark = self.weights(), self.random.mark()
-        texts = mixed_lengths(*self.encode(probe_texts(self.tokenizer, self._config.max_tokens)))
+        texts = mixed_lengths(*self.backbone.probes())
         with self.random:
-            parts = collate(texts, self._layout, device=self._device, overhead=10**9)
-            probe_step(parts, self._forward, self.optimizer, self._config)
+            parts = collate(texts, self.backbone.layout, device=self.backbone.device, overhead=10**9)
+            probe_step(parts, lambda part: self.forward.logits(part, texts), self.optimizer, self._config)
         self.random.reset(mark)
         self.model.load_state_dict(weights)
         self.model.zero_grad(set_to_none=True)
         self.optimizer = Optimizer(select(self.model, self._config), self._config)
 
-    def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """Return the token ids of each text, each of shape (tokens,), cut at ``max_tokens``."""
-        with panics_as_errors():
-            encoded = self.tokenizer(
-                list(texts), truncation=True, max_length=self._config.max_tokens, return_attention_mask=False
-            )
-        nothing = [self._layout.padding]  # a text of which the tokenizer keeps nothing is read as one pad token
-        return [np.asarray(ids or nothing, dtype=np.int32) for ids in encoded["input_ids"]]
-
-    @cached_property
-    def encoding(self) -> State:
-        """What decides the token ids of a text."""
-        return {"max_tokens": self._config.max_tokens, "tokenizer": fingerprint(self.tokenizer)}
+    def _pass_by_what_is_frozen(self) -> None:
+        """Have the frozen layers run once for each text, where the logits show that this is the same."""
+        if not self.backbone.cut:
+            return
+        texts = self.backbone.probes()
+        expected = self.forward.predict(texts)
+        layers = layers_of(base_of(self.model))[: self.backbone.frozen.cut]
+        for as_tuple in (False, True):
+            bypass = Bypass(layers, as_tuple=as_tuple)
+            forward = Forward(self.backbone, self.model, bypass)
+            try:
+                if _near(forward.predict(texts), expected):
+                    self.bypass, self.forward = bypass, forward
+                    return
+            except Exception as error:  # noqa: BLE001 - there is no end to what a model may raise
+                log.debug("the frozen layers cannot be passed by: %s", error)
+            bypass.remove()
+        log.info("updater.trains: the frozen layers of '%s' run with the others each time", self._config.model)
 
     def predict(self, encoded: Encoded) -> Tensor:
         """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises.
 
         The pooled states are handed on with `encoded` where they are wanted.
         """
+        mark = self.random.mark()
         try:
-            return self._predict(encoded)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's affair
-            self._raise_if_it_is_the_machine(error, len(encoded))
-        if len(encoded) > 1:
-            middle = len(encoded) // 2
-            halves = [encoded.take(range(middle)), encoded.take(range(middle, len(encoded)))]
-            log_probabilities = torch.cat([self.predict(half) for half in halves])
-            if "pooled" in encoded.wanted:
-                encoded.pooled = torch.cat([half.pooled for half in halves if half.pooled is not None])
-            return log_probabilities
-        if "pooled" in encoded.wanted:
-            encoded.pooled = torch.full((1, output_layer(self.model)[2].in_features), math.nan)
-        return torch.full((1, max(1, len(self.columns))), math.nan)
-
-    def _predict(self, encoded: Encoded) -> Tensor:
-        training, mark = self.model.training, self.random.mark()
-        outputs: Rows = []
-        pooled: Rows | None = [] if "pooled" in encoded.wanted else None
-        self.model.eval()
-        try:
-            with torch.no_grad(), self.random:
-                for part in self.parts(encoded.tokens):
-                    outputs.append((part, self._forward(part, pooled)))
+            with self.random:
+                log_probabilities, pooled = self.forward.predict_each(
+                    encoded.tokens, columns=len(self.columns), pools="pooled" in encoded.wanted
+                )
         finally:
-            self.model.train(training)
             self.random.reset(mark)
-        self._hand_on(pooled, encoded)
-        return self._in_order(outputs, len(encoded)).log_softmax(-1)
+        if pooled is not None:
+            encoded.pooled = pooled
+        return log_probabilities
 
     def gradients(
         self, encoded: Encoded, targets: Sequence[int], weights: Sequence[float] | None = None, *, apart: bool = False
@@ -164,19 +142,20 @@ class TransformerExpert:
         reason = Reason.NOT_FINITE
         try:
             with self.random:
-                objective = Objective(targets, weights, device=self._device)
-                for part in self._apart(encoded.tokens) if apart else self.parts(encoded.tokens):
-                    logits = self._forward(part, pooled)
+                objective = Objective(targets, weights, device=self.backbone.device)
+                for part in self.forward.parts(encoded.tokens, apart=apart):
+                    logits = self.forward.logits(part, encoded.tokens, pooled)
                     loss = objective.losses(logits, part.rows)
                     objective.mean(loss, part.rows).backward()
                     outputs.append((part, logits.detach()))
                     losses.append((part, loss.detach()))
-            loss = self._in_order(losses, len(encoded))
+            loss = in_order(losses, len(encoded))
             if bool(torch.isfinite(loss).all()) and math.isfinite(norm := self.optimizer.gradient_norm()):
-                self._hand_on(pooled, encoded)
-                return Gradients(self._in_order(outputs, len(encoded)).log_softmax(-1), loss, norm)
+                if pooled:
+                    encoded.pooled = in_order(pooled, len(encoded))
+                return Gradients(in_order(outputs, len(encoded)).log_softmax(-1), loss, norm)
         except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's reason
-            self._raise_if_it_is_the_machine(error, len(encoded))
+            self.forward.raise_if_it_is_the_machine(error, encoded.tokens)
             reason = Reason.MODEL_ERROR
         self.drop()
         self.random.reset(mark)
@@ -189,50 +168,6 @@ class TransformerExpert:
     def drop(self) -> None:
         """Forget the gradient."""
         self.optimizer.zero_grad()
-
-    def _raise_if_it_is_the_machine(self, error: Exception, texts: int) -> None:
-        """Raise where `error` is the machine's, which has no memory or whose device has failed, and not a text's."""
-        if is_out_of_memory(error):
-            self.optimizer.zero_grad()
-            raise DeviceError(
-                f"there is no memory on {self._device} for {texts} texts of up to {self._config.max_tokens} tokens: "
-                "lower updater.micro_batch, updater.replay_ratio or updater.max_tokens, or give it more"
-            ) from None
-        if isinstance(error, torch.AcceleratorError):  # after it nothing runs on the device any more
-            raise DeviceError(f"{self._device} has failed: {str(error).splitlines()[0]}") from error
-
-    def parts(self, tokens: Sequence[NDArray[np.int32]]) -> list[Part]:
-        """Return the padded parts in which `tokens` go through the model."""
-        return collate(tokens, self._layout, device=self._device)
-
-    def _apart(self, tokens: Sequence[NDArray[np.int32]]) -> list[Part]:
-        """Return a part for each of `tokens`, so that none meets the padding that another one needs."""
-        return [replace(part, rows=[row]) for row, ids in enumerate(tokens) for part in self.parts([ids])]
-
-    def _forward(self, part: Part, pooled: Rows | None = None) -> Tensor:
-        """Return the logits of `part`, of shape (texts, labels); where there is a `pooled`, its states join it."""
-        if pooled is None:
-            return self._logits(part)
-        with tapped(output_layer(self.model)[2]) as fed:
-            logits = self._logits(part)
-        pooled += [(part, pool(states, part.attention_mask)) for states in fed]
-        return logits
-
-    def _logits(self, part: Part) -> Tensor:
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._autocast):
-            logits: Tensor = self.model(**inputs(part, self._layout)).logits
-        return logits.float()
-
-    def _hand_on(self, pooled: Rows | None, encoded: Encoded) -> None:
-        if pooled:
-            encoded.pooled = self._in_order(pooled, len(encoded))
-
-    def _in_order(self, outputs: Rows, count: int) -> Tensor:
-        """Put the rows of each part back into their order in the micro-batch."""
-        whole = torch.empty(count, *outputs[0][1].shape[1:])
-        for part, values in outputs:
-            whole[part.rows] = values.cpu()
-        return whole
 
     def grow(self, name: str) -> None:
         """Give the label `name` a column; the optimiser keeps what it knows of the others."""
@@ -252,6 +187,22 @@ class TransformerExpert:
                 self.optimizer.replace(old, new)
         del self.columns[count:]
 
+    def restart(self) -> None:
+        """Begin again with the model as it was loaded and a new head, for the labels known."""
+        frozen = self.backbone.frozen.base.state_dict()
+        base_of(self.model).load_state_dict(frozen)
+        with self.random, torch.no_grad():
+            for parameter in select(self.model, self._config).head:
+                fresh = parameter.new_empty(parameter.shape)
+                parameter.copy_(fresh.normal_(0.0, 0.02) if parameter.ndim > 1 else fresh.zero_())
+            draw_head(self.model, self.columns or [""])
+        self.optimizer = Optimizer(select(self.model, self._config), self._config)
+
+    @property
+    def finite(self) -> bool:
+        """Whether what trains is finite."""
+        return math.isfinite(self.optimizer.parameter_norm())
+
     @property
     def width(self) -> int:
         """How many outputs the head has."""
@@ -259,16 +210,11 @@ class TransformerExpert:
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of θ by parameter name, on the CPU."""
-        return {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
+        return self.backbone.weights()
 
-    def model_config(self) -> Any:
-        """Return a copy of the model's configuration with the real label names."""
-        config = copy.deepcopy(self.model.config)
-        config.architectures = [type(self.model).__name__]
-        config.problem_type = problem_type(len(self.columns))
-        config.id2label = dict(enumerate(self.columns))
-        config.label2id = {name: column for column, name in enumerate(self.columns)}
-        return config
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Take `weights`, by parameter name and of the same labels, in place of θ."""
+        self.model.load_state_dict(weights)
 
     def state(self) -> State:
         """Return θ, the optimiser's state, the head's columns and the random state."""
@@ -287,3 +233,7 @@ class TransformerExpert:
         self.model.load_state_dict(state["weights"])
         self.optimizer.load(state["optimizer"])
         self.random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    return bool(((one - other).abs() <= NEAR * (1.0 + other.abs().max())).all())

@@ -17,7 +17,7 @@ from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
 )
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
 from streamlearn.config import Updater
 from streamlearn.errors import ConfigurationError, StreamlearnError
@@ -29,6 +29,11 @@ from streamlearn.updater.experts.transformer.head import (
     labels_of,
     output_keys,
     problem_type,
+)
+from streamlearn.updater.experts.transformer.mean_pooled import (
+    READ_THE_FIRST_TOKEN,
+    MeanPooledConfig,
+    MeanPooledForSequenceClassification,
 )
 from streamlearn.updater.experts.transformer.model_files import FLOATS, WeightFiles, inspect, locate
 from streamlearn.updater.experts.transformer.tokenizer import load_tokenizer
@@ -139,19 +144,29 @@ def from_directory(trusted: bool) -> dict[str, Any]:
 def _load(directory: Path, files: WeightFiles, config: Updater, labels: list[str]) -> tuple[PreTrainedModel, list[str]]:
     how = from_directory(config.trust_remote_code)
     source = AutoConfig.from_pretrained(directory, **how)
-    _check_overrides(config.model_overrides, source)
+    pooled = isinstance(source, MeanPooledConfig)
+    below = source.body_config() if pooled else source
+    _check_overrides(config.model_overrides, below)
     known = labels_of(source)
     keeps_head = bool(known) and (not labels or set(known) <= set(labels))
     names = (known if keeps_head else labels) or [NO_LABEL_YET]
-    settings = AutoConfig.from_pretrained(
-        directory,
-        **{key: config.dropout for key, value in source.to_dict().items() if _is_dropout(key, value)},
+    changed: dict[str, Any] = {
+        **{key: config.dropout for key, value in below.to_dict().items() if _is_dropout(key, value)},
         **config.model_overrides,
-        id2label=dict(enumerate(names)),
-        label2id={name: column for column, name in enumerate(names)},
-        problem_type=problem_type(len(names)),
-        return_dict=True,
-        **how,
+    }
+    named: dict[str, Any] = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: column for column, name in enumerate(names)},
+        "problem_type": problem_type(len(names)),
+        "return_dict": True,
+    }
+    if config.pooling == "mean" and not known and source.model_type in READ_THE_FIRST_TOKEN:
+        body = _load_body(
+            directory, files, AutoConfig.from_pretrained(directory, **changed, return_dict=True, **how), how
+        )
+        return MeanPooledForSequenceClassification(MeanPooledConfig(body.config.to_dict(), **named), body), labels
+    settings = AutoConfig.from_pretrained(
+        directory, **({"body": source.body | changed} if pooled else changed), **named, **how
     )
     with bounded_by(files):
         model, found = AutoModelForSequenceClassification.from_pretrained(
@@ -163,7 +178,7 @@ def _load(directory: Path, files: WeightFiles, config: Updater, labels: list[str
             dtype=torch.float32,
             **how,
         )
-    drawn = {*found["missing_keys"], *(key if isinstance(key, str) else key[0] for key in found["mismatched_keys"])}
+    drawn = _drawn(found)
     check_weights(model, files, drawn)
     if known and (not keeps_head or drawn & head_keys(model)):
         why = "are not all among events.labels" if not keeps_head else "have no weights in the file"
@@ -179,6 +194,27 @@ def _load(directory: Path, files: WeightFiles, config: Updater, labels: list[str
     if model.config.num_labels != len(labels or [NO_LABEL_YET]) or not output_keys(model) <= drawn:
         draw_head(model, labels or [NO_LABEL_YET])
     return model, labels
+
+
+def _load_body(directory: Path, files: WeightFiles, settings: Any, how: dict[str, Any]) -> PreTrainedModel:
+    """Return the model in `directory` without any head."""
+    with bounded_by(files):
+        body, found = AutoModel.from_pretrained(
+            directory,
+            config=settings,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            **how,
+        )
+    check_weights(body, files, {name for name in _drawn(found) if "pooler" not in name.split(".")})
+    return body  # type: ignore[no-any-return]  # transformers says nothing
+
+
+def _drawn(found: Any) -> set[str]:
+    """Return the names of the weights that were not found in the file with their shape."""
+    return {*found["missing_keys"], *(key if isinstance(key, str) else key[0] for key in found["mismatched_keys"])}
 
 
 def _check_overrides(overrides: dict[str, Any], settings: Any) -> None:
@@ -220,11 +256,12 @@ def check_weights(model: PreTrainedModel, files: WeightFiles, drawn: set[str]) -
     if body - poolers:
         raise ValueError(
             f"{len(body - poolers)} weights of its body are not in the file or have another shape, "
-            f"first: {min(body - poolers)}"
+            f"first: {files.name_of(min(body - poolers), model.base_model_prefix)}"
         )
     if poolers:
         log.info("updater.model: the pooler is new, because the file has none")
-    for name, parameter in model.named_parameters():
+    for own, parameter in model.named_parameters():
+        name = files.name_of(own, model.base_model_prefix)
         if files.types.get(name, "F32") not in FLOATS:
             raise ValueError(f"the weight {name} is of type {files.types[name]}, not a floating-point number")
         if not bool(torch.isfinite(parameter).all()):

@@ -52,6 +52,11 @@ class WeightFiles:
         """How many values they hold."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
+    def name_of(self, parameter: str, prefix: str) -> str:
+        """Return what they call a `parameter`, which may stand below the `prefix` of a model with a head."""
+        within = any(name.startswith(f"{prefix}.") for name in self.shapes)
+        return f"{prefix}.{parameter}" if within and parameter not in self.shapes else parameter
+
 
 class _Normalizing(msgspec.Struct):
     """What of a tokenizer.json is read here; the rest, above all the vocabulary, is passed by."""

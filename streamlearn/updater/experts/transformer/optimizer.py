@@ -24,6 +24,8 @@ from streamlearn.updater.experts.transformer.trainable import Trainable
 SHAPING = ("optimizer", "trains", "embeddings")
 """The settings that decide which moments there are."""
 
+HEAD_RATE = 10.0  # times the body's, by default: the head begins with nothing
+
 log = logging.getLogger(__name__)
 
 
@@ -48,7 +50,7 @@ class Optimizer:
 
     def _make_dense(self, trainable: Trainable) -> torch.optim.Optimizer:
         config = self._config
-        head_rate = config.head_learning_rate or config.learning_rate
+        head_rate = config.head_learning_rate or HEAD_RATE * config.learning_rate
         groups = []
         for rate, parameters in ((config.learning_rate, trainable.body), (head_rate, trainable.head)):
             for decay, matrices in ((config.weight_decay, True), (0.0, False)):
@@ -104,6 +106,10 @@ class Optimizer:
     def gradient_norm(self) -> float:
         """Return the norm of the whole gradient as it is, before clipping."""
         return float(torch.nn.utils.get_total_norm(self._gradients()))
+
+    def parameter_norm(self) -> float:
+        """Return the norm of what trains."""
+        return float(torch.nn.utils.get_total_norm([parameter.detach() for parameter in self._parameters()]))
 
     def _gradients(self) -> list[Tensor]:
         gradients = []

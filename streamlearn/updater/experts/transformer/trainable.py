@@ -33,9 +33,9 @@ def select(model: PreTrainedModel, config: Updater) -> Trainable:
         If the model has fewer layers than ``last-N`` asks for, or its embeddings cannot be frozen or sparse.
 
     """
-    base = model.base_model
+    base = base_of(model)
     in_base = {id(parameter) for parameter in base.parameters()}
-    trained = _trained_in_base(model, config.trains)
+    trained = _trained_in_base(base, config)
     embeddings = [] if config.embeddings == "dense" else _embeddings(model, config)
     table = [p for module in embeddings[:1] for p in module.parameters(recurse=False)]
     words = [p for p in table if id(p) in trained]
@@ -81,14 +81,26 @@ def _embeddings(model: PreTrainedModel, config: Updater) -> list[nn.Embedding]:
     return found
 
 
-def _trained_in_base(model: PreTrainedModel, trains: str) -> set[int]:
-    base = model.base_model
+def _trained_in_base(base: PreTrainedModel, config: Updater) -> set[int]:
+    """Return the ids of the parameters of `base` that train.
+
+    By default they are those of as many of the last layers as there are, or all where layers cannot be told apart.
+    """
+    trains, chosen = config.trains, config.trains != Updater.model_fields["trains"].default
     if trains == "head":
         return set()
     everything = {id(parameter) for parameter in base.parameters()}
     if trains == "all":
         return everything
-    count, stack = int(trains.removeprefix("last-")), _layers(model)
+    try:
+        stack = layers_of(base)
+    except ConfigurationError:
+        if chosen:
+            raise
+        return everything
+    count = int(trains.removeprefix("last-"))
+    if not chosen:
+        count = min(count, len(stack))
     if not 1 <= count <= len(stack):
         raise ConfigurationError(f"updater.trains is '{trains}', but the model has {len(stack)} layers")
     first_layer = {id(p) for p in stack[0].parameters()}
@@ -98,25 +110,31 @@ def _trained_in_base(model: PreTrainedModel, trains: str) -> set[int]:
     return everything - frozen_layers - set(before)
 
 
-def _layers(model: PreTrainedModel) -> list[nn.Module]:
+def base_of(model: PreTrainedModel) -> PreTrainedModel:
+    """Return `model` without its head."""
+    base: PreTrainedModel = model.base_model  # type: ignore[assignment]  # transformers says Module
+    return base
+
+
+def layers_of(base: PreTrainedModel) -> list[nn.Module]:
     """Return the layers of the base; of an encoder with a decoder, those of the decoder.
 
     They are the first list of modules that has their number. Lists side by side, one for the attentions and one for
     the feed-forward networks (XLM), hold no layers.
     """
-    config, within = model.config, "decoder" if model.config.is_encoder_decoder else ""
+    config, within = base.config, "decoder" if base.config.is_encoder_decoder else ""
     names = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")[1 if within else 0 :]
     counts = {getattr(config, name, None) for name in names}
     stacks = {
         name: list(module)
-        for name, module in model.base_model.named_modules()
+        for name, module in base.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) in counts and within in name
     }
     first = next(iter(stacks), "")
     beside = [name for name in stacks if name.rpartition(".")[0] == first.rpartition(".")[0]]
     if len(beside) != 1:
         raise ConfigurationError(
-            f"updater.trains asks for the last layers, but {type(model).__name__} has no layers that can be told "
+            f"updater.trains asks for the last layers, but {type(base).__name__} has no layers that can be told "
             "apart; set it to all or head"
         )
     return stacks[first]

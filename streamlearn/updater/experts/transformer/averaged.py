@@ -1,0 +1,141 @@
+"""The transformer's weights averaged over its last steps: what it knows without what the last events have shaken.
+
+It is steadier than the transformer where labels are noisy, and slower after a switch, which the mixture finds out.
+
+References
+----------
+Polyak, B. and Juditsky, A. (1992). Acceleration of stochastic approximation by averaging. SIAM J. Control Optim. 30;
+here an exponential average, as of teachers by Tarvainen and Valpola (2017).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from streamlearn.config import Updater as UpdaterConfig
+from streamlearn.state import State
+from streamlearn.updater.experts.expert import Gradients
+from streamlearn.updater.experts.transformer.backbone import Backbone
+from streamlearn.updater.experts.transformer.forward import Forward
+from streamlearn.updater.experts.transformer.head import grow_head, output_layer, shrink_head
+from streamlearn.updater.features import Encoded, Feature
+from streamlearn.updater.randomness import OwnRandom
+
+KEPT = 0.99  # of the average at each step; fewer in the first steps, so that it does not hang on where they began
+
+
+class AveragedTransformer:
+    """Predicts with the mean of the transformer's weights, which it takes after each of its steps.
+
+    Parameters
+    ----------
+    config
+        Its seed counts.
+    labels
+        The names of the labels known from the start.
+    backbone
+        Its model is the one that the transformer trains; it stands before this one in the mixture.
+
+    """
+
+    name: ClassVar[str] = "averaged"
+    reads: ClassVar[frozenset[Feature]] = frozenset()
+    replays: ClassVar[bool] = False
+
+    def __init__(self, config: UpdaterConfig, labels: Sequence[str], backbone: Backbone) -> None:
+        self.columns: list[str] = list(labels)
+        self.random = OwnRandom(config.seed, backbone.device)
+        self._backbone = backbone
+        self._steps = 0
+        self._copy()
+
+    def _copy(self) -> None:
+        """Begin with the transformer's weights of now; what does not train is shared."""
+        model, bypass = self._backbone.model, None
+        shared = {id(p): p for p in model.parameters() if not p.requires_grad}
+        passed = [layer for layer in model.modules() if "forward" in layer.__dict__]
+        if passed:
+            bypass = passed[0].__dict__["forward"].__self__
+            shared[id(bypass)] = bypass
+        self._model = copy.deepcopy(model, memo=shared).requires_grad_(False).eval()
+        self._forward = Forward(self._backbone, self._model, bypass)
+
+    def predict(self, encoded: Encoded) -> Tensor:
+        """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises."""
+        log_probabilities, _ = self._forward.predict_each(encoded.tokens, columns=len(self.columns))
+        return log_probabilities
+
+    def gradients(
+        self, encoded: Encoded, targets: Sequence[int], weights: Sequence[float] | None = None, *, apart: bool = False
+    ) -> Gradients:
+        """Predict the texts; what there is to learn, the transformer learns."""
+        del weights, apart
+        log_probabilities = self.predict(encoded)
+        return Gradients(log_probabilities, -log_probabilities[range(len(targets)), list(targets)])
+
+    def apply(self, gradients: Gradients) -> None:
+        """Move towards the transformer's weights, which have just moved."""
+        del gradients
+        self._steps += 1
+        kept = min(KEPT, self._steps / (self._steps + 9.0))
+        with torch.no_grad():
+            for own, theirs in zip(self._trained().values(), self._theirs(), strict=True):
+                own.lerp_(theirs, 1.0 - kept)
+
+    def drop(self) -> None:
+        """Forget what has been prepared: nothing."""
+
+    def grow(self, name: str) -> None:
+        """Give the label `name` the column that the transformer has given it."""
+        if self.columns:
+            grow_head(self._model, 1)
+            self._model.requires_grad_(False)
+            own, theirs = output_layer(self._model)[2], output_layer(self._backbone.model)[2]
+            with torch.no_grad():
+                for one, other in zip(own.parameters(), theirs.parameters(), strict=True):
+                    one[-1] = other[-1]
+        self.columns.append(name)
+
+    def shrink(self, count: int) -> None:
+        """Take back the columns after the first `count`."""
+        if len(self.columns) > max(1, count):
+            shrink_head(self._model, max(1, count))
+            self._model.requires_grad_(False)
+        del self.columns[count:]
+
+    def restart(self) -> None:
+        """Begin again with the transformer's weights of now."""
+        self._steps = 0
+        self._copy()
+
+    @property
+    def finite(self) -> bool:
+        """Whether it can go on: it is as finite as the transformer, and its predictions tell."""
+        return True
+
+    def _trained(self) -> dict[str, nn.Parameter]:
+        """Return what is averaged, by name."""
+        names = {name for name, parameter in self._backbone.model.named_parameters() if parameter.requires_grad}
+        return {name: parameter for name, parameter in self._model.named_parameters() if name in names}
+
+    def _theirs(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self._backbone.model.parameters() if parameter.requires_grad]
+
+    def state(self) -> State:
+        """Return the averaged weights, and over how many steps they are."""
+        weights = {name: value.detach().to("cpu", copy=True) for name, value in self._trained().items()}
+        return {"columns": list(self.columns), "steps": self._steps, "weights": weights}
+
+    def load(self, state: State) -> None:
+        """Continue from `state`, growing to its labels."""
+        for name in state["columns"][len(self.columns) :]:
+            self.grow(name)
+        self.columns, self._steps = list(state["columns"]), state["steps"]
+        with torch.no_grad():
+            for name, parameter in self._trained().items():
+                parameter.copy_(state["weights"][name])

@@ -1,0 +1,198 @@
+"""The model that everything begins with: its tokenizer, its embeddings, and what its layers make of texts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from streamlearn.config import Updater as UpdaterConfig
+from streamlearn.errors import ConfigurationError
+from streamlearn.state import State
+from streamlearn.updater.experts.transformer.batches import collate, inputs
+from streamlearn.updater.experts.transformer.device import choose_device, choose_precision
+from streamlearn.updater.experts.transformer.fingerprint import fingerprint
+from streamlearn.updater.experts.transformer.frozen import FrozenModel
+from streamlearn.updater.experts.transformer.head import output_layer, problem_type
+from streamlearn.updater.experts.transformer.inputs import find_layout, probe_texts
+from streamlearn.updater.experts.transformer.model import load_model, one_sentence
+from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
+from streamlearn.updater.experts.transformer.trainable import base_of, layers_of, select
+from streamlearn.updater.extraction import FeatureExtractor
+from streamlearn.updater.features import Feature
+from streamlearn.updater.randomness import OwnRandom
+
+
+class Backbone:
+    """A pre-trained classifier with its tokenizer, of which experts read features, and which one of them may train.
+
+    Parameters
+    ----------
+    config
+        The model, and where it runs.
+    labels
+        The names of the labels known from the start, or none.
+    tuned
+        Whether the model is to be trained, as the configuration says.
+
+    Attributes
+    ----------
+    model, tokenizer, layout
+        As they were loaded, and how texts are laid out for the model.
+    columns
+        The names of the head's columns.
+    device, autocast
+        Where the model runs, and whether in bfloat16.
+    random
+        Drew the head, and goes on with what trains it.
+
+    """
+
+    def __init__(self, config: UpdaterConfig, labels: list[str], *, tuned: bool = True) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self._config = config
+        self._tuned = tuned
+        self.device = choose_device(config.device)
+        self.autocast = choose_precision(config.precision, self.device)
+        self.random = OwnRandom(config.seed, self.device)
+        with self.random:
+            model, self.tokenizer, self.columns = load_model(config, labels)
+        self.model = model
+        with one_sentence(f"updater.model: '{config.model}' cannot be used", ConfigurationError):
+            output_layer(self.model)
+            self.layout = find_layout(self.model, self.tokenizer, config.max_tokens)
+            self.model.to(self.device)  # type: ignore[arg-type]  # its annotation is a decorator's
+
+    def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Return the token ids of each text, each of shape (tokens,), cut at ``max_tokens``."""
+        with panics_as_errors():
+            encoded = self.tokenizer(
+                list(texts), truncation=True, max_length=self._config.max_tokens, return_attention_mask=False
+            )
+        nothing = [self.layout.padding]  # a text of which the tokenizer keeps nothing is read as one pad token
+        return [np.asarray(ids or nothing, dtype=np.int32) for ids in encoded["input_ids"]]
+
+    @cached_property
+    def encoding(self) -> State:
+        """What decides the token ids of a text."""
+        return {"max_tokens": self._config.max_tokens, "tokenizer": fingerprint(self.tokenizer)}
+
+    def probes(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return a short text and one as long as they may be."""
+        short, long = self.encode(probe_texts(self.tokenizer, self._config.max_tokens))
+        return short, long
+
+    @cached_property
+    def embeddings(self) -> Tensor | None:
+        """The token embeddings that the model begins with, of shape (vocabulary, dimensions), if any."""
+        try:
+            table = getattr(self.model.get_input_embeddings(), "weight", None)
+        except NotImplementedError:  # CANINE hashes characters
+            return None
+        if not isinstance(table, Tensor):
+            return None
+        return table.detach().clone() if table.requires_grad else table.detach()
+
+    @cached_property
+    def frozen(self) -> FrozenModel:
+        """The model as it was loaded, which must be asked for before anything moves it."""
+        moving = self._moving()
+        stay = [parameter for parameter in base_of(self.model).parameters() if id(parameter) not in moving]
+        layers = layers_of if _layered(self.model) else no_layers
+        return FrozenModel(base_of(self.model), stay, layers, cut=self.cut, run=self.run)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether anything reads :attr:`frozen`."""
+        return "frozen" in self.__dict__
+
+    @cached_property
+    def cut(self) -> int:
+        """How many layers, from the bottom, stay as they are together with all that comes before them."""
+        if not self._tuned or self.model.config.is_encoder_decoder or not _layered(self.model):
+            return 0
+        layers, moving = layers_of(base_of(self.model)), self._moving()
+        first = next(layers[0].parameters())
+        before = takewhile(lambda parameter: parameter is not first, base_of(self.model).parameters())
+        if any(id(parameter) in moving for parameter in before):
+            return 0
+        trained = (any(id(parameter) in moving for parameter in layer.parameters()) for layer in layers)
+        return next((index for index, moves in enumerate(trained) if moves), len(layers))
+
+    def _moving(self) -> set[int]:
+        if not self._tuned:
+            return set()
+        trained = select(self.model, self._config)
+        return {id(parameter) for parameter in (*trained.body, *trained.head, *trained.sparse)}
+
+    def run(self, base: nn.Module, tokens: NDArray[np.int32]) -> Any:
+        """Run `base`, a model without a head, on the token ids of one text."""
+        (part,) = collate([tokens], self.layout, device=self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            return base(**inputs(part, self.layout))
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the model's weights by name, on the CPU: without its head where it is not trained."""
+        model = self.model if self._tuned else base_of(self.model)
+        return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+
+    def model_config(self, columns: Sequence[str]) -> Any:
+        """Return a copy of the model's configuration with `columns` as the names of its labels."""
+        config = copy.deepcopy(self.model.config)
+        config.architectures = [type(self.model).__name__]
+        config.problem_type = problem_type(len(columns))
+        config.id2label = dict(enumerate(columns))
+        config.label2id = {name: column for column, name in enumerate(columns)}
+        return config
+
+    @cached_property
+    def offers(self) -> frozenset[Feature]:
+        """The features that this model can give, tried on two texts."""
+        offered: set[Feature] = {"ngrams", "pooled"}
+        if self.embeddings is not None:
+            offered.add("static")
+        if self._embeds():
+            offered.add("frozen")
+            if len(layers_of(base_of(self.model))) > 1:
+                offered.add("middle")
+        return frozenset(offered)
+
+    def extractor(self, wanted: frozenset[Feature]) -> FeatureExtractor:
+        """Return what makes the features that are `wanted`, all of which this model offers."""
+        embed = self.frozen.embed if wanted & {"frozen", "middle"} else None
+        special = self.tokenizer.all_special_ids
+        return FeatureExtractor(wanted, special=special, embeddings=self.embeddings, embed=embed)
+
+    def _embeds(self) -> bool:
+        """Whether the model without its head gives a state of each token of a text."""
+        if self.model.config.is_encoder_decoder or not _layered(self.model):
+            return False
+        try:
+            for text in self.probes():
+                embedding = self.frozen.embed(text)
+                if embedding.last.ndim != 1 or not bool(torch.isfinite(embedding.last).all()):
+                    return False
+        except Exception:  # noqa: BLE001 - whatever it raises, it does not give them
+            return False
+        return True
+
+
+def no_layers(_: PreTrainedModel) -> list[nn.Module]:
+    """Return none, for a model whose layers cannot be told apart."""
+    return []
+
+
+def _layered(model: PreTrainedModel) -> bool:
+    try:
+        return bool(layers_of(base_of(model)))
+    except ConfigurationError:
+        return False

@@ -1,0 +1,143 @@
+"""Texts on their way through a classifier: padded into parts, past the frozen layers, and back in their order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from streamlearn.errors import DeviceError
+from streamlearn.updater.experts.transformer.backbone import Backbone
+from streamlearn.updater.experts.transformer.batches import Part, collate, inputs
+from streamlearn.updater.experts.transformer.device import is_out_of_memory
+from streamlearn.updater.experts.transformer.frozen import Bypass
+from streamlearn.updater.experts.transformer.head import output_layer
+from streamlearn.updater.experts.transformer.pooling import pool, tapped
+
+Tokens = Sequence[NDArray[np.int32]]
+Rows = list[tuple[Part, Tensor]]
+"""What each part gives, of shape (texts of the part, …)."""
+
+
+class Forward:
+    """Runs texts through `model`, whose frozen layers are passed by where there is a `bypass`.
+
+    Parameters
+    ----------
+    backbone
+        What the model is, or is a copy of.
+    model
+        The classifier.
+    bypass
+        Takes the place of its frozen layers.
+
+    """
+
+    def __init__(self, backbone: Backbone, model: PreTrainedModel, bypass: Bypass | None = None) -> None:
+        self.model = model
+        self._backbone = backbone
+        self._bypass = bypass
+
+    def parts(self, tokens: Tokens, *, apart: bool = False) -> list[Part]:
+        """Return the padded parts in which `tokens` go through, or with `apart` one for each text.
+
+        So none meets the padding that another one needs.
+        """
+        layout, device = self._backbone.layout, self._backbone.device
+        if not apart:
+            return collate(tokens, layout, device=device)
+        alone = ((row, collate([ids], layout, device=device)) for row, ids in enumerate(tokens))
+        return [replace(part, rows=[row]) for row, (part,) in alone]
+
+    def logits(self, part: Part, tokens: Tokens, pooled: Rows | None = None) -> Tensor:
+        """Return the logits of `part` of `tokens`, of shape (texts, labels); its states join `pooled`."""
+        if pooled is None:
+            return self._logits(part, tokens)
+        with tapped(output_layer(self.model)[2]) as fed:
+            logits = self._logits(part, tokens)
+        pooled += [(part, pool(states, part.attention_mask)) for states in fed]
+        return logits
+
+    def _logits(self, part: Part, tokens: Tokens) -> Tensor:
+        backbone = self._backbone
+        if self._bypass:
+            states = [backbone.frozen.states(tokens[row]) for row in part.rows]
+            self._bypass.states = padded(states, part, left=backbone.layout.side == "left")
+        with torch.autocast(backbone.device.type, dtype=torch.bfloat16, enabled=backbone.autocast):
+            logits: Tensor = self.model(**inputs(part, backbone.layout)).logits
+        return logits.float()
+
+    def predict(self, tokens: Tokens, pooled: Rows | None = None) -> Tensor:
+        """Return the log-probabilities of `tokens`, of shape (texts, labels) and on the CPU, as if nothing trained."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                outputs = [(part, self.logits(part, tokens, pooled)) for part in self.parts(tokens)]
+        finally:
+            self.model.train(training)
+        return in_order(outputs, len(tokens)).log_softmax(-1)
+
+    def predict_each(self, tokens: Tokens, *, columns: int, pools: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Return the log-probabilities as :meth:`predict` does, and with `pools` the pooled states, of (texts, hidden).
+
+        The rows of texts at which the model raises are NaN.
+
+        Raises
+        ------
+        DeviceError
+            If the device has no memory for it or has failed.
+
+        """
+        pooled: Rows | None = [] if pools else None
+        try:
+            log_probabilities = self.predict(tokens, pooled)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's affair
+            self.raise_if_it_is_the_machine(error, tokens)
+        else:
+            return log_probabilities, in_order(pooled, len(tokens)) if pooled else None
+        if len(tokens) > 1:
+            middle = len(tokens) // 2
+            halves = [
+                self.predict_each(half, columns=columns, pools=pools) for half in (tokens[:middle], tokens[middle:])
+            ]
+            states = [half[1] for half in halves if half[1] is not None]
+            return torch.cat([half[0] for half in halves]), torch.cat(states) if pools else None
+        nothing = torch.full((1, output_layer(self.model)[2].in_features), math.nan) if pools else None
+        return torch.full((1, max(1, columns)), math.nan), nothing
+
+    def raise_if_it_is_the_machine(self, error: Exception, tokens: Tokens) -> None:
+        """Raise where `error` is the machine's, which has no memory or whose device has failed, and not a text's."""
+        device = self._backbone.device
+        if is_out_of_memory(error):
+            longest = max(map(len, tokens), default=0)
+            raise DeviceError(
+                f"there is no memory on {device} for {len(tokens)} texts of up to {longest} tokens: "
+                "lower updater.micro_batch, updater.replay_ratio or updater.max_tokens, or give it more"
+            ) from None
+        if isinstance(error, torch.AcceleratorError):  # after it nothing runs on the device any more
+            raise DeviceError(f"{device} has failed: {str(error).splitlines()[0]}") from error
+
+
+def padded(states: Sequence[Tensor], part: Part, *, left: bool) -> Tensor:
+    """Return `states`, each of shape (tokens, hidden), as one of shape (texts, longest text, hidden), float32."""
+    longest = part.input_ids.shape[1]
+    whole = torch.zeros(len(states), longest, states[0].shape[-1], device=part.input_ids.device)
+    for row, state in enumerate(states):
+        place = slice(longest - len(state), None) if left else slice(len(state))
+        whole[row, place] = state.to(whole.device)
+    return whole
+
+
+def in_order(outputs: Rows, count: int) -> Tensor:
+    """Put the rows of each part back into their order in the micro-batch."""
+    whole = torch.empty(count, *outputs[0][1].shape[1:])
+    for part, values in outputs:
+        whole[part.rows] = values.cpu()
+    return whole

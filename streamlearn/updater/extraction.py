@@ -57,6 +57,11 @@ class FeatureExtractor:
         self._embed = embed if set(FROZEN) & wanted else None
         self._frozen: dict[Embedding, Centring | None] = {kind: None for kind in FROZEN if kind in wanted}
 
+    def begin_with(self, embeddings: Tensor) -> None:
+        """Take the token embeddings that another model began with, where the static embedding is made."""
+        if self._static:
+            self._static.begin_with(embeddings)
+
     def add(self, encoded: Encoded, *, in_a_row: bool = False) -> None:
         """Add to `encoded` what is wanted, and remember nothing yet; `in_a_row` each text knows those before it.
 

@@ -27,8 +27,10 @@ def export(updater: Updater, state: State) -> Export:
         mixture = {name: part for name, part in state.items() if name not in elsewhere}
         if updater.mixture.reads & {"frozen", "middle"}:
             mixture["frozen"] = backbone.frozen.weights()
+        if "static" in updater.mixture.reads and backbone.embeddings_moved:
+            mixture["embeddings"] = backbone.embeddings
     pooling = "mean" if isinstance(model, MeanPooledForSequenceClassification) else "native"
-    settings = updater.config.model_dump(mode="json", exclude_unset=True, exclude=OF_THE_MACHINE)
+    settings = updater.config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     settings |= {"experts": updater.experts, "pooling": pooling}
     if updater.transformer:
         config, weights = backbone.model_config(updater.transformer.columns), state[TRANSFORMER]["weights"]
@@ -53,7 +55,7 @@ def from_published(
     ------
     ConfigurationError
         If the model cannot be loaded.
-    StateError
+    ValueError
         If the experts do not fit it.
 
     """
@@ -61,8 +63,8 @@ def from_published(
     updater = Updater(
         Config.model_validate(
             {
-                "updater": {**settings, "model": directory, "device": "cpu"},
-                "events": {"labels": list(labels)},
+                "updater": {**settings, "model": directory, "device": "cpu", "trust_remote_code": False},
+                "events": {"labels": labels.names()},  # which are of one type, whatever the labels are
             }
         )
     )
@@ -70,5 +72,10 @@ def from_published(
         updater.transformer.take(weights)
     if "frozen" in mixture:
         updater.backbone.frozen.load(mixture["frozen"])
-    updater.load_experts(mixture, labels, as_they_are={TRANSFORMER} if updater.transformer else ())
+    if "embeddings" in mixture:
+        updater.mixture.begin_with(mixture["embeddings"])
+    try:
+        updater.load_experts(mixture, labels, as_they_are={TRANSFORMER} if updater.transformer else ())
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(f"its experts do not fit its model ({str(error).splitlines()[0]})") from None
     return updater

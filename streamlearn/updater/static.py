@@ -29,12 +29,16 @@ class StaticEmbedding:
     """
 
     def __init__(self, embeddings: Tensor, special: Sequence[int]) -> None:
-        self._embeddings = embeddings.detach().to("cpu", torch.float32).numpy()
+        self.begin_with(embeddings)
         self._special = np.asarray(sorted(special), dtype=np.int32)
         vocabulary, self.dimensions = self._embeddings.shape
         self._texts = 0
         self._having = np.zeros(vocabulary, dtype=np.int32)
         self._centring = Centring(self.dimensions)
+
+    def begin_with(self, embeddings: Tensor) -> None:
+        """Take the token embeddings that a model began with, of shape (vocabulary, dimensions), for those of now."""
+        self._embeddings = embeddings.detach().to("cpu", torch.float32).numpy()
 
     def read(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """Return the embedding of each text, of shape (texts, dimensions) and length 1, or 0 where there is nothing."""

@@ -313,7 +313,14 @@ class Updater:
                 f"the weights of '{self._model_name}' are not those that the checkpoint was made with; bring them "
                 "back, or start over with another publisher.directory"
             )
-        self.load_experts(state, saved)
+        try:
+            self.load_experts(state, saved)
+        except (RuntimeError, KeyError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise StateError(
+                f"the checkpoint does not fit the configured model ({first}); updater.experts, updater.pooling and "
+                "updater.trains must be what they were when it was made, or publisher.directory another one"
+            ) from None
         self.steps = state["steps"] if "steps" in state else state[TRANSFORMER]["optimizer"]["steps"]
 
     def load_experts(self, state: State, labels: LabelMap, *, as_they_are: Collection[str] = ()) -> None:
@@ -321,18 +328,11 @@ class Updater:
 
         Raises
         ------
-        StateError
+        RuntimeError, KeyError, ValueError
             If they do not fit.
 
         """
-        try:
-            self.mixture.load(state, labels.names(), as_they_are=as_they_are)
-        except (RuntimeError, KeyError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise StateError(
-                f"the checkpoint does not fit the configured model ({first}); updater.experts, updater.pooling and "
-                "updater.trains must be what they were when it was made, or publisher.directory another one"
-            ) from None
+        self.mixture.load(state, labels.names(), as_they_are=as_they_are)
         self.labels = labels
 
 

@@ -102,6 +102,14 @@ class Backbone:
             return None
         return table.detach().clone() if table.requires_grad else table.detach()
 
+    @property
+    def embeddings_moved(self) -> bool:
+        """Whether the token embeddings of the model are not :attr:`embeddings` any more."""
+        if self.embeddings is None:
+            return False
+        table: Tensor = self.model.get_input_embeddings().weight  # type: ignore[assignment]
+        return not torch.equal(table.detach(), self.embeddings)
+
     @cached_property
     def frozen(self) -> FrozenModel:
         """The model as it was loaded, which must be asked for before anything moves it."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from streamlearn.config import Config
 from streamlearn.learner import Learner
+from streamlearn.learner.evaluation.holdout import Score
 from streamlearn.publisher.progress import Accuracy
 from streamlearn.publisher.publisher import Capture
 from streamlearn.records import by_name
@@ -39,7 +41,8 @@ def capture_snapshot(learner: Learner, config: Config, *, version: int) -> Captu
     """
     learner.prove()
     scores = learner.evaluate()
-    accuracy = {split: score.accuracy for split, score in scores.items()}
+    accuracy = _accuracy(scores)
+    transformer = _accuracy(learner.evaluate_transformer())
     state = learner.state() | {"version": version}
     return Capture(
         step=learner.step,
@@ -49,11 +52,15 @@ def capture_snapshot(learner: Learner, config: Config, *, version: int) -> Captu
         export=learner.export(state),
         accuracy=accuracy,
         unpredictable=scores["validation"].unpredictable,
-        provenance=_provenance(learner, config, accuracy),
+        provenance=_provenance(learner, config, accuracy, transformer),
     )
 
 
-def _provenance(learner: Learner, config: Config, accuracy: Accuracy) -> dict[str, Any]:
+def _accuracy(scores: Mapping[str, Score]) -> Accuracy:
+    return {split: score.accuracy for split, score in scores.items()}
+
+
+def _provenance(learner: Learner, config: Config, accuracy: Accuracy, transformer: Accuracy) -> dict[str, Any]:
     prequential = learner.accuracy.value
     return {
         "positions": by_name(learner.positions),
@@ -61,6 +68,7 @@ def _provenance(learner: Learner, config: Config, accuracy: Accuracy) -> dict[st
         "metrics": {
             "prequential_accuracy": None if math.isnan(prequential) else prequential,
             "holdout_accuracy": accuracy,
+            "transformer_holdout_accuracy": transformer,
         },
         "model": config.updater.model,
         "config_digest": config.digest(),

@@ -10,10 +10,33 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from streamlearn.events import Label
+from streamlearn.events import Event, Label
 from streamlearn.serving.predictor import Kind
+from streamlearn.updater import Updater
 from streamlearn.updater.experts.transformer.device import is_out_of_memory
 from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
+
+
+class MixtureScorer:
+    """The mixture, as an updater that was loaded from a snapshot predicts with it; see :class:`Scorer`."""
+
+    predictor: ClassVar[Kind] = "mixture"
+
+    def __init__(self, updater: Updater) -> None:
+        self._updater = updater
+        self.labels: list[Label] = list(updater.labels)
+
+    def log_probabilities(self, texts: Sequence[str]) -> Tensor:
+        """Return the log-probabilities of `texts`, of shape (texts, labels); NaN where tokenizer or model raises."""
+        encoded, _ = self._updater.encode_each([Event(text, "", "", 0.0, "", 0, 0) for text in texts])
+        whole = torch.full((len(texts), len(self.labels)), math.nan, dtype=torch.float64)
+        if not encoded:
+            return whole
+        log_probabilities = self._updater.log_probabilities(list(encoded.values()))
+        if len(encoded) == len(texts):
+            return log_probabilities
+        whole[list(encoded)] = log_probabilities.double()
+        return whole
 
 
 class TransformerScorer:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.learner import Learner
 from streamlearn.local.broker import Broker
 from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.state import Export
 from tests.fault.bits import assert_same_bits
 from tests.fault.streams import learner_settings, stream
 from tests.fault.victim import exit_code, start
@@ -41,11 +43,33 @@ def test_the_newest_snapshot_is_made_again_with_the_same_bits(config: Config, st
     assert made.events == 4 * (made.step - made.from_step)
 
 
-def test_one_altered_value_is_named(config: Config, ended: list[str], tmp_path: Path) -> None:
+def weight(export: Export) -> None:
+    export.weights["classifier.weight"][1, 7] += 1e-6
+
+
+def tensor_of_the_mixture(export: Export) -> None:
+    export.mixture["pool"]["weights"][1] += 1e-9
+
+
+def number_of_the_mixture(export: Export) -> None:
+    export.mixture["pool"]["steps"] += 1
+
+
+@pytest.mark.parametrize(
+    ("alter", "said"),
+    [
+        (weight, "classifier.weight differs in 1 of its"),
+        (tensor_of_the_mixture, "pool/weights differs in 1 of its"),
+        (number_of_the_mixture, "experts.safetensors differs in what is no tensor"),
+    ],
+)
+def test_one_altered_value_is_named(
+    config: Config, ended: list[str], tmp_path: Path, alter: Callable[[Export], None], said: str
+) -> None:
     learner = Learner(config)
     learner.load(surviving_state(config.publisher.directory))
     export = learner.export(learner.state())
-    export.weights["classifier.weight"][1, 7] += 1e-6
+    alter(export)
     SnapshotStore(tmp_path / "snapshots").write(1, 50, export, {"config_digest": config.digest()})
     altered = [*ended, f"publisher.directory={tmp_path}"]
     for room in ("checkpoints", "journal"):
@@ -56,7 +80,7 @@ def test_one_altered_value_is_named(config: Config, ended: list[str], tmp_path: 
         text=True,
         check=False,
     )
-    assert "classifier.weight differs in 1 of its" in done.stdout
+    assert said in done.stdout
     assert done.returncode == 1
 
 

@@ -9,11 +9,15 @@ import pytest
 from streamlearn.capture import capture
 from streamlearn.learner import Learner
 from streamlearn.learner.intake import MicroBatch
+from streamlearn.local.tiny import WORDS
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.publisher import Publisher
-from tests.unit.builders import learn
+from streamlearn.records import Positions
+from tests.unit.builders import learn, make_event, make_record
 from tests.unit.conftest import MakeConfig
 
+LABEL_OF = {"moon": "space", "goal": "hockey"}
+POSITIONS: Positions = {("t", 0): 1}
 SCRIPT = """
 import resource, sys
 from streamlearn.capture import capture_checkpoint, capture_snapshot
@@ -63,6 +67,19 @@ def test_the_copy_counts_the_version_as_which_it_is_published_and_the_learner_st
     learner.version = 7
     checkpoint = capture(learner, make_config(), None)
     assert (checkpoint.version, checkpoint.state["version"], checkpoint.export) == (7, 7, None)
+
+
+def test_the_manifest_states_the_accuracy_of_both_predictors(make_config: MakeConfig) -> None:
+    learner = Learner(make_config("updater.experts=[transformer, naive_bayes]", "updater.learning_rate=1e-6"))
+    for number in range(12):  # of which the counting expert learns what the transformer is too slow for
+        fresh = [make_event(number, text=f"{word} again", label=label) for word, label in LABEL_OF.items()]
+        held_out = [make_event(number, text=f"{word} {WORDS[number]}", label=label) for word, label in LABEL_OF.items()]
+        learn(learner, MicroBatch(fresh=fresh, records=[make_record(b"")] * 2, held_out=held_out, positions=POSITIONS))
+    copy = capture(learner, make_config(), 1)
+    metrics = copy.provenance["metrics"]
+    assert copy.accuracy == metrics["holdout_accuracy"] == {"validation": 1.0, "test": 1.0}
+    assert metrics["transformer_holdout_accuracy"].keys() == {"validation", "test"}
+    assert min(metrics["transformer_holdout_accuracy"].values()) < 1.0
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +15,28 @@ import torch
 import transformers
 
 import streamlearn
+from streamlearn.capture import capture_snapshot
+from streamlearn.config import Config
 from streamlearn.errors import StateError, UnpredictableError
+from streamlearn.learner import Learner
 from streamlearn.local.tiny import SPECIAL, WORDS
 from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.reports import MicroBatch
 from streamlearn.state import Export
-from streamlearn.updater import Updater, published
-from tests.unit.builders import make_event
+from streamlearn.updater import Updater
+from streamlearn.updater.published import export
+from tests.unit.builders import learn, make_event, make_record
 from tests.unit.conftest import MakeConfig
-from tests.unit.kept import flip
+from tests.unit.kept import flip, sealed
 
+MET_LATER = 30  # steps before the third label
 TEXTS = ["late refund please", "moon", "goal " * 20, "engine clutch wheel slow"]
 
 
 @pytest.fixture
 def updater(make_config: MakeConfig) -> Updater:
-    updater = Updater(make_config("events.labels=[ham, spam]", "updater.learning_rate=1e-2"))
+    as_before = ["updater.experts=[transformer]", "updater.pooling=native"]
+    updater = Updater(make_config("events.labels=[ham, spam]", "updater.learning_rate=1e-2", *as_before))
     for number in range(5):
         labelled = [make_event(4 * number + n, label=("ham", "spam")[n % 2]) for n in range(4)]
         updater.step(updater.encode(labelled))
@@ -37,8 +46,7 @@ def updater(make_config: MakeConfig) -> Updater:
 @pytest.fixture
 def alone(updater: Updater) -> Export:
     """What an earlier version exported: the transformer alone."""
-    export = published.export(updater, updater.state())
-    return Export(export.config, export.weights, export.tokenizer, columns=export.columns)
+    return replace(export(updater, updater.state()), mixture={}, settings={})
 
 
 @pytest.fixture
@@ -139,3 +147,90 @@ def test_predict_on_the_command_line_prints_what_load_gives(state: Path) -> None
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [one["label"] for one in found] == labels
     assert [one["score"] for one in found] == pytest.approx(probabilities.max(-1).tolist(), abs=1e-6)
+
+
+TIERS = {
+    "tokens": ["updater.experts=tokens"],
+    "frozen": ["updater.experts=frozen"],
+    "tuned": ["updater.experts=tuned", "updater.pooling=mean", "updater.trains=last-1"],
+    "all of it tuned": ["updater.experts=tuned", "updater.trains=all"],
+}
+
+
+@pytest.fixture(params=TIERS.values(), ids=TIERS)
+def learner(request: pytest.FixtureRequest, make_config: MakeConfig) -> Learner:
+    """A learner of forty steps, the last of which have brought another label."""
+    learner = Learner(make_config(*request.param, "updater.learning_rate=1e-3"))
+    for number in range(40):
+        learn(learner, micro_batch(number, labels=2 if number < MET_LATER else 3))
+    return learner
+
+
+def micro_batch(number: int, *, labels: int) -> MicroBatch:
+    fresh = [make_event(4 * number + index, label=f"label-{(number + index) % labels}") for index in range(4)]
+    held_out = [make_event(1000 + number)]
+    return MicroBatch(fresh=fresh, records=[make_record(b"")] * 4, held_out=held_out, positions={("t", 0): number})
+
+
+def publish(learner: Learner, config: Config, directory: Path) -> Path:
+    """Publish `learner` as a snapshot below `directory`, and return its path."""
+    candidate = capture_snapshot(learner, config, version=1)
+    assert candidate.export
+    assert SnapshotStore.misnamed(candidate.export) is None
+    return SnapshotStore(directory).write(1, learner.step, candidate.export, candidate.provenance)
+
+
+def own(learner: Learner) -> torch.Tensor:
+    events = [make_event(0, text=text) for text in TEXTS]
+    return learner.updater.log_probabilities(learner.updater.encode(events))
+
+
+def test_what_is_published_predicts_with_the_learners_own_bits(
+    learner: Learner, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    expected = own(learner)
+    predictor = streamlearn.load(publish(learner, make_config(), tmp_path))
+    assert (predictor.version, predictor.predictor) == (1, "mixture")
+    assert predictor.labels == list(learner.updater.labels) == ["label-0", "label-1", "label-2"]
+    labels, probabilities = predictor.predict(TEXTS)
+    assert probabilities.tobytes() == expected.exp().float().numpy().tobytes()
+    assert labels == [predictor.labels[column] for column in expected.argmax(-1)]
+    assert own(learner).numpy().tobytes() == expected.numpy().tobytes()  # of which loading has moved nothing
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 7], ["a", 7, "b"], ["only"]])
+def test_labels_come_back_as_they_were_learnt(make_config: MakeConfig, labels: list[str | int], tmp_path: Path) -> None:
+    learner = Learner(make_config("updater.experts=[naive_bayes]"))
+    fresh = [make_event(number, label=label) for number, label in enumerate(labels)]
+    learn(learner, MicroBatch(fresh=fresh, records=[make_record(b"")] * len(fresh), positions={("t", 0): 1}))
+    predictor = streamlearn.load(publish(learner, make_config(), tmp_path))
+    assert predictor.labels == labels
+    assert set(predictor.predict(TEXTS)[0]) <= set(labels)
+
+
+def test_what_a_manifest_grants_itself_lets_no_code_run(make_config: MakeConfig, tmp_path: Path) -> None:
+    learner = Learner(make_config("updater.experts=[naive_bayes]"))
+    learn(learner, micro_batch(0, labels=2))
+    path, mark = publish(learner, make_config(), tmp_path / "snapshots"), tmp_path / "mark"
+    (path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Evil: pass\n")
+    config = json.loads((path / "config.json").read_text()) | {"auto_map": {"AutoConfig": "evil.Evil"}}
+    (path / "config.json").write_text(json.dumps(config))
+    digests = {name: sha256((path / name).read_bytes()).hexdigest() for name in ("evil.py", "config.json")}
+    manifest = json.loads((path / "streamlearn.json").read_text())
+    settings = manifest["settings"] | {"trust_remote_code": True}
+    sealed(path / "streamlearn.json", files=manifest["files"] | digests, sizes={}, settings=settings)
+    with pytest.raises(StateError, match=r"asks for code of its own \('auto_map'\)"):
+        streamlearn.load(path)
+    assert not mark.exists()
+
+
+def test_a_mixture_that_does_not_fit_is_one_sentence(make_config: MakeConfig, tmp_path: Path) -> None:
+    learner = Learner(make_config("updater.experts=[naive_bayes, softmax]"))
+    learn(learner, micro_batch(0, labels=2))
+    candidate = capture_snapshot(learner, make_config(), version=1)
+    assert candidate.export
+    for version, mixture in enumerate(({"labels": ["a"]}, candidate.export.mixture | {"naive_bayes": {}}), 1):
+        path = SnapshotStore(tmp_path).write(version, 1, replace(candidate.export, mixture=mixture), {})
+        with pytest.raises(StateError, match=f"the snapshot {path} cannot be loaded: ") as caught:
+            streamlearn.load(path)
+        assert "\n" not in str(caught.value)

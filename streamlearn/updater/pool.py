@@ -23,6 +23,7 @@ from streamlearn.state import State
 
 RATE = 0.03  # of the weights; .02 to .05 are as good
 TEMPERATURE_RATE = 0.1
+LAST_RATE = 0.05  # of the temperature of the mixture, which moves no prediction, only how sure it is
 AT_FIRST, FADING = (0.1, 0.9), 10  # what is added to the rates, and the steps after which half of it is left: until
 # then an expert that is sure and wrong would cost half a point of four thousand events, and so costs less than .2
 SHARPEST, FLATTEST = 0.02, 50.0  # temperatures
@@ -53,6 +54,7 @@ class Pool:
     def __init__(self, experts: int) -> None:
         self._weights = torch.full((experts,), 1.0 / experts, dtype=torch.float64)
         self._logarithms = torch.zeros(experts, dtype=torch.float64)  # of the temperatures
+        self._last = 0.0  # the logarithm of the temperature of what is pooled
         self._losses = torch.zeros(experts, dtype=torch.float64)  # moving means of their calibrated losses
         self._ages = [0] * experts  # micro-batches since each began
         self._steps = 0
@@ -69,7 +71,7 @@ class Pool:
         What an expert says of a text counts where it is finite. Where nothing is, neither is what comes of it.
         """
         silent = torch.stack([~torch.isfinite(one).all(-1) for one in each]).all(0)
-        pooled = self._pooled(self._tempered(_stacked(each)))
+        pooled = (self._pooled(self._tempered(_stacked(each))) / math.exp(self._last)).log_softmax(-1)
         pooled[silent] = math.nan
         return pooled
 
@@ -83,7 +85,9 @@ class Pool:
             return [0.0] * len(each)
         stacked, rows = _stacked(each), range(len(targets))
         tempered = self._tempered(stacked)
-        missed = self._pooled(tempered).exp()
+        pooled = self._pooled(tempered)
+        self._calibrate(pooled, targets)
+        missed = pooled.exp()
         missed[rows, targets] -= 1.0
         slope = (_centred(tempered) * missed).sum(-1).mean(-1) * self._heard()
         missed_by = tempered.exp()
@@ -98,6 +102,15 @@ class Pool:
         self._logarithms = moved.clamp(math.log(SHARPEST), math.log(FLATTEST))
         self._judge(losses, math.log(labels))
         return losses.tolist()
+
+    def _calibrate(self, pooled: Tensor, targets: Sequence[int]) -> None:
+        """Let the temperature of what is `pooled` follow its loss; the weights come to be too large together."""
+        temperature = math.exp(self._last)
+        missed = (pooled / temperature).softmax(-1)
+        missed[range(len(targets)), targets] -= 1.0
+        slope = -float((missed * pooled).sum(-1).mean()) / temperature
+        moved = self._last - LAST_RATE * slope / (abs(slope) + 1.0)
+        self._last = min(max(moved, math.log(SHARPEST)), math.log(FLATTEST))
 
     def _judge(self, losses: Tensor, guessing: float) -> None:
         """Leave out whose loss has run away, and let those back in whose loss is below that of `guessing`."""
@@ -138,6 +151,7 @@ class Pool:
         return {
             "weights": self._weights.clone(),
             "temperatures": self._logarithms.clone(),
+            "last_temperature": self._last,
             "losses": self._losses.clone(),
             "ages": list(self._ages),
             "steps": self._steps,
@@ -146,7 +160,7 @@ class Pool:
 
     def load(self, state: State, indices: Sequence[int | None]) -> None:
         """Continue from `state`, in which the experts stand at `indices`; those that it does not know start over."""
-        self._steps = state["steps"]
+        self._steps, self._last = state["steps"], state["last_temperature"]
         for expert, index in enumerate(indices):
             if index is not None:
                 self._weights[expert], self._logarithms[expert] = state["weights"][index], state["temperatures"][index]

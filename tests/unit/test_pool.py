@@ -72,3 +72,71 @@ def test_one_label_is_no_question_and_teaches_nothing() -> None:
     pool.learn([torch.zeros(3, 1), torch.zeros(3, 1)], [0, 0, 0])
     assert pool.weights == [0.5, 0.5]
     assert pool.predict([torch.zeros(3, 1)] * 2).tolist() == [[0.0]] * 3
+
+
+def test_how_sure_it_is_follows_how_often_it_is_right() -> None:
+    labels, each = stream(0)
+    pool, sure, right = Pool(2), list[float](), list[bool]()
+    for first in range(0, EVENTS, TOGETHER):
+        rows = slice(first, first + TOGETHER)
+        own, targets = [one[rows] for one in each], labels[rows]
+        confidence, likeliest = pool.predict(own).exp().max(-1)
+        sure += confidence.tolist()
+        right += (likeliest == torch.tensor(targets)).tolist()
+        pool.learn(own, targets)
+    half = EVENTS // 2
+    assert np.mean(sure[half:]) == pytest.approx(np.mean(right[half:]), abs=0.03)
+
+
+def running_away(labels: list[int], rows: slice, scale: float) -> Tensor:
+    """Return predictions that are the surer of a wrong label the larger `scale` is."""
+    wrong = torch.tensor([(label + 1) % LABELS for label in labels[rows]])
+    return (torch.nn.functional.one_hot(wrong, LABELS).double() * scale).log_softmax(-1)
+
+
+def test_an_expert_whose_loss_runs_away_is_left_out_and_comes_back_when_it_is_better_than_guessing() -> None:
+    labels, (good, other) = stream(1)
+    pool, seen = Pool(3), list[str]()
+    for step, first in enumerate(range(0, EVENTS, TOGETHER)):
+        rows = slice(first, first + TOGETHER)
+        third = running_away(labels, rows, 10.0 * 1.1 ** min(step, 200)) if step < 200 else good[rows]
+        pool.learn([good[rows], other[rows], third], labels[rows])
+        seen.append(pool.left_out[2])
+        assert pool.left_out[:2] == ["", ""]
+        assert (pool.weights[2] == 0.0) >= (pool.left_out[2] != "")
+    assert seen[5] == ""
+    assert seen[199] == "runaway"
+    assert seen[-1] == ""
+    assert pool.weights[2] != 0.0
+
+
+def test_an_expert_that_started_over_is_heard_again_once_it_is_better_than_guessing() -> None:
+    labels, (good, other) = stream(2)
+    pool = Pool(2)
+    for step, first in enumerate(range(0, EVENTS // 4, TOGETHER)):
+        if step == 50:
+            pool.leave_out(1, "not_finite", anew=True)
+        rows = slice(first, first + TOGETHER)
+        second = other[rows] if step < 50 or step >= 80 else torch.zeros_like(other[rows]).log_softmax(-1)
+        pool.learn([good[rows], second], labels[rows])
+        if 50 <= step < 80:
+            assert pool.left_out == ["", "not_finite"]
+            assert pool.weights[1] == 0.0
+    assert pool.left_out == ["", ""]
+    assert pool.weights[1] > 0.0
+
+
+def test_saved_and_loaded_it_goes_on_with_the_same_bits() -> None:
+    labels, each = stream(3)
+    one, other = Pool(2), Pool(2)
+    for first in range(0, 200, TOGETHER):
+        rows = slice(first, first + TOGETHER)
+        one.learn([expert[rows] for expert in each], labels[rows])
+    one.leave_out(0, "runaway")
+    other.load(one.state(), [0, 1])
+    for pool in (one, other):
+        for first in range(200, 400, TOGETHER):
+            rows = slice(first, first + TOGETHER)
+            pool.learn([expert[rows] for expert in each], labels[rows])
+    assert str(one.state()) == str(other.state())
+    assert torch.equal(one.predict([expert[:9] for expert in each]), other.predict([expert[:9] for expert in each]))

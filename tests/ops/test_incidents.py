@@ -1,4 +1,4 @@
-"""Six incidents, each walked by its runbook alone: the alert fires, the diagnosis finds the cause, the fix works.
+"""Seven incidents, each walked by its runbook alone: the alert fires, the diagnosis finds the cause, the fix works.
 
 A walk reads as one of the person on call: what is asked is in the runbook at the place that the walk names, and the
 answer decides which way to go. `deploy/runbooks/README.md` keeps the outcomes.
@@ -184,6 +184,38 @@ def test_the_loss_of_a_text_is_not_finite(
 
         stack.wait_until_over(alert, group)
         assert values(desk.answer(alert, "Mitigation"))[-1] > 0  # steps a second
+
+
+def test_the_transformer_goes_astray(
+    config: Config, group: str, start_learner: Start, watch: Watch, seat: Seat
+) -> None:
+    learner = start_learner()
+    stack = watch(learner, factor=FACTOR)
+    alert = "StreamlearnExpertDropped"
+    with flowing(config, map(themed, count())):
+        learner.wait_for("streamlearn_steps_total", 20)
+        assert learner.terminate() == 0
+        learner = start_learner("updater.learning_rate=1e30", port=learner.port)
+        stack.wait_for(alert, group)
+
+        desk = seat(learner, stack)
+
+        def left_out() -> float:
+            return max(values(desk.answer(alert, "Mitigation"), 'expert="transformer"'), default=1.0)
+
+        dropped = desk.answer(alert, "Diagnosis 2")
+        assert values(dropped, 'expert="transformer"', 'reason="not_finite"')[0] > 0
+        (now, *_) = values(desk.answer(alert, "Diagnosis 3"))
+        assert now > 0.5  # the others predict on: step 4
+        losses = values(desk.answer(alert, "Diagnosis 4"), 'expert="softmax"')
+        assert losses[0] < 1.1  # below guessing among three, and the reason is not_finite: step 5
+        assert "'transformer' is left out of the mixture: it is not finite any more" in learner.stderr()  # long ago: A
+
+        assert learner.terminate() == 0
+        learner = start_learner(port=learner.port)
+        wait_until(lambda: left_out() < 0.1, "the transformer is back")
+        stack.wait_until_over(alert, group)
+        assert "the expert 'transformer' is back in the mixture" in learner.stderr()
 
 
 def test_the_active_one_of_two_is_killed(

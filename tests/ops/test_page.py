@@ -78,6 +78,8 @@ def test_the_page_shows_a_drift_and_a_publish_while_learning_runs(
         expect(page.locator("#counts")).to_contain_text("2 dead letters")
         expect(page.locator("#reasons")).to_contain_text("not_utf8")
         expect(page.locator("#labels")).to_contain_text("label-0")
+        expect(page.locator("#experts")).to_contain_text("long memory")
+        expect(page.locator("#experts")).to_contain_text("transformer")
         trained = number(page, "#trained")
         page.wait_for_function(
             "before => Number(document.querySelector('#trained').textContent.replaceAll(',', '')) > before", arg=trained

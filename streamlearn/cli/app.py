@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from streamlearn import __version__
+from streamlearn.cli.evaluate import evaluate
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.cli.snapshots import snapshots_app
 from streamlearn.errors import ConfigurationError, StreamlearnError
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(snapshots_app, name="snapshots")
+app.command()(evaluate)
 
 MARKS = {True: "✓", False: "✗", None: "–"}
 

@@ -59,7 +59,10 @@ KNOWN_TO: Mapping[str, frozenset[str]] = {
 
 OFFERED: Mapping[str, frozenset[str]] = {
     "consumer": frozenset(
-        {"streamlearn.consumer", "streamlearn.consumer.dead_letter_topic", "streamlearn.consumer.sending"}
+        {
+            *("streamlearn.consumer", "streamlearn.consumer.dead_letter_topic", "streamlearn.consumer.decode"),
+            "streamlearn.consumer.sending",
+        }
     ),
 }
 """Rooms of which others name these modules alone, but for `local`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class OnlineClassifier:
     Examples
     --------
     >>> from streamlearn import OnlineClassifier
-    >>> classifier = OnlineClassifier(model)
+    >>> classifier = OnlineClassifier(model, experts="tokens")
     >>> classifier.predict_one("slow moon")  # no label is known yet
     >>> for _ in range(20):
     ...     classifier.learn_one("launch to orbit and moon", "space")
@@ -135,6 +136,15 @@ class OnlineClassifier:
 
         """
         self._learn(texts, labels)
+
+    def predict_then_learn(self, texts: Iterable[str], labels: Iterable[Label]) -> list[Label | None]:
+        """Learn as :meth:`learn_many` does, and return what each text was predicted to be in the step that learnt it.
+
+        The prediction comes with the step, at no further cost, and is None where no label was known yet. The errors
+        are those of :meth:`learn_many`.
+        """
+        reports = self._learn(texts, labels)
+        return list(chain.from_iterable(report.result.predicted for report in reports if report.result))
 
     def predict_one(self, x: str) -> Label | None:
         """Return the most probable label of the text `x`, None where no label is known yet.

@@ -28,11 +28,12 @@ WELL, ILL = "engine clutch wheel", f"moon {OVERFLOWING}"
 
 @pytest.fixture
 def classifier(tiny_model: Path) -> OnlineClassifier:
-    return OnlineClassifier(tiny_model, micro_batch=3, learning_rate=1e-3)
+    return OnlineClassifier(tiny_model, micro_batch=3, experts="tokens")
 
 
-def taught(model: Path, *, rounds: int = 6, **settings: Any) -> OnlineClassifier:
-    classifier = OnlineClassifier(model, micro_batch=3, learning_rate=1e-3, **settings)
+def taught(model: Path, *, rounds: int = 3, **settings: Any) -> OnlineClassifier:
+    two = {"experts": ["naive_bayes", "transformer"], "micro_batch": 3, "learning_rate": 1e-3}
+    classifier = OnlineClassifier(model, **(two | settings))
     for _ in range(rounds):
         classifier.learn_many(TEXTS, LABELS)
     return classifier
@@ -76,7 +77,7 @@ def test_labels_that_are_given_are_predicted_before_they_are_met(tiny_model: Pat
 
 
 def test_what_was_learnt_is_known_and_probabilities_add_up_to_one(tiny_model: Path) -> None:
-    classifier = taught(tiny_model, rounds=40)
+    classifier = taught(tiny_model, rounds=20)
     assert classifier.predict_many(TEXTS) == LABELS
     assert [classifier.predict_one(text) for text in TEXTS] == LABELS
     for row in classifier.predict_proba_many(TEXTS):
@@ -95,6 +96,18 @@ def test_learning_one_is_a_step_and_learning_many_a_step_for_each_micro_batch(cl
     assert len(classifier.learner.buffer) == 5  # the first text twice: none is a repetition
 
 
+def test_what_is_predicted_in_the_step_is_what_would_have_been_predicted_before_it(tiny_model: Path) -> None:
+    one, other = taught(tiny_model), taught(tiny_model)
+    texts, labels = [*TEXTS, "fast car"], [*LABELS, "vehicle"]
+    expected = []
+    for first in (0, 3):
+        expected += one.predict_many(texts[first : first + 3])
+        one.learn_many(texts[first : first + 3], labels[first : first + 3])
+    assert other.predict_then_learn(texts, labels) == expected
+    assert flat(other.learner.state()) == flat(one.learner.state())
+    assert OnlineClassifier(tiny_model).predict_then_learn(texts[:1], labels[:1]) == [None]
+
+
 def test_predicting_changes_nothing_that_is_learnt_later(tiny_model: Path) -> None:
     quiet, asked = taught(tiny_model, dropout=0.1), taught(tiny_model, dropout=0.1)
     for _ in range(2):
@@ -105,7 +118,7 @@ def test_predicting_changes_nothing_that_is_learnt_later(tiny_model: Path) -> No
 
 
 def test_a_saved_classifier_goes_on_with_the_same_bits(tiny_model: Path, tmp_path: Path) -> None:
-    unbroken = taught(tiny_model, dropout=0.1)
+    unbroken = taught(tiny_model, experts="tuned", dropout=0.1)
     unbroken.save(tmp_path / "mine")
     loaded = OnlineClassifier.load(tmp_path / "mine")
     assert loaded.config == unbroken.config

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import torch
 import transformers
 
+import streamlearn
 from streamlearn.config import Config
 from streamlearn.consumer.client import create_topic, partition_count
 from streamlearn.events import Event, Reason
 from streamlearn.learner import Learner
 from streamlearn.local.feed import POISON, read_dead_letters
 from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.updater.features import Encoded
 from tests.integration.learner import LearnerProcess, event, held_out, learnt, send, surviving_state, wait_until
 
 
@@ -59,7 +61,7 @@ def test_a_missing_dead_letter_topic_is_created(config: Config, start_learner: C
     assert partition_count(config.kafka, config.kafka.dead_letter_topic) == 1
 
 
-def test_a_snapshot_gives_the_logits_that_the_learner_had_and_shows_the_real_labels(
+def test_a_snapshot_gives_the_probabilities_of_the_learner_and_its_transformer_those_of_its_own(
     config: Config, start_learner: Callable[..., LearnerProcess]
 ) -> None:
     send(config, [event(n) for n in range(100)])
@@ -76,8 +78,15 @@ def test_a_snapshot_gives_the_logits_that_the_learner_had_and_shows_the_real_lab
     with torch.no_grad():
         logits = transformers.AutoModelForSequenceClassification.from_pretrained(path)(**encoded).logits
     events = [Event(text, "label-0", "", 0.0, "t", 0, 0) for text in texts]
-    own = continued.updater.log_probabilities(continued.updater.encode(events))
-    torch.testing.assert_close(logits.log_softmax(-1), own, rtol=1e-5, atol=1e-6)
+    read = continued.updater.encode(events)
+    transformer = continued.updater.transformer
+    assert transformer
+    alone = transformer.predict(Encoded.of(read, frozenset()))
+    torch.testing.assert_close(logits.log_softmax(-1), alone, rtol=1e-5, atol=1e-6)
+    predictor = streamlearn.load(config.publisher.directory)
+    mixed = continued.updater.log_probabilities(read).exp().float().numpy()
+    assert predictor.predict(texts)[1].tobytes() == mixed.tobytes()
+    assert set(predictor.labels) == {"label-0", "label-1", "label-2"}
     classify = transformers.pipeline("text-classification", model=str(path))
     assert classify(texts[0])[0]["label"] in {"label-0", "label-1", "label-2"}
 

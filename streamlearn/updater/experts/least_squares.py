@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.state import State
@@ -37,48 +38,46 @@ class LeastSquares(OnlineExpert):
     embedding: ClassVar[Embedding] = "static"
 
     def __init__(self, config: UpdaterConfig, columns: Sequence[str]) -> None:
-        self._inverse = np.zeros((0, 0))  # (Σ x xᵀ + λ)⁻¹, of shape (inputs, inputs) once these are known
-        self._weights = np.zeros((0, 0))  # of shape (inputs, labels)
+        self._inverse = torch.zeros(0, 0).double()  # (Σ x xᵀ + λ)⁻¹, of shape (inputs, inputs) once these are known
+        self._weights = torch.zeros(0, 0).double()  # of shape (inputs, labels)
         super().__init__(config, columns)
 
     def grow(self, name: str) -> None:
         """Give the label `name` a column."""
         super().grow(name)
-        self._weights = np.concatenate([self._weights, np.zeros((len(self._weights), 1))], axis=1)
+        self._weights = torch.cat([self._weights, self._weights.new_zeros(len(self._weights), 1)], 1)
 
     def shrink(self, count: int) -> None:
         """Take back the columns after the first `count`."""
         super().shrink(count)
-        self._weights = self._weights[:, :count]
+        self._weights = self._weights[:, :count].clone()
 
     def _predict(self, encoded: Encoded) -> LogProbabilities:
         if not len(self._weights):
             return log_softmax(np.zeros((len(encoded), len(self.columns))))
-        return log_softmax(SHARPNESS * (_inputs(encoded.vectors(self.embedding)) @ self._weights))
+        return log_softmax(SHARPNESS * (_inputs(encoded.vectors(self.embedding)) @ self._weights).numpy())
 
     def _learn(self, prepared: Prepared) -> None:
-        roots = np.sqrt(prepared.weights)[:, None]
+        roots = torch.from_numpy(np.sqrt(prepared.weights))[:, None]
         inputs = _inputs(prepared.encoded.vectors(self.embedding)) * roots
         if not len(self._weights):
-            self._inverse = np.eye(inputs.shape[1]) / RIDGE
-            self._weights = np.zeros((inputs.shape[1], len(self.columns)))
-        wanted = np.zeros((len(inputs), len(self.columns)))
-        wanted[range(len(inputs)), prepared.targets] = 1.0
-        missed = wanted * roots - inputs @ self._weights
+            self._inverse = torch.eye(inputs.shape[1]).double() / RIDGE
+            self._weights = torch.zeros(inputs.shape[1], len(self.columns)).double()
+        wanted = torch.nn.functional.one_hot(torch.tensor(prepared.targets), len(self.columns)) * roots
+        missed = wanted - inputs @ self._weights
         spread = inputs @ self._inverse
-        gain = np.linalg.solve(np.eye(len(inputs)) + spread @ inputs.T, spread).T
-        self._weights += gain @ missed
-        self._inverse -= gain @ spread
+        gain = torch.linalg.solve(torch.eye(len(inputs)).double() + spread @ inputs.T, spread).T
+        self._weights.addmm_(gain, missed)
+        self._inverse.addmm_(gain, spread, alpha=-1.0)
 
     def state(self) -> State:
         """Return the weights and the inverse."""
-        arrays = {"inverse": self._inverse, "weights": self._weights}
-        return {**super().state(), **{name: torch.from_numpy(array.copy()) for name, array in arrays.items()}}
+        return {**super().state(), "inverse": self._inverse.clone(), "weights": self._weights.clone()}
 
     def load(self, state: State) -> None:
         """Continue from `state`."""
         super().load(state)
-        self._inverse, self._weights = (state[name].numpy().copy() for name in ("inverse", "weights"))
+        self._inverse, self._weights = state["inverse"].clone(), state["weights"].clone()
 
 
 class FrozenLeastSquares(LeastSquares):
@@ -97,8 +96,7 @@ class MiddleLeastSquares(LeastSquares):
     embedding: ClassVar[Embedding] = "middle"
 
 
-def _inputs(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the scaled embeddings of the texts with a 1 beside them, of shape (texts, dimensions + 1)."""
-    vectors = embeddings.astype(np.float64)
-    scaled = vectors * (SCALE * math.sqrt(vectors.shape[1]))
-    return np.concatenate([scaled, np.ones((len(vectors), 1))], axis=1)
+def _inputs(embeddings: NDArray[np.float32]) -> Tensor:
+    """Return the scaled embeddings of the texts with a 1 beside them, of shape (texts, dimensions + 1) and float64."""
+    vectors = torch.from_numpy(embeddings).double()
+    return torch.cat([vectors * (SCALE * math.sqrt(vectors.shape[1])), vectors.new_ones(len(vectors), 1)], 1)

@@ -15,9 +15,9 @@ One step, from events to θ:
 
 1. ``learner/learner.py`` draws replayed events to go with the fresh ones, and asks the updater for a step;
 2. ``updater/updater.py`` grows the experts to new labels, and leaves out what no step can be taken on;
-3. ``updater/mixture.py`` has each expert predict the texts, and find out what it is to learn of them;
-4. ``updater/experts/transformer/expert.py`` runs the model, and leaves the gradient of the loss with its parameters;
-5. ``updater/experts/transformer/optimizer.py`` clips the gradient and moves θ.
+3. ``updater/mixture.py`` has the features of the texts made once, and each expert predict and prepare by them;
+4. ``updater/experts/transformer/expert.py`` leaves the gradient of the loss with its parameters, then moves θ by it;
+5. ``updater/pool.py`` pools what the experts predicted, and follows the loss with their temperatures and weights.
 
 One drift, from a loss to whoever looks on:
 
@@ -38,7 +38,8 @@ One checkpoint, from the learner to the disk:
 Then ``publisher/publisher.py`` has its positions committed and, where a snapshot is due, publishes it.
 
 Without Kafka the same learner is a library: :class:`~streamlearn.online.OnlineClassifier`. What a learner has published
-is used with :func:`~streamlearn.serving.loading.load`.
+is used with :func:`~streamlearn.serving.loading.load`. Its transformer alone is for transformers' Auto classes, which
+know a head over the mean of the states once ``MeanPooledForSequenceClassification`` has been imported from here.
 """
 
 from __future__ import annotations
@@ -49,11 +50,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamlearn.online import OnlineClassifier as OnlineClassifier
     from streamlearn.serving.loading import load as load
+    from streamlearn.updater.experts.transformer.mean_pooled import (
+        MeanPooledForSequenceClassification as MeanPooledForSequenceClassification,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["OnlineClassifier", "__version__", "load"]
+__all__ = ["MeanPooledForSequenceClassification", "OnlineClassifier", "__version__", "load"]
 
-_LIBRARY = {"OnlineClassifier": "streamlearn.online:OnlineClassifier", "load": "streamlearn.serving.loading:load"}
+_MEAN_POOLED = "streamlearn.updater.experts.transformer.mean_pooled"
+_LIBRARY = {
+    "MeanPooledForSequenceClassification": f"{_MEAN_POOLED}:MeanPooledForSequenceClassification",
+    "OnlineClassifier": "streamlearn.online:OnlineClassifier",
+    "load": "streamlearn.serving.loading:load",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -67,7 +67,7 @@ OFFERED: Mapping[str, frozenset[str]] = {
 }
 """Rooms of which others name these modules alone, but for `local`."""
 
-LIBRARY = frozenset({"online", "serving"})
+LIBRARY = frozenset({"online", "serving", "updater"})
 """What the package itself hands out from, once it is asked for."""
 
 ALONE: Mapping[str, frozenset[str]] = {

@@ -198,6 +198,23 @@ def test_what_is_published_predicts_with_the_learners_own_bits(
     assert own(learner).numpy().tobytes() == expected.numpy().tobytes()  # of which loading has moved nothing
 
 
+def test_transformers_loads_a_mean_pooled_snapshot_once_its_class_has_been_imported_from_here(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    learner = Learner(make_config("updater.experts=tuned", "updater.pooling=mean"))
+    learn(learner, micro_batch(0, labels=2))
+    path = publish(learner, make_config(), tmp_path)
+    loading = f"import transformers; transformers.AutoModelForSequenceClassification.from_pretrained({str(path)!r})"
+    for before, code in (
+        ("import streamlearn; ", 1),
+        ("from streamlearn import MeanPooledForSequenceClassification; ", 0),
+    ):
+        command = [sys.executable, "-c", before + loading]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, done.stderr
+        assert ("does not recognize this architecture" in done.stderr) == bool(code)
+
+
 @pytest.mark.parametrize("labels", [[0, 1, 7], ["a", 7, "b"], ["only"]])
 def test_labels_come_back_as_they_were_learnt(make_config: MakeConfig, labels: list[str | int], tmp_path: Path) -> None:
     learner = Learner(make_config("updater.experts=[naive_bayes]"))

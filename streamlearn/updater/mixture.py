@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from streamlearn.errors import DeviceError
 from streamlearn.events import Reason
 from streamlearn.reports import ExpertReport
 from streamlearn.state import State
@@ -70,6 +71,8 @@ class Mixture:
         """Return the log-probabilities of shape (texts, labels); NaN for a text at which every expert raises."""
         try:
             self._extractor.add(encoded)
+        except DeviceError:
+            raise
         except Exception:  # noqa: BLE001 - whatever the frozen model raises for a text is that text's affair
             if len(encoded) == 1:
                 return torch.full((1, max(1, len(self.experts[0].columns))), math.nan)
@@ -101,6 +104,8 @@ class Mixture:
         new = encoded.first(fresh)
         try:
             self._extractor.add(new, in_a_row=True)
+        except DeviceError:
+            raise
         except Exception:  # noqa: BLE001 - whatever the frozen model raises for a text is that text's reason
             return Reason.MODEL_ERROR
         if not new.finite:
@@ -164,6 +169,8 @@ class Mixture:
         """Return the names of the experts that have no finite prediction for most of the texts of `encoded`."""
         try:
             self._extractor.add(encoded)
+        except DeviceError:
+            raise
         except Exception:  # noqa: BLE001 - then it is no single expert
             return [expert.name for expert in self.experts]
         each = self.predict_each(encoded)

@@ -70,6 +70,11 @@ class LeastSquares(OnlineExpert):
         self._weights.addmm_(gain, missed)
         self._inverse.addmm_(gain, spread, alpha=-1.0)
 
+    @property
+    def finite(self) -> bool:
+        """Whether the inverse, on which everything after it rests, is finite."""
+        return bool(torch.isfinite(self._inverse).all())
+
     def state(self) -> State:
         """Return the weights and the inverse."""
         return {**super().state(), "inverse": self._inverse.clone(), "weights": self._weights.clone()}

@@ -11,6 +11,7 @@ here an exponential average, as of teachers by Tarvainen and Valpola (2017).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -93,7 +94,8 @@ class AveragedTransformer:
     def grow(self, name: str) -> None:
         """Give the label `name` the column that the transformer has given it."""
         if self.columns:
-            grow_head(self._model, 1)
+            with self.random:  # the row that is drawn is not kept, but torch's own generator must not move
+                grow_head(self._model, 1)
             self._model.requires_grad_(False)
             own, theirs = output_layer(self._model)[2], output_layer(self._backbone.model)[2]
             with torch.no_grad():
@@ -104,7 +106,8 @@ class AveragedTransformer:
     def shrink(self, count: int) -> None:
         """Take back the columns after the first `count`."""
         if len(self.columns) > max(1, count):
-            shrink_head(self._model, max(1, count))
+            with self.random:
+                shrink_head(self._model, max(1, count))
             self._model.requires_grad_(False)
         del self.columns[count:]
 
@@ -115,8 +118,8 @@ class AveragedTransformer:
 
     @property
     def finite(self) -> bool:
-        """Whether it can go on: it is as finite as the transformer, and its predictions tell."""
-        return True
+        """Whether the averages are finite."""
+        return math.isfinite(float(torch.nn.utils.get_total_norm(list(self._trained().values()))))
 
     def _trained(self) -> dict[str, nn.Parameter]:
         """Return what is averaged, by name."""

@@ -18,9 +18,9 @@ from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.errors import ConfigurationError
 from streamlearn.state import State
 from streamlearn.updater.experts.transformer.batches import collate, inputs
-from streamlearn.updater.experts.transformer.device import choose_device, choose_precision
+from streamlearn.updater.experts.transformer.device import choose_device, choose_precision, raise_if_it_is_the_machine
 from streamlearn.updater.experts.transformer.fingerprint import fingerprint
-from streamlearn.updater.experts.transformer.frozen import FrozenModel
+from streamlearn.updater.experts.transformer.frozen import Embedding, FrozenModel
 from streamlearn.updater.experts.transformer.head import output_layer, problem_type
 from streamlearn.updater.experts.transformer.inputs import find_layout, probe_texts
 from streamlearn.updater.experts.transformer.model import load_model, one_sentence
@@ -176,9 +176,17 @@ class Backbone:
 
     def extractor(self, wanted: frozenset[Feature]) -> FeatureExtractor:
         """Return what makes the features that are `wanted`, all of which this model offers."""
-        embed = self.frozen.embed if wanted & {"frozen", "middle"} else None
+        embed = self._embed if wanted & {"frozen", "middle"} else None
         special = self.tokenizer.all_special_ids
         return FeatureExtractor(wanted, special=special, embeddings=self.embeddings, embed=embed)
+
+    def _embed(self, tokens: NDArray[np.int32]) -> Embedding:
+        """Return what the frozen model makes of a text; DeviceError where that is the machine's fault."""
+        try:
+            return self.frozen.embed(tokens)
+        except Exception as error:
+            raise_if_it_is_the_machine(error, self.device, [tokens])
+            raise
 
     def _embeds(self) -> bool:
         """Whether the model without its head gives a state of each token of a text."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
 
-from streamlearn.errors import ConfigurationError
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from streamlearn.errors import ConfigurationError, DeviceError
 
 
 def choose_device(name: str) -> torch.device:
@@ -37,3 +41,15 @@ def choose_precision(name: str, device: torch.device) -> bool:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether `error` says that there is no memory; torch has no type of its own for the CPU's."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def raise_if_it_is_the_machine(error: Exception, device: torch.device, tokens: Sequence[NDArray[np.int32]]) -> None:
+    """Raise a DeviceError where `error` is the machine's, which has no memory or has failed, and not that of a text."""
+    if is_out_of_memory(error):
+        longest = max(map(len, tokens), default=0)
+        raise DeviceError(
+            f"there is no memory on {device} for {len(tokens)} texts of up to {longest} tokens: "
+            "lower updater.micro_batch, updater.replay_ratio or updater.max_tokens, or give it more"
+        ) from None
+    if isinstance(error, torch.AcceleratorError):  # after it nothing runs on the device any more
+        raise DeviceError(f"{device} has failed: {str(error).splitlines()[0]}") from error

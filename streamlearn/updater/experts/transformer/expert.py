@@ -16,9 +16,17 @@ from streamlearn.state import State
 from streamlearn.updater.experts.expert import Gradients
 from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.batches import collate
+from streamlearn.updater.experts.transformer.device import raise_if_it_is_the_machine
 from streamlearn.updater.experts.transformer.forward import Forward, Rows, in_order
 from streamlearn.updater.experts.transformer.frozen import Bypass
-from streamlearn.updater.experts.transformer.head import draw_head, grow_head, output_layer, shrink_head
+from streamlearn.updater.experts.transformer.head import (
+    NO_LABEL_YET,
+    draw_head,
+    grow_head,
+    head_keys,
+    output_layer,
+    shrink_head,
+)
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
 from streamlearn.updater.experts.transformer.probe import mixed_lengths, probe_step
 from streamlearn.updater.experts.transformer.trainable import base_of, layers_of, select
@@ -76,6 +84,8 @@ class TransformerExpert:
         self.model.train(config.dropout > 0.0)
         self.optimizer = Optimizer(select(self.model, config), config)
         self._probe()
+        heads = head_keys(self.model)
+        self._head = {name: p.detach().clone() for name, p in self.model.named_parameters() if name in heads}
         self._pass_by_what_is_frozen()
 
     def _probe(self) -> None:
@@ -155,7 +165,7 @@ class TransformerExpert:
                     encoded.pooled = in_order(pooled, len(encoded))
                 return Gradients(in_order(outputs, len(encoded)).log_softmax(-1), loss, norm)
         except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's reason
-            self.forward.raise_if_it_is_the_machine(error, encoded.tokens)
+            raise_if_it_is_the_machine(error, self.backbone.device, encoded.tokens)
             reason = Reason.MODEL_ERROR
         self.drop()
         self.random.reset(mark)
@@ -188,14 +198,17 @@ class TransformerExpert:
         del self.columns[count:]
 
     def restart(self) -> None:
-        """Begin again with the model as it was loaded and a new head, for the labels known."""
-        frozen = self.backbone.frozen.base.state_dict()
-        base_of(self.model).load_state_dict(frozen)
-        with self.random, torch.no_grad():
-            for parameter in select(self.model, self._config).head:
-                fresh = parameter.new_empty(parameter.shape)
-                parameter.copy_(fresh.normal_(0.0, 0.02) if parameter.ndim > 1 else fresh.zero_())
-            draw_head(self.model, self.columns or [""])
+        """Begin again with the model and the head that were loaded; labels met since then get columns that are new."""
+        base_of(self.model).load_state_dict(self.backbone.frozen.base.state_dict())
+        with self.random:
+            draw_head(self.model, self.columns or [NO_LABEL_YET])
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if name in self._head:
+                    first = self._head[name]
+                    rows = min(len(first), len(parameter))
+                    parameter[:rows] = first[:rows]
+        self.model.train(self._config.dropout > 0.0)
         self.optimizer = Optimizer(select(self.model, self._config), self._config)
 
     @property

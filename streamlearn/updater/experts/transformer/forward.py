@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from streamlearn.errors import DeviceError
 from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.batches import Part, collate, inputs
-from streamlearn.updater.experts.transformer.device import is_out_of_memory
+from streamlearn.updater.experts.transformer.device import raise_if_it_is_the_machine
 from streamlearn.updater.experts.transformer.frozen import Bypass
 from streamlearn.updater.experts.transformer.head import output_layer
 from streamlearn.updater.experts.transformer.pooling import pool, tapped
@@ -99,7 +98,7 @@ class Forward:
         try:
             log_probabilities = self.predict(tokens, pooled)
         except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's affair
-            self.raise_if_it_is_the_machine(error, tokens)
+            raise_if_it_is_the_machine(error, self._backbone.device, tokens)
         else:
             return log_probabilities, in_order(pooled, len(tokens)) if pooled else None
         if len(tokens) > 1:
@@ -111,18 +110,6 @@ class Forward:
             return torch.cat([half[0] for half in halves]), torch.cat(states) if pools else None
         nothing = torch.full((1, output_layer(self.model)[2].in_features), math.nan) if pools else None
         return torch.full((1, max(1, columns)), math.nan), nothing
-
-    def raise_if_it_is_the_machine(self, error: Exception, tokens: Tokens) -> None:
-        """Raise where `error` is the machine's, which has no memory or whose device has failed, and not a text's."""
-        device = self._backbone.device
-        if is_out_of_memory(error):
-            longest = max(map(len, tokens), default=0)
-            raise DeviceError(
-                f"there is no memory on {device} for {len(tokens)} texts of up to {longest} tokens: "
-                "lower updater.micro_batch, updater.replay_ratio or updater.max_tokens, or give it more"
-            ) from None
-        if isinstance(error, torch.AcceleratorError):  # after it nothing runs on the device any more
-            raise DeviceError(f"{device} has failed: {str(error).splitlines()[0]}") from error
 
 
 def padded(states: Sequence[Tensor], part: Part, *, left: bool) -> Tensor:

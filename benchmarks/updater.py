@@ -1,4 +1,6 @@
-"""Examples a second of the updater inside the running pipeline, beside three loops on the same texts.
+"""Examples a second of the transformer alone inside the running pipeline, beside three loops on the same texts.
+
+What the other experts cost beside it is measured by ``benchmarks/learning.py``.
 
 (a) the loop of a tutorial: a batch of one, all parameters, AdamW as it comes, padding by the tokenizer's call;
 (b) Hugging Face's Trainer at the same micro-batch;
@@ -37,11 +39,22 @@ from streamlearn.pipeline import Pipeline
 from streamlearn.reports import StepReport
 from streamlearn.updater.experts.transformer.batches import Part
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
+from streamlearn.updater.experts.transformer.forward import Forward, Tokens
 from streamlearn.updater.features import Encoded
 
 WARM_UP = 3  # steps that are not measured
 LABELS = ["comp", "rec", "sci", "talk"]
 TUTORIAL_EXAMPLES = 60
+COMPARED = (  # what the loops beside it are made like, whatever the defaults and the demo's settings are
+    "updater.experts=[transformer]",
+    "updater.pooling=native",
+    "updater.trains=all",
+    "updater.embeddings=frozen",
+    "updater.model_overrides={num_hidden_layers: 3}",
+    "updater.max_tokens=64",
+    "updater.micro_batch=16",
+    "updater.replay_ratio=1",
+)
 
 
 @dataclass
@@ -63,8 +76,9 @@ class Seen:
 
 
 def configuration(broker: Broker, directory: Path, topic: str) -> Config:
-    """Return the demo's configuration, as it checkpoints and publishes there, with the labels known from the start."""
+    """Return the configuration of what is compared, which checkpoints and publishes as the demo does."""
     overrides = [
+        *COMPARED,
         f"kafka.bootstrap_servers={broker.bootstrap_servers}",
         f"kafka.topic={topic}",
         f"kafka.group={topic}",
@@ -79,17 +93,17 @@ def configuration(broker: Broker, directory: Path, topic: str) -> Config:
 def run_pipeline(config: Config, feed: Feed) -> Seen:
     """Learn `feed` from a broker, and note what the updater sees."""
     seen = Seen()
-    parts_of, gradients, append = TransformerExpert.parts, TransformerExpert.gradients, Journal.append
+    parts_of, gradients, append = Forward.parts, TransformerExpert.gradients, Journal.append
 
-    def note_parts(expert: TransformerExpert, tokens: Sequence[object]) -> list[Part]:
-        seen.parts.append(parts_of(expert, tokens))  # type: ignore[arg-type]
+    def note_parts(forward: Forward, tokens: Tokens, *, apart: bool = False) -> list[Part]:
+        seen.parts.append(parts_of(forward, tokens, apart=apart))
         return seen.parts[-1]
 
     def note_targets(
         expert: TransformerExpert, encoded: Encoded, targets: Sequence[int], *weights: object, **how: object
     ) -> object:
         seen.targets.append(torch.tensor(targets))
-        with patch.object(TransformerExpert, "parts", note_parts):
+        with patch.object(Forward, "parts", note_parts):
             return gradients(expert, encoded, targets, *weights, **how)  # type: ignore[arg-type]
 
     def note_journal(journal: Journal, decision: Decision) -> None:

@@ -1,4 +1,4 @@
-"""Whether a change keeps the bits: the demo's stretch under this tree and under another revision, weights compared.
+"""Whether a change keeps the bits: the demo's stretch under this tree and under another revision, snapshots compared.
 
     python -m benchmarks.bits --against HEAD~3
 
@@ -33,7 +33,7 @@ DEADLINE_SECONDS = 600.0
 
 
 def digests(tree: Path, broker: Broker, feed: Feed, directory: Path, name: str) -> dict[str, str]:
-    """Return the SHA-256 of the weights of each snapshot that the learner of `tree` publishes of `feed`."""
+    """Return the SHA-256 of what each snapshot holds that the learner of `tree` publishes of `feed`, by its file."""
     with (tree / "streamlearn" / "local" / "demo.yaml").open() as file:
         settings = yaml.safe_load(file)
     settings["kafka"] |= {"bootstrap_servers": broker.bootstrap_servers, "topic": name, "group": name}
@@ -60,8 +60,8 @@ def digests(tree: Path, broker: Broker, feed: Feed, directory: Path, name: str) 
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     process.wait()
-    snapshots = sorted((directory / name / "snapshots").glob("v*/model.safetensors"))
-    return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in snapshots}
+    snapshots = sorted((directory / name / "snapshots").glob("v*/*.safetensors"))
+    return {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in snapshots}
 
 
 def dealt_with(port: int) -> float:
@@ -90,9 +90,9 @@ def main() -> int:
         broker = stack.enter_context(start_broker())
         ours = digests(here, broker, feed, directory, "ours")
         theirs = digests(other, broker, feed, directory, "theirs")
-    for version in sorted(ours | theirs):
-        same = ours.get(version) == theirs.get(version)
-        print(version, "same bits" if same else f"differs: {ours.get(version)} here, {theirs.get(version)} there")
+    for file in sorted(ours | theirs):
+        same = ours.get(file) == theirs.get(file)
+        print(file, "same bits" if same else f"differs: {ours.get(file)} here, {theirs.get(file)} there")
     return 0 if ours == theirs else 1
 
 

@@ -135,6 +135,7 @@ def settings(broker: Broker, topic: str, model: Path, directory: Path) -> list[s
         f"kafka.group={topic}",
         f"kafka.queue_bytes={QUEUE_BYTES}",
         f"updater.model={model}",
+        "updater.experts=[transformer]",  # the pages of the others' tables come into memory with any event
         "updater.micro_batch=4",
         "updater.max_wait_seconds=0.5",
         "updater.threads=1",

@@ -54,6 +54,8 @@ COMPARED = (  # what the loops beside it are made like, whatever the defaults an
     "updater.max_tokens=64",
     "updater.micro_batch=16",
     "updater.replay_ratio=1",
+    "publisher.checkpoints.every_steps=40",
+    "publisher.snapshots.every_steps=80",
 )
 
 
@@ -76,7 +78,7 @@ class Seen:
 
 
 def configuration(broker: Broker, directory: Path, topic: str) -> Config:
-    """Return the configuration of what is compared, which checkpoints and publishes as the demo does."""
+    """Return the configuration of what is compared, the rest of it as in the demo."""
     overrides = [
         *COMPARED,
         f"kafka.bootstrap_servers={broker.bootstrap_servers}",

@@ -79,9 +79,10 @@ class StepResult:
     """What one step showed.
 
     ``correct`` and ``losses`` are of shape (learnt,) and belong to the fresh events that were learnt, in their order,
-    as they were predicted before; ``loss`` is the mean over them and the replayed ones. ``refused`` are the others, by
-    their index among the fresh ones, with the reason why no step can be taken on them. ``unfit`` are the indices of
-    those among the replayed ones. Where no fresh event could be learnt, θ stayed as it was.
+    as they were predicted before; ``loss`` is the mean over them, and over the replayed ones where an expert that
+    learns these is alone. ``refused`` are the others, by their index among the fresh ones, with the reason why no step
+    can be taken on them. ``unfit`` are the indices of those among the replayed ones. Where no fresh event could be
+    learnt, θ stayed as it was.
 
     ``experts`` are those of the mixture that had a say, by name. ``dropped`` are the others: an expert is in it at each
     step that it is left out of, with the reason, ``not_finite`` or ``runaway``. ``predicted`` and ``confidences``

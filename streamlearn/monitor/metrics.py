@@ -63,9 +63,11 @@ class Metrics:
         self._with_lag: set[Partition] = set()
         self.buffer_records = gauge("buffer_records", "Events in the replay buffer.")
         self.buffer_capacity = gauge("buffer_capacity_records", "Events the replay buffer may hold.")
-        self.loss = gauge("loss", "Mean loss of the last micro-batch, fresh and replayed.")
-        self.learning_rate = gauge("learning_rate", "Learning rate of the last step.")
-        self.gradient_norm = gauge("gradient_norm", "Norm of the last gradient before clipping.")
+        self.loss = gauge("loss", "Mean loss of the last micro-batch, before it was learnt.")
+        self.learning_rate = gauge(
+            "learning_rate", "The transformer's learning rate in the last step, its head's apart."
+        )
+        self.gradient_norm = gauge("gradient_norm", "Norm of the transformer's last gradient before clipping.")
         self.accuracy = gauge("prequential_accuracy_ratio", "Test-then-train accuracy over the window.")
         self.holdout_accuracy = gauge(
             "holdout_accuracy_ratio", "Accuracy on events never trained on.", ["split", "role"]

@@ -45,7 +45,7 @@ class OnlineClassifier:
     buffer_records
         How many texts are remembered for replay.
     **settings
-        Those of the configuration's section ``updater``, such as ``micro_batch``, ``replay_ratio``, ``learning_rate``
+        Those of the configuration's section ``updater``, such as ``experts``, ``micro_batch``, ``learning_rate``
         or ``seed``.
 
     Raises

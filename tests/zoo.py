@@ -133,6 +133,18 @@ def save(kind: str, directory: Path, **changed: Any) -> Path:
     return directory
 
 
+def save_canine(directory: Path) -> Path:
+    """Save a tiny CANINE, which reads characters and hashes them: it has no table of token embeddings."""
+    windows = {"upsampling_kernel_size": 2, "downsampling_rate": 2, "local_transformer_stride": 16}
+    settings = transformers.CanineConfig(
+        **SIZE, **windows, max_position_embeddings=64, num_hash_buckets=64, num_hash_functions=2
+    )
+    torch.manual_seed(0)
+    transformers.CanineForSequenceClassification(settings).save_pretrained(directory)
+    transformers.CanineTokenizer(model_max_length=64).save_pretrained(directory)
+    return directory
+
+
 def save_tokenizer(family: Family, directory: Path, **changed: Any) -> int:
     """Save a tokenizer of whole words with the habits of `family`, and return how many tokens it has."""
     vocabulary = {word: identifier for identifier, word in enumerate([*family.special, *WORDS])}

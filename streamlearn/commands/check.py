@@ -93,7 +93,8 @@ def _model(config: Config) -> str:
             load_checkpoint(learner, name, state)
             break
     return (
-        f"{config.updater.model} loads and takes a step on texts of up to {config.updater.max_tokens} tokens; {known}"
+        f"{config.updater.model} loads and takes a step on texts of up to {config.updater.max_tokens} tokens; {known}; "
+        f"experts {', '.join(learner.updater.experts)}"
     )
 
 

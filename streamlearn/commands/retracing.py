@@ -17,6 +17,9 @@ from streamlearn.masking import is_secret
 from streamlearn.recovery import retake
 from streamlearn.reports import StepReport
 
+BEFORE_THE_MIXTURE = {"experts": ["transformer"], "pooling": "native"}
+"""What every streamlearn did that records no ``updater.experts``."""
+
 
 def open_journal(config: Config) -> Journal:
     """Return the journal that `config` names."""
@@ -93,10 +96,22 @@ def recorded(config: Config, decisive: Mapping[str, Any]) -> Config:
 
     """
     try:
-        return Config.model_validate(_overlaid(config.model_dump(), decisive))
+        return Config.model_validate(_overlaid(config.model_dump(), _spelled_out(decisive)))
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"]))
         raise StateError(f"the journal records a value of {key} that this version cannot use") from None
+
+
+def _spelled_out(decisive: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `decisive` with what was so without being recorded, when the transformer learnt alone.
+
+    Its head then had the rate of the body where it was given none of its own.
+    """
+    updater = decisive.get("updater")
+    if not isinstance(updater, Mapping) or "experts" in updater:
+        return decisive
+    head = updater.get("head_learning_rate") or updater.get("learning_rate")
+    return {**decisive, "updater": {**BEFORE_THE_MIXTURE, **updater, "head_learning_rate": head}}
 
 
 def _overlaid(tree: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from streamlearn.config.mistakes import nearest
 from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Label
 
 MOST_CHARACTERS = 1000  # of a name or a path
@@ -99,7 +100,8 @@ def _experts(given: Any) -> Any:
     """Return `given` if it is the name of a tier or a list of experts."""
     if given in TIERS or (isinstance(given, list) and given):
         return given
-    raise ValueError(f"this is a tier ({', '.join(TIERS)}) or a list of experts, such as [naive_bayes, transformer]")
+    said = f"this is a tier ({', '.join(TIERS)}) or a list of experts, such as [naive_bayes, transformer]"
+    raise ValueError(said + (nearest(given, TIERS) if isinstance(given, str) else ""))
 
 
 def _labels(given: Any) -> Any:

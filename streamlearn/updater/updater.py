@@ -23,6 +23,7 @@ from streamlearn.updater.experts.transformer.expert import TransformerExpert
 from streamlearn.updater.features import Encoded
 from streamlearn.updater.isolation import find_guilty
 from streamlearn.updater.labels import LabelMap, saved_labels
+from streamlearn.updater.misfit import misfit
 from streamlearn.updater.mixture import Mixture, reads
 from streamlearn.updater.randomness import Mark
 
@@ -316,11 +317,9 @@ class Updater:
         try:
             self.load_experts(state, saved)
         except (RuntimeError, KeyError, ValueError) as error:
-            first = str(error).splitlines()[0]
-            raise StateError(
-                f"the checkpoint does not fit the configured model ({first}); updater.experts, updater.pooling and "
-                "updater.trains must be what they were when it was made, or publisher.directory another one"
-            ) from None
+            raise StateError(misfit(state, error)) from None
+        if digest:
+            self.backbone.frozen.forget()
         self.steps = state["steps"] if "steps" in state else state[TRANSFORMER]["optimizer"]["steps"]
 
     def load_experts(self, state: State, labels: LabelMap, *, as_they_are: Collection[str] = ()) -> None:

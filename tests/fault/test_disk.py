@@ -65,6 +65,7 @@ def on_disk(broker: Broker, model: Path, disk: Path) -> Config:
     overrides = [
         *settings(broker, f"disk-{next(COUNTS)}", model, disk),
         "events.holdout_ratio=0",
+        "publisher.checkpoints.every_seconds=0.5",  # the last steps come while a checkpoint is being written
         "publisher.snapshots.every_steps=5",
     ]
     return with_topic(overrides)

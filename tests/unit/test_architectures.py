@@ -168,3 +168,25 @@ def test_a_text_of_which_the_tokenizer_keeps_nothing_is_learnt_all_the_same(save
     result = learner.step(learner.encode([make_event(1, label="label-0", text="\u200b"), *toy(4, 1)]))
     assert result.applied
     assert math.isfinite(result.loss)
+
+
+def test_experts_of_a_tier_that_a_model_gives_nothing_to_are_left_out_and_named_ones_are_refused(
+    saved: Save, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    whole = updater(saved("bert"), "updater.experts=frozen").experts
+    assert "left out" not in caplog.text
+    some = updater(saved("t5"), "updater.experts=frozen").experts
+    assert [name for name in whole if name not in some] == [name for name in whole if "frozen" in name or "mid" in name]
+    assert "'frozen_long_memory' of the tier 'frozen' is left out" in caplog.text
+    with pytest.raises(
+        ConfigurationError, match=r"updater\.experts: 'frozen_long_memory' reads frozen embeddings, which"
+    ):
+        updater(saved("t5"), "updater.experts=[naive_bayes, frozen_long_memory]")
+
+
+def test_a_model_of_characters_learns_with_what_needs_no_token_embeddings(tmp_path: Path) -> None:
+    model = zoo.save_canine(tmp_path)
+    assert updater(model, "updater.experts=tokens").experts == ["naive_bayes", "softmax"]
+    with pytest.raises(ConfigurationError, match="'recent_memory' reads static embeddings"):
+        updater(model, "updater.experts=[recent_memory]")

@@ -89,6 +89,24 @@ def test_check_and_predict_show_a_hostile_label_and_do_not_obey_it(hostile_model
     assert {line.split("\t")[0] for line in lines} <= {ESCAPED, "ham"}
 
 
+@pytest.mark.parametrize(
+    ("experts", "said"),
+    [
+        ("[naive_bays]", "✗ model: updater.experts: there is no expert 'naive_bays'; did you mean 'naive_bayes'?"),
+        ("[averaged]", "✗ model: updater.experts: 'averaged' averages the weights of 'transformer': add that one"),
+        ("[softmax, naive_bayes]", "; experts naive_bayes, softmax"),
+    ],
+)
+def test_check_says_with_which_experts_it_would_learn_or_what_is_wrong_with_them(
+    tiny_model: Path, tmp_path: Path, experts: str, said: str
+) -> None:
+    common = [*NOWHERE, f"--set=updater.model={tiny_model}", f"--set=publisher.directory={tmp_path}"]
+    done = streamlearn("check", *common, f"--set=updater.experts={experts}")
+    (line,) = [line for line in assert_lines(done.stdout) if " model: " in line]
+    assert said in line
+    assert not done.stderr
+
+
 def test_a_secret_in_the_environment_is_not_in_what_check_and_run_print(tmp_path: Path) -> None:
     secrets = {
         "STREAMLEARN_KAFKA__CLIENT": "{sasl_plain_password: hunter2x, security_protocol: SASL_PLAINTEXT, "

@@ -25,6 +25,9 @@ from streamlearn.errors import ConfigurationError
         ("events.labels=[]", ["at least one label"]),
         ("updater.learning_rate=fast", ["updater.learning_rate", "'fast'"]),
         ("updater.trains=half", ["updater.trains"]),
+        ("updater.experts=tune", ["updater.experts: this is a tier", "or a list of experts", "did you mean 'tuned'?"]),
+        ("updater.experts=naive_bayes", ["updater.experts: this is a tier", "such as [naive_bayes, transformer]"]),
+        ("updater.experts=[]", ["updater.experts: this is a tier", "or a list of experts"]),
         ("publisher.checkpoints.keep=1", ["publisher.checkpoints.keep"]),
     ],
 )

@@ -299,6 +299,18 @@ def test_a_checkpoint_without_the_transformer_is_refused(make_config: MakeConfig
         updater.load(state)
 
 
+def test_a_checkpoint_from_before_the_mixture_says_what_to_set_and_with_that_goes_on(make_config: MakeConfig) -> None:
+    before = Updater(make_config())
+    before.step(before.encode([make_event(n) for n in range(4)]))
+    state = before.state()
+    del state["steps"]
+    with pytest.raises(StateError, match=r"set updater\.experts: \[transformer\], updater\.pooling: native and.* all;"):
+        Updater(make_config("updater.experts=tuned", "updater.pooling=mean", "updater.trains=last-1")).load(state)
+    after = Updater(make_config())
+    after.load(state)
+    assert (after.steps, flat(after.state())) == (1, flat(before.state()))
+
+
 def test_an_expert_that_the_checkpoint_does_not_know_starts_over_with_its_labels(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

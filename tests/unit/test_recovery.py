@@ -59,6 +59,16 @@ def test_a_record_of_an_earlier_version_that_names_less_leaves_the_rest_as_it_is
     assert (found.updater.seed, found.monitor.drift.delta) == (3, 0.1)
 
 
+def test_what_was_recorded_before_the_mixture_is_the_transformer_alone_with_one_rate() -> None:
+    earlier = as_recorded(load(overrides=["updater.learning_rate=0.5"]))
+    before: dict[str, object] = earlier["updater"]  # type: ignore[assignment]
+    del before["experts"], before["pooling"]
+    found = recorded(load(), earlier).updater
+    assert (found.experts, found.pooling, found.head_learning_rate) == (["transformer"], "native", 0.5)
+    before["head_learning_rate"] = 0.1
+    assert recorded(load(), earlier).updater.head_learning_rate == 0.1
+
+
 def test_a_recorded_value_that_this_version_cannot_use_is_one_sentence() -> None:
     settings = as_recorded(load())
     settings["updater"] = {"learning_rate": -1}

@@ -79,7 +79,8 @@ def make_experts(config: UpdaterConfig, kinds: Sequence[type[Any]], backbone: Ba
                 f"updater.experts: '{kind.name}' reads {missing} embeddings, which '{config.model}' does not give"
             )
         if missing:
-            log.info("updater.experts: '%s' reads %s embeddings, which the model does not give", kind.name, missing)
+            said = "the expert '%s' of the tier '%s' is left out: it reads %s embeddings, which '%s' does not give"
+            log.info(said, kind.name, config.experts, missing, config.model)
             continue
         tuned = kind.name in (TRANSFORMER, AVERAGED)
         experts.append(kind(config, list(backbone.columns), *([backbone] if tuned else [])))

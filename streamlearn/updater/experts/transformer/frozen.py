@@ -170,6 +170,10 @@ class FrozenModel:
         """Take other parameters in place of those that are not shared."""
         for name, parameter in self._own.items():
             parameter.data.copy_(weights[name])
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what is kept: the parameters, shared ones among them, are others now."""
         self._kept.clear()
         self._held = 0
 

@@ -50,6 +50,7 @@ class Summary:
     dead_lettered: int
     duplicates: int
     seconds: float
+    accuracy_from_200_to_500: float
     parts: list[dict[str, Any]]
     drifts: list[int]
     snapshots: list[str]
@@ -157,6 +158,7 @@ def _summarise(
         dead_lettered=record.outcomes["dead_letter"],
         duplicates=record.outcomes["duplicate"],
         seconds=round(seconds, 1),
+        accuracy_from_200_to_500=round(record.early_accuracy(), 4),
         parts=[
             {"name": part.name, "events": end - begin, "accuracy_last_500": round(record.accuracy(begin, end), 4)}
             for part, begin, end in zip(parts, feed.begins, ends, strict=True)
@@ -188,6 +190,7 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
         f"+ {summary.dead_lettered} dead-lettered + {summary.duplicates} duplicates, in {summary.seconds:.0f} s",
         soft_wrap=True,
     )
+    console.print(f"{'start':>20}  accuracy from event 200 to 500: {summary.accuracy_from_200_to_500:.1%}")
     for part in summary.parts:
         console.print(f"{part['name']:>20}  accuracy over its last {LAST}: {part['accuracy_last_500']:.1%}")
     console.print(f"drift detected at event {', '.join(map(str, summary.drifts)) or '(none)'}")

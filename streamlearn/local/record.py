@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from streamlearn.reports import StepReport
 
 LAST = 500  # events at the end of a part whose accuracy is reported
+COLD, EARLY = 200, 300  # events that a start may take, and those after them whose accuracy is reported
 
 
 @dataclass
@@ -56,6 +57,11 @@ class Record:
     def accuracy(self, begin: int, end: float) -> float:
         """Return the accuracy over the last events numbered from `begin` to below `end`."""
         hits = [hit for number, hit in zip(self.numbers, self.correct, strict=True) if begin <= number < end][-LAST:]
+        return sum(hits) / len(hits) if hits else float("nan")
+
+    def early_accuracy(self) -> float:
+        """Return the accuracy over the first 300 events after the first 200: how soon it is of use."""
+        hits = self.correct[COLD : COLD + EARLY]
         return sum(hits) / len(hits) if hits else float("nan")
 
     def rolling(self, values: list[float] | list[bool], window: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.state import State
@@ -65,6 +65,7 @@ class AveragedTransformer:
             shared[id(bypass)] = bypass
         self._model = copy.deepcopy(model, memo=shared).requires_grad_(False).eval()
         self._forward = Forward(self._backbone, self._model, bypass)
+        self._of = -1
 
     def predict(self, encoded: Encoded) -> Tensor:
         """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises."""
@@ -84,9 +85,9 @@ class AveragedTransformer:
         del gradients
         self._steps += 1
         kept = min(KEPT, self._steps / (self._steps + 9.0))
+        own, theirs = self._pairs()
         with torch.no_grad():
-            for own, theirs in zip(self._trained().values(), self._theirs(), strict=True):
-                own.lerp_(theirs, 1.0 - kept)
+            torch._foreach_lerp_(own, theirs, 1.0 - kept)
 
     def drop(self) -> None:
         """Forget what has been prepared: nothing."""
@@ -119,19 +120,28 @@ class AveragedTransformer:
     @property
     def finite(self) -> bool:
         """Whether the averages are finite."""
-        return math.isfinite(float(torch.nn.utils.get_total_norm(list(self._trained().values()))))
+        own, _ = self._pairs()
+        return math.isfinite(float(torch.nn.utils.get_total_norm(own)))
 
-    def _trained(self) -> dict[str, nn.Parameter]:
+    def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the averages, and the transformer's parameters of which they are, as long as it has the same head."""
+        if self._of != self._backbone.heads:
+            self._of = self._backbone.heads
+            trained = [(name, p) for name, p in self._backbone.model.named_parameters() if p.requires_grad]
+            own = dict(self._model.named_parameters())
+            self._names = [name for name, _ in trained]
+            self._own = [own[name].data for name in self._names]
+            self._theirs = [parameter.data for _, parameter in trained]
+        return self._own, self._theirs
+
+    def _averages(self) -> dict[str, Tensor]:
         """Return what is averaged, by name."""
-        names = {name for name, parameter in self._backbone.model.named_parameters() if parameter.requires_grad}
-        return {name: parameter for name, parameter in self._model.named_parameters() if name in names}
-
-    def _theirs(self) -> list[nn.Parameter]:
-        return [parameter for parameter in self._backbone.model.parameters() if parameter.requires_grad]
+        own, _ = self._pairs()
+        return dict(zip(self._names, own, strict=True))
 
     def state(self) -> State:
         """Return the averaged weights, and over how many steps they are."""
-        weights = {name: value.detach().to("cpu", copy=True) for name, value in self._trained().items()}
+        weights = {name: value.detach().to("cpu", copy=True) for name, value in self._averages().items()}
         return {"columns": list(self.columns), "steps": self._steps, "weights": weights}
 
     def load(self, state: State) -> None:
@@ -140,5 +150,5 @@ class AveragedTransformer:
             self.grow(name)
         self.columns, self._steps = list(state["columns"]), state["steps"]
         with torch.no_grad():
-            for name, parameter in self._trained().items():
-                parameter.copy_(state["weights"][name])
+            for name, average in self._averages().items():
+                average.copy_(state["weights"][name])

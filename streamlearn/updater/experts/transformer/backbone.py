@@ -51,6 +51,8 @@ class Backbone:
         The names of the head's columns.
     device, autocast
         Where the model runs, and whether in bfloat16.
+    heads
+        How often the head has been replaced by another one, with other parameters.
     random
         Drew the head, and goes on with what trains it.
 
@@ -61,6 +63,7 @@ class Backbone:
             torch.set_num_threads(config.threads)
         self._config = config
         self._tuned = tuned
+        self.heads = 0
         self.device = choose_device(config.device)
         self.autocast = choose_precision(config.precision, self.device)
         self.random = OwnRandom(config.seed, self.device)

@@ -184,6 +184,7 @@ class TransformerExpert:
         if self.columns:
             with self.random:
                 replaced = grow_head(self.model, 1)
+            self.backbone.heads += 1
             for old, new in replaced:
                 self.optimizer.replace(old, new)
         self.columns.append(name)
@@ -193,6 +194,7 @@ class TransformerExpert:
         if len(self.columns) > max(1, count):
             with self.random:
                 replaced = shrink_head(self.model, max(1, count))
+            self.backbone.heads += 1
             for old, new in replaced:
                 self.optimizer.replace(old, new)
         del self.columns[count:]
@@ -202,6 +204,7 @@ class TransformerExpert:
         base_of(self.model).load_state_dict(self.backbone.frozen.base.state_dict())
         with self.random:
             draw_head(self.model, self.columns or [NO_LABEL_YET])
+        self.backbone.heads += 1
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 if name in self._head:

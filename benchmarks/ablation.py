@@ -32,9 +32,9 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     "micro_batch: 16": ("updater.micro_batch=16",),
     "replay_ratio: 0": ("updater.replay_ratio=0",),
     "replay_ratio: 2": ("updater.replay_ratio=2",),
-    "learning_rate: half": ("updater.learning_rate=1e-4", "updater.head_learning_rate=1e-3"),
-    "learning_rate: double": ("updater.learning_rate=4e-4", "updater.head_learning_rate=4e-3"),
-    "head_learning_rate: that of the rest": ("updater.head_learning_rate=2e-4",),
+    "learning_rate: half": ("updater.learning_rate=5e-5",),
+    "learning_rate: double": ("updater.learning_rate=2e-4",),
+    "head_learning_rate: that of the rest": ("updater.head_learning_rate=1e-4",),
 }
 """What is put in the place of a default of streamlearn's transformer, by what it is called in the table."""
 

@@ -23,6 +23,7 @@ from streamlearn.state import State
 
 RATE = 0.03  # of the weights; .02 to .05 are as good
 TEMPERATURE_RATE = 0.1
+AT_START = 2.0  # what the weights add up to: experts that know little yet say it too softly together at 1
 LAST_RATE = 0.05  # of the temperature of the mixture, which moves no prediction, only how sure it is
 AT_FIRST, FADING = (0.1, 0.9), 10  # what is added to the rates, and the steps after which half of it is left: until
 # then an expert that is sure and wrong would cost half a point of four thousand events, and so costs less than .2
@@ -52,7 +53,7 @@ class Pool:
     """
 
     def __init__(self, experts: int) -> None:
-        self._weights = torch.full((experts,), 1.0 / experts, dtype=torch.float64)
+        self._weights = torch.full((experts,), AT_START / experts, dtype=torch.float64)
         self._logarithms = torch.zeros(experts, dtype=torch.float64)  # of the temperatures
         self._last = 0.0  # the logarithm of the temperature of what is pooled
         self._losses = torch.zeros(experts, dtype=torch.float64)  # moving means of their calibrated losses

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamlearn.updater.pool import Pool
+from streamlearn.updater.pool import AT_START, Pool
 
 EVENTS, LABELS, TOGETHER = 4_000, 4, 4
 
@@ -64,13 +64,13 @@ def test_whoever_joins_a_pool_starts_over_and_the_others_go_on() -> None:
     before, after = Pool(2), Pool(3)
     before.learn([one[:8] for one in each], labels[:8])
     after.load(before.state(), [1, None, 0])
-    assert after.weights == [before.weights[1], 1 / 3, before.weights[0]]
+    assert after.weights == [before.weights[1], AT_START / 3, before.weights[0]]
 
 
 def test_one_label_is_no_question_and_teaches_nothing() -> None:
     pool = Pool(2)
     pool.learn([torch.zeros(3, 1), torch.zeros(3, 1)], [0, 0, 0])
-    assert pool.weights == [0.5, 0.5]
+    assert pool.weights == [AT_START / 2, AT_START / 2]
     assert pool.predict([torch.zeros(3, 1)] * 2).tolist() == [[0.0]] * 3
 
 

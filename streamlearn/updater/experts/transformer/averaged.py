@@ -145,10 +145,14 @@ class AveragedTransformer:
         return {"columns": list(self.columns), "steps": self._steps, "weights": weights}
 
     def load(self, state: State) -> None:
-        """Continue from `state`, growing to its labels."""
+        """Continue from `state`, growing to its labels.
+
+        What did not train when it was made begins as the transformer's, which is loaded first.
+        """
         for name in state["columns"][len(self.columns) :]:
             self.grow(name)
         self.columns, self._steps = list(state["columns"]), state["steps"]
         with torch.no_grad():
-            for name, average in self._averages().items():
-                average.copy_(state["weights"][name])
+            own, theirs = self._pairs()
+            for name, average, beginning in zip(self._names, own, theirs, strict=True):
+                average.copy_(state["weights"].get(name, beginning))

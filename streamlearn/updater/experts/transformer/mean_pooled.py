@@ -34,7 +34,7 @@ class MeanPooledConfig(PretrainedConfig):
     model_type = "streamlearn_mean_pooled"
 
     def __init__(self, body: dict[str, Any] | None = None, **settings: Any) -> None:
-        self.body = body or {}
+        self.body = {key: value for key, value in (body or {}).items() if key != "_name_or_path"}  # the machine's
         super().__init__(**settings)
 
     def body_config(self) -> PretrainedConfig:

@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlearn.config import Updater as UpdaterConfig
@@ -33,7 +35,7 @@ from streamlearn.updater.experts.transformer.trainable import base_of, layers_of
 from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.objective import Objective
 
-NEAR = 1e-3  # of the largest logit, within which layers that were passed by have changed nothing
+NEAR = 1e-3  # of the largest value, within which layers that were passed by have changed nothing
 
 log = logging.getLogger(__name__)
 
@@ -101,21 +103,18 @@ class TransformerExpert:
         self.optimizer = Optimizer(select(self.model, self._config), self._config)
 
     def _pass_by_what_is_frozen(self) -> None:
-        """Have the frozen layers run once for each text, where the logits show that this is the same."""
+        """Have the frozen layers run once for each text, where the head is shown to be fed with the same."""
         if not self.backbone.cut:
             return
-        texts = self.backbone.probes()
-        expected = self.forward.predict(texts)
+        texts = mixed_lengths(*self.backbone.probes())
+        expected = _fed(self.forward, texts)
         layers = layers_of(base_of(self.model))[: self.backbone.frozen.cut]
         for as_tuple in (False, True):
             bypass = Bypass(layers, as_tuple=as_tuple)
             forward = Forward(self.backbone, self.model, bypass)
-            try:
-                if _near(forward.predict(texts), expected):
-                    self.bypass, self.forward = bypass, forward
-                    return
-            except Exception as error:  # noqa: BLE001 - there is no end to what a model may raise
-                log.debug("the frozen layers cannot be passed by: %s", error)
+            if _near(_fed(forward, texts), expected):
+                self.bypass, self.forward = bypass, forward
+                return
             bypass.remove()
         log.info("updater.trains: the frozen layers of '%s' run with the others each time", self._config.model)
 
@@ -251,5 +250,24 @@ class TransformerExpert:
         self.random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
 
 
-def _near(one: Tensor, other: Tensor) -> bool:
-    return bool(((one - other).abs() <= NEAR * (1.0 + other.abs().max())).all())
+def _fed(forward: Forward, texts: Sequence[NDArray[np.int32]]) -> Tensor | None:
+    """Return what the head is fed with for `texts`, which go through together and then alone; None where it raises.
+
+    It tells more than what comes out: a head that knows no label yet has one column, of which the probability is 1.
+    """
+    states = list[Tensor]()
+    try:
+        for together in (texts, *([text] for text in texts)):
+            pooled: Rows = []
+            forward.predict(together, pooled)
+            states.append(in_order(pooled, len(together)))
+    except Exception as error:  # noqa: BLE001 - there is no end to what a model may raise
+        log.debug("what the head is fed with cannot be seen: %s", error)
+        return None
+    return torch.cat(states)
+
+
+def _near(found: Tensor | None, expected: Tensor | None) -> bool:
+    if found is None or expected is None or found.shape != expected.shape:
+        return False
+    return bool(((found - expected).abs() <= NEAR * (1.0 + expected.abs().max())).all())

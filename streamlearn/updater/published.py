@@ -60,14 +60,12 @@ def from_published(
 
     """
     labels = LabelMap(mixture["labels"])
-    updater = Updater(
-        Config.model_validate(
-            {
-                "updater": {**settings, "model": directory, "device": "cpu", "trust_remote_code": False},
-                "events": {"labels": labels.names()},  # which are of one type, whatever the labels are
-            }
-        )
+    config = Config.model_validate(
+        {"updater": {**settings, "model": directory, "device": "cpu", "trust_remote_code": False}}
     )
+    # A stream brings labels that nobody would put down in a file, such as one of two lines. Names are of one type.
+    events = config.events.model_copy(update={"labels": labels.names()})
+    updater = Updater(config.model_copy(update={"events": events}))
     if updater.transformer:
         updater.transformer.take(weights)
     if "frozen" in mixture:

@@ -215,7 +215,7 @@ def test_transformers_loads_a_mean_pooled_snapshot_once_its_class_has_been_impor
         assert ("does not recognize this architecture" in done.stderr) == bool(code)
 
 
-@pytest.mark.parametrize("labels", [[0, 1, 7], ["a", 7, "b"], ["only"]])
+@pytest.mark.parametrize("labels", [[0, 1, 7], ["a", 7, "b"], ["only"], ["two\nlines", "a\tb"]])
 def test_labels_come_back_as_they_were_learnt(make_config: MakeConfig, labels: list[str | int], tmp_path: Path) -> None:
     learner = Learner(make_config("updater.experts=[naive_bayes]"))
     fresh = [make_event(number, label=label) for number, label in enumerate(labels)]

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import torch
+
+from streamlearn.errors import StateError
 from streamlearn.state import State
+from streamlearn.updater.experts.registry import TRANSFORMER
+from streamlearn.updater.experts.transformer.backbone import Backbone
+from streamlearn.updater.features import Feature
 
 BEFORE_THE_MIXTURE = (
     "the checkpoint is of an earlier streamlearn, whose transformer learnt alone; to go on from it, set "
     "updater.experts: [transformer], updater.pooling: native and, unless you have set it, updater.trains: all; or name "
     "another publisher.directory to learn anew"
 )
+
+MADE_BY_THE_MODEL: frozenset[Feature] = frozenset({"static", "frozen", "middle"})
+
+
+def refuse_other_features(state: State, model: str, backbone: Backbone, reads: frozenset[Feature]) -> None:
+    """Raise StateError where texts would get other features than when `state` was made.
+
+    `model` is what the configuration calls the model, and `reads` are the features that experts read.
+    """
+    if not backbone.is_frozen:
+        return
+    if state.get("frozen", backbone.frozen.digest) != backbone.frozen.digest:
+        raise StateError(
+            f"the weights of '{model}' are not those that the checkpoint was made with; bring them "
+            "back, or start over with another publisher.directory"
+        )
+    if not reads & MADE_BY_THE_MODEL:
+        return
+    saved = state.get(TRANSFORMER, {}).get("weights", {})
+    for name, parameter in backbone.model.named_parameters():
+        if name not in saved or parameter.requires_grad or "pooler" in name.split("."):  # which no feature is made with
+            continue
+        if not torch.equal(saved[name], parameter.detach().cpu()):
+            raise StateError(
+                f"since the checkpoint fewer weights train than before ({name} does not any more), and experts read "
+                "features that are made with these as they were at first; set updater.trains and updater.embeddings "
+                "to what they were, or start over with another publisher.directory"
+            )
 
 
 def misfit(state: State, error: Exception) -> str:

@@ -23,7 +23,7 @@ from streamlearn.updater.experts.transformer.expert import TransformerExpert
 from streamlearn.updater.features import Encoded
 from streamlearn.updater.isolation import find_guilty
 from streamlearn.updater.labels import LabelMap, saved_labels
-from streamlearn.updater.misfit import misfit
+from streamlearn.updater.misfit import misfit, refuse_other_features
 from streamlearn.updater.mixture import Mixture, reads
 from streamlearn.updater.randomness import Mark
 
@@ -299,7 +299,7 @@ class Updater:
         Raises
         ------
         StateError
-            If the state was made with another model or with labels in another order.
+            If the state was made with another model, with more of it training or with labels in another order.
 
         """
         if state["model"] != self._model_name:
@@ -308,17 +308,12 @@ class Updater:
                 f"'{self._model_name}'; give the new model a publisher.directory of its own"
             )
         saved = saved_labels(state["labels"], self.labels, discovers=self.discovers)
-        digest = self.backbone.frozen.digest if self.backbone.is_frozen else None
-        if digest and state.get("frozen", digest) != digest:
-            raise StateError(
-                f"the weights of '{self._model_name}' are not those that the checkpoint was made with; bring them "
-                "back, or start over with another publisher.directory"
-            )
+        refuse_other_features(state, self._model_name, self.backbone, self.mixture.reads)
         try:
             self.load_experts(state, saved)
         except (RuntimeError, KeyError, ValueError) as error:
             raise StateError(misfit(state, error)) from None
-        if digest:
+        if self.backbone.is_frozen:
             self.backbone.frozen.forget()
         self.steps = state["steps"] if "steps" in state else state[TRANSFORMER]["optimizer"]["steps"]
 

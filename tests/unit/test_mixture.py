@@ -161,6 +161,22 @@ def test_more_layers_may_train_than_when_a_checkpoint_was_made(make_config: Make
     assert after.step(after.encode([make_event(n) for n in range(4, 8)])).applied
 
 
+@pytest.mark.parametrize("fewer", ["updater.trains=last-1", "updater.trains=all updater.embeddings=frozen"])
+def test_fewer_weights_may_train_only_where_no_feature_is_made_of_those_that_have_moved(
+    make_config: MakeConfig, fewer: str
+) -> None:
+    for experts, fits in (("[transformer, naive_bayes]", True), ("[transformer, least_squares]", False)):
+        before = Updater(make_config(f"updater.experts={experts}", "updater.trains=all"))
+        after = Updater(make_config(f"updater.experts={experts}", *fewer.split()))
+        after.load(before.state())  # nothing has moved yet
+        before.step(before.encode([make_event(n) for n in range(4)]))
+        if fits:
+            after.load(before.state())
+        else:
+            with pytest.raises(StateError, match=r"fewer weights train than before .* set updater.trains"):
+                after.load(before.state())
+
+
 def test_another_pooling_does_not_fit_a_checkpoint_and_is_named(make_config: MakeConfig) -> None:
     mean, native = (
         make_config("updater.experts=tuned", f"updater.pooling={pooling}") for pooling in ("mean", "native")

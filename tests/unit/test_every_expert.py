@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -212,3 +213,25 @@ def test_a_weight_of_0_is_as_if_the_text_had_not_been_there(
     learn(other, without, [0, 2, 0])
     asked = read(texts(range(20, 26)))
     torch.testing.assert_close(one.predict(asked), other.predict(asked), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ONLINE, ids=lambda kind: kind.name)
+def test_more_texts_than_go_together_take_no_more_memory_and_are_learnt_as_if_in_turn(
+    make_config: MakeConfig, read: Callable[[Sequence[str]], Encoded], kind: type[Any]
+) -> None:
+    many = 1024
+    encoded, targets = read(texts(range(many))), [n % 3 for n in range(many)]
+    at_once, in_turn = (kind(make_config().updater, LABELS) for _ in range(2))
+    learn(at_once, encoded, targets)
+    for first in range(0, many, 256):
+        own = slice(first, first + 256)
+        some = Encoded(encoded.tokens[own], ngrams=encoded.ngrams and encoded.ngrams[own])
+        some.embeddings = {name: vectors[own] for name, vectors in encoded.embeddings.items()}
+        learn(in_turn, some, targets[own])
+    if kind.name != "softmax":  # which follows what was predicted of all of them before the first was learnt
+        assert flat(at_once.state()) == flat(in_turn.state())
+    tracemalloc.start()
+    at_once.predict(encoded)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 12e6

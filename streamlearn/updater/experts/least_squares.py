@@ -27,6 +27,7 @@ from streamlearn.updater.features import Embedding, Encoded, Feature
 
 RIDGE = 1.0
 SCALE = 0.25  # of √dimensions, by which an embedding of length 1 is scaled: so the ridge is a mild one
+AT_ONCE = 256  # texts of a step: the time that one takes grows with the cube of how many there are
 SHARPNESS = 8.0  # of the softmax over the outputs, which are between 0 and 1
 
 
@@ -64,11 +65,12 @@ class LeastSquares(OnlineExpert):
             self._inverse = torch.eye(inputs.shape[1]).double() / RIDGE
             self._weights = torch.zeros(inputs.shape[1], len(self.columns)).double()
         wanted = torch.nn.functional.one_hot(torch.tensor(prepared.targets), len(self.columns)) * roots
-        missed = wanted - inputs @ self._weights
-        spread = inputs @ self._inverse
-        gain = torch.linalg.solve(torch.eye(len(inputs)).double() + spread @ inputs.T, spread).T
-        self._weights.addmm_(gain, missed)
-        self._inverse.addmm_(gain, spread, alpha=-1.0)
+        for some, their_labels in zip(inputs.split(AT_ONCE), wanted.split(AT_ONCE), strict=True):
+            missed = their_labels - some @ self._weights
+            spread = some @ self._inverse
+            gain = torch.linalg.solve(torch.eye(len(some)).double() + spread @ some.T, spread).T
+            self._weights.addmm_(gain, missed)
+            self._inverse.addmm_(gain, spread, alpha=-1.0)
 
     @property
     def finite(self) -> bool:

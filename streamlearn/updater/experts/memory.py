@@ -27,6 +27,7 @@ from streamlearn.updater.features import Embedding, Encoded, Feature
 
 TEMPERATURE = 0.05
 FLOOR = 1e-6  # of each label's votes
+AT_ONCE = 256  # texts that are compared with all that is remembered: memory is bounded however many there are
 
 
 class Memory(OnlineExpert):
@@ -65,12 +66,14 @@ class Memory(OnlineExpert):
         votes = np.full((len(encoded), len(self.columns)), FLOOR)
         known = self._known
         if known:
-            remembered = torch.from_numpy(self._vectors[:known])
-            cosines = (torch.from_numpy(encoded.vectors(self.embedding)) @ remembered.T).numpy().astype(np.float64)
+            remembered, vectors = torch.from_numpy(self._vectors[:known]), encoded.vectors(self.embedding)
             ages = (self._seen - 1 - np.arange(known)) % self.events
-            voices = np.exp((cosines - 1.0) / TEMPERATURE) * (self._weights[:known] * np.exp2(-ages / self.half_life))
-            for row, own in enumerate(voices):
-                votes[row] += np.bincount(self._labels[:known], own, len(self.columns))
+            loudness = self._weights[:known] * np.exp2(-ages / self.half_life)
+            for first in range(0, len(vectors), AT_ONCE):
+                some = torch.from_numpy(vectors[first : first + AT_ONCE])
+                cosines = (some @ remembered.T).numpy().astype(np.float64)
+                for row, voices in enumerate(np.exp((cosines - 1.0) / TEMPERATURE) * loudness, first):
+                    votes[row] += np.bincount(self._labels[:known], voices, len(self.columns))
         shares: LogProbabilities = np.log(votes / votes.sum(-1, keepdims=True))
         return shares
 

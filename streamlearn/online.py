@@ -52,6 +52,8 @@ class OnlineClassifier:
     ------
     ConfigurationError
         If the model cannot be loaded, or a setting is unknown or does not fit.
+    ValueError
+        If `labels` is no list, or one of them is no label.
 
     Attributes
     ----------
@@ -86,7 +88,7 @@ class OnlineClassifier:
     ) -> None:
         tree = {
             "events": {
-                "labels": "discover" if labels is None else [_label(label, "a label") for label in labels],
+                "labels": "discover" if labels is None else [_label(label, "a label") for label in _listed(labels, "labels")],
                 "duplicate_window": 0,
                 "holdout_ratio": 0.0,
                 "holdout_records": 0,

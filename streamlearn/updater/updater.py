@@ -233,8 +233,8 @@ class Updater:
             learning_rate=rate,
             refused=refused or {},
             unfit=unfit or [],
-            experts=self.mixture.reports,
-            dropped=self.mixture.dropped,
+            experts=self.mixture.reports if attempts else {},
+            dropped=self.mixture.dropped if attempts else {},
         )
 
     def predict(self, events: Sequence[Event]) -> list[Label | None]:

@@ -184,6 +184,8 @@ def test_a_label_of_another_kind_or_beyond_a_closed_list_is_refused(tiny_model: 
     classifier = taught(tiny_model, rounds=1)
     with pytest.raises(ValueError, match="all strings or all integers"):
         classifier.learn_one("fine", 1)
+    with pytest.raises(ValueError, match="labels must be a list, and is of type str"):
+        OnlineClassifier(tiny_model, labels="ab")
     closed = OnlineClassifier(tiny_model, labels=["a", "b"])
     with pytest.raises(ValueError, match="the label 'c' is not one of 'a', 'b'"):
         closed.learn_one("fine", "c")

@@ -86,9 +86,10 @@ class OnlineClassifier:
         buffer_records: int = 10_000,
         **settings: Any,
     ) -> None:
+        closed = None if labels is None else [_label(label, "a label") for label in _listed(labels, "labels")]
         tree = {
             "events": {
-                "labels": "discover" if labels is None else [_label(label, "a label") for label in _listed(labels, "labels")],
+                "labels": "discover" if closed is None else closed,
                 "duplicate_window": 0,
                 "holdout_ratio": 0.0,
                 "holdout_records": 0,

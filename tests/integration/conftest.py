@@ -35,6 +35,7 @@ def settings(broker: Broker, topic: str, model: Path, directory: Path) -> list[s
         f"kafka.group={topic}",
         "kafka.connect_timeout_seconds=15",
         f"updater.model={model}",
+        "updater.micro_batch=16",  # few steps: each has a checkpoint or a snapshot soon
         "updater.max_wait_seconds=0.2",
         "updater.threads=1",
         "buffer.policy=recent",

@@ -47,6 +47,7 @@ def test_minilm_follows_a_real_stream_well_above_chance(config: Config, override
     record = Record()
     real = [
         f"updater.model={minilm()}",
+        "updater.experts=[transformer]",  # the demo and the library's example have all of them
         "updater.model_overrides={num_hidden_layers: 3}",
         "updater.embeddings=frozen",
         "updater.max_tokens=48",

@@ -119,7 +119,7 @@ class Learner:
         known = len(self.updater.labels)
         if fresh:
             replayed = self.buffer.draw(self._due_for_replay(len(fresh)))
-            result = self._step(list(fresh.values()), replayed)
+            result = self.updater.step(list(fresh.values()), replayed, proofs=self.buffer.last(PROOFS))
             unfit = [replayed[index] for index in result.unfit]
             indices = list(fresh)
             refused |= {indices[index]: reason for index, reason in result.refused.items()}
@@ -152,13 +152,6 @@ class Learner:
             replayed=len(replayed) - len(unfit) if learnt else 0,
             rises=rises,
         )
-
-    def _step(self, fresh: list[Event], replayed: list[Event]) -> StepResult:
-        """Take a step; where none can be taken because of some of the experts, let these begin again and take it."""
-        result = self.updater.step(fresh, replayed)
-        if len(result.refused) == len(fresh) and self.updater.restart_unsound(self.buffer.last(PROOFS)):
-            result = self.updater.step(fresh, replayed)
-        return result
 
     def _settle(
         self, batch: MicroBatch, refused: dict[int, Reason], refused_held_out: dict[int, Reason]

@@ -165,20 +165,34 @@ class Mixture:
                 self._pool.leave_out(index, NOT_FINITE, anew=True)
         self._say(before)
 
-    def unsound(self, encoded: Encoded) -> list[str]:
-        """Return the names of the experts that have no finite prediction for most of the texts of `encoded`."""
+    def unsound(self, encoded: Encoded, targets: Sequence[int]) -> list[str]:
+        """Return the names of the experts that are at a loss with most of the texts of `encoded`, labels in `targets`.
+
+        They have no finite prediction for them, or can take no step on them.
+        """
         try:
             self._extractor.add(encoded)
         except DeviceError:
             raise
         except Exception:  # noqa: BLE001 - then it is no single expert
             return [expert.name for expert in self.experts]
-        each = self.predict_each(encoded)
-        return [
-            expert.name
-            for expert, predicted in zip(self.experts, each, strict=True)
-            if 2 * int(torch.isfinite(predicted).all(-1).sum()) < len(encoded)
-        ]
+        lost = list[str]()
+        for expert, predicted in zip(self.experts, self.predict_each(encoded), strict=True):
+            good = torch.isfinite(predicted).all(-1).tolist()
+            able = [fine and self._can_step(expert, encoded, row, targets[row]) for row, fine in enumerate(good)]
+            if 2 * sum(able) < len(able):
+                lost.append(expert.name)
+        return lost
+
+    def _can_step(self, expert: Expert, encoded: Encoded, row: int, target: int) -> bool:
+        """Whether `expert` could take a step on one of the texts, on which it takes none."""
+        if not expert.replays:  # nor does its own gradient stand between it and a step
+            return True
+        mark = expert.random.mark()
+        found = expert.gradients(encoded.take([row]), [target])
+        expert.drop()
+        expert.random.reset(mark)
+        return not isinstance(found, Reason)
 
     def _say(self, before: Sequence[str]) -> None:
         assert self._pool  # noqa: S101 - whoever asks has one

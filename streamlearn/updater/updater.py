@@ -110,7 +110,12 @@ class Updater:
         return encoded, refused
 
     def step(
-        self, fresh: Sequence[Event], replayed: Sequence[Event] = (), weights: Sequence[float] | None = None
+        self,
+        fresh: Sequence[Event],
+        replayed: Sequence[Event] = (),
+        weights: Sequence[float] | None = None,
+        *,
+        proofs: Sequence[Event] = (),
     ) -> StepResult:
         """Predict the fresh events, then learn from them and the replayed ones in one step.
 
@@ -129,6 +134,9 @@ class Updater:
         weights
             The weight of each fresh event and then of each replayed one in the objective, which is their weighted
             mean; none is negative. None weighs all alike.
+        proofs
+            Events that have been learnt. Where the step fails, experts that are at a loss with these, too, begin again
+            before any of the texts is blamed.
 
         Raises
         ------
@@ -143,6 +151,8 @@ class Updater:
             raise ValueError(f"{len(events)} events need as many weights, finite and not negative")
         examples = Examples(events, self._encoded(events), weights, len(fresh))
         tried = self._try(examples)
+        if isinstance(tried, Reason) and self.restart_unsound(proofs):
+            tried = self._try(examples)
         if isinstance(tried, Attempt):
             return self._result([tried], rate)
         guilty = self._guilty(examples)
@@ -257,11 +267,13 @@ class Updater:
         return [names[column] if good else None for column, good in zip(columns, sound(log_probabilities), strict=True)]
 
     def restart_unsound(self, events: Sequence[Event]) -> list[str]:
-        """Let experts begin again that predict nothing finite for most of `events`, which have been learnt.
+        """Let experts begin again that are at a loss with most of `events`, which they have all learnt.
 
         Returns their names. Where it is so for all of them, none begins again, and none is named.
         """
-        names = self.mixture.unsound(self._encoded(events)) if events and len(self.experts) > 1 else []
+        if not events or len(self.experts) == 1:
+            return []
+        names = self.mixture.unsound(self._encoded(events), self._columns(events))
         if len(names) == len(self.experts):
             return []
         self.mixture.restart(names)

@@ -106,6 +106,22 @@ def test_a_transformer_that_goes_astray_starts_over_and_the_others_go_on(
     learner.prove()
 
 
+def test_a_transformer_that_can_take_no_step_any_more_starts_over_and_no_event_is_lost(make_config: MakeConfig) -> None:
+    learner = Learner(make_config("updater.experts=tuned", "events.holdout_ratio=0"))
+    for first in range(0, 40, 4):
+        learn(learner, batch(first))
+    transformer = learner.updater.transformer
+    assert transformer is not None
+    with torch.no_grad():  # its predictions are still finite, and its gradient is not
+        transformer.model.classifier.weight *= 1e25
+    report = learn(learner, batch(40))
+    assert len(report.learnt) == 4
+    assert report.result is not None
+    assert "transformer" in report.result.dropped
+    assert first_not_finite(tensors_of(learner.updater.state())) is None
+    assert len(learn(learner, batch(44)).learnt) == 4
+
+
 def test_an_expert_that_started_over_has_what_it_began_with_and_new_columns(make_config: MakeConfig) -> None:
     settings = ["updater.experts=tuned", "updater.trains=last-1", "events.labels=[label-0, label-1, label-2]"]
     new, updater = Updater(make_config(*settings)), Updater(make_config(*settings))

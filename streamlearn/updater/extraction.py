@@ -11,11 +11,9 @@ from torch import Tensor
 
 from streamlearn.state import State, Stateful
 from streamlearn.updater.centring import Centring
-from streamlearn.updater.features import Embedding, Encoded, Feature
+from streamlearn.updater.features import FROZEN, Embedding, Encoded, Feature
 from streamlearn.updater.ngrams import OnlineTfidf
 from streamlearn.updater.static import StaticEmbedding
-
-FROZEN: tuple[Embedding, ...] = ("frozen", "middle")
 
 
 class Embedded(Protocol):
@@ -54,8 +52,9 @@ class FeatureExtractor:
     ) -> None:
         self._tfidf = OnlineTfidf(special) if "ngrams" in wanted else None
         self._static = StaticEmbedding(embeddings, special) if "static" in wanted and embeddings is not None else None
-        self._embed = embed if set(FROZEN) & wanted else None
-        self._frozen: dict[Embedding, Centring | None] = {kind: None for kind in FROZEN if kind in wanted}
+        self._embed = embed if FROZEN & wanted else None
+        self._wanted = wanted
+        self._centrings: dict[Embedding, Centring] = {}
 
     def begin_with(self, embeddings: Tensor) -> None:
         """Take the token embeddings that another model began with, where the static embedding is made."""
@@ -73,12 +72,9 @@ class FeatureExtractor:
         """
         if self._tfidf:
             encoded.ngrams = self._tfidf.read(encoded.tokens, in_a_row=in_a_row)
-        if self._static:
-            encoded.embeddings["static"] = self._static.read(encoded.tokens)
-        encoded.uncentred = self._embedded(encoded)
+        encoded.uncentred = self._uncentred(encoded)
         for kind, raw in encoded.uncentred.items():
-            centring = self._frozen[kind] or Centring(raw.shape[1])
-            encoded.embeddings[kind] = centring.read(raw)
+            encoded.embeddings[kind] = self._centrings.get(kind, Centring(raw.shape[1])).read(raw)
 
     def take_in(self, encoded: Encoded) -> None:
         """Remember the texts of `encoded`, to which :meth:`add` has added."""
@@ -87,24 +83,28 @@ class FeatureExtractor:
         if self._static:
             self._static.take_in(encoded.tokens)
         for kind, raw in encoded.uncentred.items():
-            centring = self._frozen[kind] = self._frozen[kind] or Centring(raw.shape[1])
-            centring.take_in(raw)
+            self._centrings.setdefault(kind, Centring(raw.shape[1])).take_in(raw)
 
-    def _embedded(self, encoded: Encoded) -> dict[Embedding, NDArray[np.float32]]:
-        """Return what the frozen model makes of the texts, by kind, of shape (texts, hidden)."""
+    def _uncentred(self, encoded: Encoded) -> dict[Embedding, NDArray[np.floating]]:
+        """Return the embeddings of the texts that are wanted, by kind, of shape (texts, dimensions)."""
+        made: dict[Embedding, NDArray[np.floating]] = {}
+        if self._static:
+            made["static"] = self._static.read(encoded.tokens)
         if not self._embed or not len(encoded):
-            return {}
+            return made
         found = [self._embed(ids) for ids in encoded.tokens]
-        layers: dict[Embedding, list[Tensor]] = {
-            "frozen": [one.last for one in found],
-            "middle": [one.middle for one in found],
-        }
-        return {kind: np.stack([vector.numpy() for vector in layers[kind]]) for kind in self._frozen}
+        if "frozen" in self._wanted:
+            made["frozen"] = np.stack([one.last.numpy() for one in found])
+        if "middle" in self._wanted:
+            made["middle"] = np.stack([one.middle.numpy() for one in found])
+        return made
 
     def state(self) -> State:
-        """Return what is remembered, by feature."""
+        """Return what is remembered, by feature, where anything is."""
         parts: list[tuple[str, Stateful | None]] = [("ngrams", self._tfidf), ("static", self._static)]
-        return {name: part.state() for name, part in [*parts, *self._frozen.items()] if part}
+        state: State = {name: part.state() for name, part in parts if part}
+        centrings = {kind: centring.state() for kind, centring in self._centrings.items()}
+        return state | ({"centrings": centrings} if centrings else {})
 
     def load(self, state: State) -> None:
         """Continue from `state`; a feature that is not in it starts over."""
@@ -112,7 +112,7 @@ class FeatureExtractor:
             self._tfidf.load(state["ngrams"])
         if self._static and "static" in state:
             self._static.load(state["static"])
-        for kind in self._frozen:
-            if kind in state:
-                centring = self._frozen[kind] = Centring(len(state[kind]["sum"]))
-                centring.load(state[kind])
+        for kind, saved in state.get("centrings", {}).items():
+            if kind in self._wanted:
+                centring = self._centrings[kind] = Centring(len(saved["sum"]))
+                centring.load(saved)

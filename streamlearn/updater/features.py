@@ -16,6 +16,10 @@ from streamlearn.updater.ngrams import Ngrams
 Embedding = Literal["static", "frozen", "middle"]
 Feature = Literal["ngrams", "pooled"] | Embedding
 """A feature beside the token ids, which is there only where an expert reads it."""
+FROZEN: frozenset[Feature] = frozenset({"frozen", "middle"})
+"""What takes a pass through the frozen model."""
+EMBEDDINGS: frozenset[Feature] = FROZEN | {"static"}
+"""What is made with the weights that the model begins with."""
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Encoded:
         The embeddings of the texts by their kind, each of shape (texts, dimensions), float32 and centred; those that
         somebody wants.
     uncentred
-        The frozen model's embeddings before they are centred, likewise.
+        The embeddings before they are centred, likewise.
     pooled
         The transformer's state of each text, of shape (texts, hidden), float32 and on the CPU: what its output layer
         was fed with, in the forward pass that the transformer made for itself. Rows of texts at which the model raises
@@ -46,7 +50,7 @@ class Encoded:
     wanted: frozenset[Feature] = frozenset()
     ngrams: Sequence[Ngrams] | None = None
     embeddings: dict[Embedding, NDArray[np.float32]] = field(default_factory=dict)
-    uncentred: dict[Embedding, NDArray[np.float32]] = field(default_factory=dict)
+    uncentred: dict[Embedding, NDArray[np.floating]] = field(default_factory=dict)
     pooled: Tensor | None = None
 
     @classmethod

@@ -8,15 +8,14 @@ from streamlearn.errors import StateError
 from streamlearn.state import State
 from streamlearn.updater.experts.registry import TRANSFORMER
 from streamlearn.updater.experts.transformer.backbone import Backbone
-from streamlearn.updater.features import Feature
+from streamlearn.updater.experts.transformer.head import is_pooler
+from streamlearn.updater.features import EMBEDDINGS, Feature
 
 BEFORE_THE_MIXTURE = (
     "the checkpoint is of an earlier streamlearn, whose transformer learnt alone; to go on from it, set "
     "updater.experts: [transformer], updater.pooling: native and, unless you have set it, updater.trains: all; or name "
     "another publisher.directory to learn anew"
 )
-
-MADE_BY_THE_MODEL: frozenset[Feature] = frozenset({"static", "frozen", "middle"})
 
 
 def refuse_other_features(state: State, model: str, backbone: Backbone, reads: frozenset[Feature]) -> None:
@@ -31,11 +30,11 @@ def refuse_other_features(state: State, model: str, backbone: Backbone, reads: f
             f"the weights of '{model}' are not those that the checkpoint was made with; bring them "
             "back, or start over with another publisher.directory"
         )
-    if not reads & MADE_BY_THE_MODEL:
+    if not reads & EMBEDDINGS:
         return
     saved = state.get(TRANSFORMER, {}).get("weights", {})
     for name, parameter in backbone.model.named_parameters():
-        if name not in saved or parameter.requires_grad or "pooler" in name.split("."):  # which no feature is made with
+        if name not in saved or parameter.requires_grad or is_pooler(name):
             continue
         if not torch.equal(saved[name], parameter.detach().cpu()):
             raise StateError(

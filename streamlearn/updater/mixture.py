@@ -69,17 +69,23 @@ class Mixture:
 
     def predict(self, encoded: Encoded) -> Tensor:
         """Return the log-probabilities of shape (texts, labels); NaN for a text at which every expert raises."""
-        try:
-            self._extractor.add(encoded)
-        except DeviceError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever the frozen model raises for a text is that text's affair
+        if not self._extract(encoded):
             if len(encoded) == 1:
                 return torch.full((1, max(1, len(self.experts[0].columns))), math.nan)
             halves = range(len(encoded) // 2), range(len(encoded) // 2, len(encoded))
             return torch.cat([self.predict(encoded.take(half)) for half in halves])
         each = self.predict_each(encoded)
         return self._pool.predict(each) if self._pool else each[0]
+
+    def _extract(self, encoded: Encoded, *, in_a_row: bool = False) -> bool:
+        """Make the features of `encoded`, and return whether the frozen model can bear its texts."""
+        try:
+            self._extractor.add(encoded, in_a_row=in_a_row)
+        except DeviceError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever the frozen model raises for a text is that text's affair
+            return False
+        return True
 
     def predict_each(self, encoded: Encoded) -> list[Tensor]:
         """Return each expert's own log-probabilities of texts whose features have been made."""
@@ -102,11 +108,7 @@ class Mixture:
         fresh = len(encoded) if fresh is None else fresh
         marks, each = self.marks(), list[Gradients]()
         new = encoded.first(fresh)
-        try:
-            self._extractor.add(new, in_a_row=True)
-        except DeviceError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever the frozen model raises for a text is that text's reason
+        if not self._extract(new, in_a_row=True):
             return Reason.MODEL_ERROR
         if not new.finite:
             return Reason.NOT_FINITE
@@ -170,11 +172,7 @@ class Mixture:
 
         They have no finite prediction for them, or can take no step on them.
         """
-        try:
-            self._extractor.add(encoded)
-        except DeviceError:
-            raise
-        except Exception:  # noqa: BLE001 - then it is no single expert
+        if not self._extract(encoded):  # then it is no single expert
             return [expert.name for expert in self.experts]
         lost = list[str]()
         for expert, predicted in zip(self.experts, self.predict_each(encoded), strict=True):
@@ -239,13 +237,9 @@ class Mixture:
 
     def state(self) -> State:
         """Return the state of each expert by its name, and where there are several, of what they share."""
-        state = {expert.name: expert.state() for expert in self.experts}
-        return {**state, **self.shared_state()}
-
-    def shared_state(self) -> State:
-        """Return the state of what the experts share: the features and, where there are several, the pool."""
-        features = self._extractor.state()
-        state: State = {"features": features} if features else {}
+        state: State = {expert.name: expert.state() for expert in self.experts}
+        if features := self._extractor.state():
+            state["features"] = features
         if self._pool:
             state["pool"] = {**self._pool.state(), "experts": [expert.name for expert in self.experts]}
         return state

@@ -12,6 +12,7 @@ from streamlearn.config import Config
 from streamlearn.state import Export, State
 from streamlearn.updater.experts.registry import TRANSFORMER
 from streamlearn.updater.experts.transformer.mean_pooled import MeanPooledForSequenceClassification
+from streamlearn.updater.features import FROZEN
 from streamlearn.updater.labels import LabelMap
 from streamlearn.updater.updater import Updater
 
@@ -25,7 +26,7 @@ def export(updater: Updater, state: State) -> Export:
     if updater.experts != [TRANSFORMER]:
         elsewhere = (TRANSFORMER, "encoding", "model", "frozen")
         mixture = {name: part for name, part in state.items() if name not in elsewhere}
-        if updater.mixture.reads & {"frozen", "middle"}:
+        if updater.mixture.reads & FROZEN:
             mixture["frozen"] = backbone.frozen.weights()
         if "static" in updater.mixture.reads and backbone.embeddings_moved:
             mixture["embeddings"] = backbone.embeddings

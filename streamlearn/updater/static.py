@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlearn.state import State
-from streamlearn.updater.centring import Centring, scaled
+from streamlearn.updater.centring import scaled
 
 
 class StaticEmbedding:
-    """Embeds texts by the idf-weighted mean of the embeddings that the model begins with, centred by the running mean.
+    """Embeds texts by the idf-weighted mean of the embeddings that the model begins with.
 
-    Weighing and centring are those of Arora, Liang and Ma (2017), "A simple but tough-to-beat baseline for sentence
-    embeddings", with the mean in place of the first principal component.
+    Weighing, and the centring that comes after it, are those of Arora, Liang and Ma (2017), "A simple but tough-to-beat
+    baseline for sentence embeddings", with the mean in place of the first principal component.
 
     Parameters
     ----------
@@ -34,24 +34,13 @@ class StaticEmbedding:
         vocabulary, self.dimensions = self._embeddings.shape
         self._texts = 0
         self._having = np.zeros(vocabulary, dtype=np.int32)
-        self._centring = Centring(self.dimensions)
 
     def begin_with(self, embeddings: Tensor) -> None:
         """Take the token embeddings that a model began with, of shape (vocabulary, dimensions), for those of now."""
         self._embeddings = embeddings.detach().to("cpu", torch.float32).numpy()
 
-    def read(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    def read(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
         """Return the embedding of each text, of shape (texts, dimensions) and length 1, or 0 where there is nothing."""
-        return self._centring.read(self._raw(tokens))
-
-    def take_in(self, tokens: Sequence[NDArray[np.int32]]) -> None:
-        """Count the texts, one after the other."""
-        self._centring.take_in(self._raw(tokens))
-        self._texts += len(tokens)
-        for ids in tokens:
-            self._having[np.unique(ids)] += 1
-
-    def _raw(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
         raw = np.zeros((len(tokens), self.dimensions))
         for row, ids in enumerate(tokens):
             different, counts = np.unique(ids[~np.isin(ids, self._special)], return_counts=True)
@@ -59,13 +48,17 @@ class StaticEmbedding:
             raw[row] = ((1.0 + np.log(counts)) * rarity) @ self._embeddings[different]
         return scaled(raw)
 
+    def take_in(self, tokens: Sequence[NDArray[np.int32]]) -> None:
+        """Count the texts, one after the other."""
+        self._texts += len(tokens)
+        for ids in tokens:
+            self._having[np.unique(ids)] += 1
+
     def state(self) -> State:
-        """Return the number of texts, in how many of them each token was, and the sum of their embeddings."""
-        having = torch.from_numpy(self._having.copy())
-        return {"texts": self._texts, "having": having, "centring": self._centring.state()}
+        """Return the number of texts, and in how many of them each token was."""
+        return {"texts": self._texts, "having": torch.from_numpy(self._having.copy())}
 
     def load(self, state: State) -> None:
         """Continue from `state`."""
         self._texts = state["texts"]
         self._having[:] = state["having"].numpy()
-        self._centring.load(state["centring"])

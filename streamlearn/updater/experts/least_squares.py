@@ -22,8 +22,8 @@ from torch import Tensor
 
 from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.state import State
-from streamlearn.updater.experts.online import LogProbabilities, OnlineExpert, Prepared, log_softmax
-from streamlearn.updater.features import Embedding, Encoded, Feature
+from streamlearn.updater.experts.online import EmbeddingExpert, LogProbabilities, Prepared, log_softmax
+from streamlearn.updater.features import Embedding, Encoded
 
 RIDGE = 1.0
 SCALE = 0.25  # of √dimensions, by which an embedding of length 1 is scaled: so the ridge is a mild one
@@ -31,12 +31,10 @@ AT_ONCE = 256  # texts of a step: the time that one takes grows with the cube of
 SHARPNESS = 8.0  # of the softmax over the outputs, which are between 0 and 1
 
 
-class LeastSquares(OnlineExpert):
+class LeastSquares(EmbeddingExpert):
     """Ridge regression of one-hot labels on embeddings; see :class:`OnlineExpert` for its parameters."""
 
     name: ClassVar[str] = "least_squares"
-    reads: ClassVar[frozenset[Feature]] = frozenset({"static"})
-    embedding: ClassVar[Embedding] = "static"
 
     def __init__(self, config: UpdaterConfig, columns: Sequence[str]) -> None:
         self._inverse = torch.zeros(0, 0).double()  # (Σ x xᵀ + λ)⁻¹, of shape (inputs, inputs) once these are known
@@ -91,7 +89,6 @@ class FrozenLeastSquares(LeastSquares):
     """The same on the frozen model's last layer."""
 
     name: ClassVar[str] = "frozen_least_squares"
-    reads: ClassVar[frozenset[Feature]] = frozenset({"frozen"})
     embedding: ClassVar[Embedding] = "frozen"
 
 
@@ -99,7 +96,6 @@ class MiddleLeastSquares(LeastSquares):
     """The same on the frozen model's middle layer, which still has what the last one no longer tells: tone, for one."""
 
     name: ClassVar[str] = "middle_least_squares"
-    reads: ClassVar[frozenset[Feature]] = frozenset({"middle"})
     embedding: ClassVar[Embedding] = "middle"
 
 

@@ -22,23 +22,21 @@ from numpy.typing import NDArray
 
 from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.state import State
-from streamlearn.updater.experts.online import LogProbabilities, OnlineExpert, Prepared
-from streamlearn.updater.features import Embedding, Encoded, Feature
+from streamlearn.updater.experts.online import EmbeddingExpert, LogProbabilities, Prepared
+from streamlearn.updater.features import Embedding, Encoded
 
 TEMPERATURE = 0.05
 FLOOR = 1e-6  # of each label's votes
 AT_ONCE = 256  # texts that are compared with all that is remembered: memory is bounded however many there are
 
 
-class Memory(OnlineExpert):
+class Memory(EmbeddingExpert):
     """Votes for the labels of the events remembered: exp((cosine − 1) / 0.05) · 2^(−age / half-life) each.
 
     See :class:`OnlineExpert` for its parameters.
 
     Attributes
     ----------
-    embedding
-        In which texts are like one another.
     events
         How many events are remembered; each takes the place of the oldest.
     half_life
@@ -46,8 +44,6 @@ class Memory(OnlineExpert):
 
     """
 
-    reads: ClassVar[frozenset[Feature]] = frozenset({"static"})
-    embedding: ClassVar[Embedding] = "static"
     events: ClassVar[int]
     half_life: ClassVar[float]
 
@@ -124,7 +120,6 @@ class FrozenRecentMemory(RecentMemory):
     """The same in the frozen model's embeddings, where texts of one meaning are close to one another."""
 
     name: ClassVar[str] = "frozen_recent_memory"
-    reads: ClassVar[frozenset[Feature]] = frozenset({"frozen"})
     embedding: ClassVar[Embedding] = "frozen"
 
 
@@ -132,5 +127,4 @@ class FrozenLongMemory(LongMemory):
     """The same in the frozen model's embeddings."""
 
     name: ClassVar[str] = "frozen_long_memory"
-    reads: ClassVar[frozenset[Feature]] = frozenset({"frozen"})
     embedding: ClassVar[Embedding] = "frozen"

@@ -15,7 +15,7 @@ from torch import Tensor
 from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.state import State
 from streamlearn.updater.experts.expert import Gradients
-from streamlearn.updater.features import Encoded, Feature
+from streamlearn.updater.features import Embedding, Encoded, Feature
 from streamlearn.updater.randomness import OwnRandom
 
 LogProbabilities = NDArray[np.float64]
@@ -122,6 +122,22 @@ class OnlineExpert(ABC):
         for name in state["columns"][len(self.columns) :]:
             self.grow(name)
         self.columns = list(state["columns"])
+
+
+class EmbeddingExpert(OnlineExpert):
+    """An online expert over one kind of embedding, which is all that it reads.
+
+    Attributes
+    ----------
+    embedding
+        The kind.
+
+    """
+
+    embedding: ClassVar[Embedding] = "static"
+
+    def __init_subclass__(cls) -> None:
+        cls.reads = frozenset({cls.embedding})
 
 
 def log_softmax(logits: LogProbabilities) -> LogProbabilities:

@@ -118,8 +118,7 @@ class Backbone:
         """The model as it was loaded, which must be asked for before anything moves it."""
         moving = self._moving()
         stay = [parameter for parameter in base_of(self.model).parameters() if id(parameter) not in moving]
-        layers = layers_of if _layered(self.model) else no_layers
-        return FrozenModel(base_of(self.model), stay, layers, cut=self.cut, run=self.run)
+        return FrozenModel(base_of(self.model), stay, _layers, cut=self.cut, run=self.run)
 
     @property
     def is_frozen(self) -> bool:
@@ -129,9 +128,9 @@ class Backbone:
     @cached_property
     def cut(self) -> int:
         """How many layers, from the bottom, stay as they are together with all that comes before them."""
-        if not self._tuned or self.model.config.is_encoder_decoder or not _layered(self.model):
+        layers, moving = _layers(base_of(self.model)), self._moving()
+        if not self._tuned or not layers:
             return 0
-        layers, moving = layers_of(base_of(self.model)), self._moving()
         first = next(layers[0].parameters())
         before = takewhile(lambda parameter: parameter is not first, base_of(self.model).parameters())
         if any(id(parameter) in moving for parameter in before):
@@ -173,15 +172,15 @@ class Backbone:
             offered.add("static")
         if self._embeds():
             offered.add("frozen")
-            if len(layers_of(base_of(self.model))) > 1:
+            if len(_layers(base_of(self.model))) > 1:
                 offered.add("middle")
         return frozenset(offered)
 
     def extractor(self, wanted: frozenset[Feature]) -> FeatureExtractor:
         """Return what makes the features that are `wanted`, all of which this model offers."""
-        embed = self._embed if wanted & {"frozen", "middle"} else None
         special = self.tokenizer.all_special_ids
-        return FeatureExtractor(wanted, special=special, embeddings=self.embeddings, embed=embed)
+        embeddings = self.embeddings if "static" in wanted else None  # where they train, this is a copy of them
+        return FeatureExtractor(wanted, special=special, embeddings=embeddings, embed=self._embed)
 
     def _embed(self, tokens: NDArray[np.int32]) -> Embedding:
         """Return what the frozen model makes of a text; DeviceError where that is the machine's fault."""
@@ -193,7 +192,7 @@ class Backbone:
 
     def _embeds(self) -> bool:
         """Whether the model without its head gives a state of each token of a text."""
-        if self.model.config.is_encoder_decoder or not _layered(self.model):
+        if not _layers(base_of(self.model)):
             return False
         try:
             for text in self.probes():
@@ -205,13 +204,11 @@ class Backbone:
         return True
 
 
-def no_layers(_: PreTrainedModel) -> list[nn.Module]:
-    """Return none, for a model whose layers cannot be told apart."""
-    return []
-
-
-def _layered(model: PreTrainedModel) -> bool:
+def _layers(base: PreTrainedModel) -> Sequence[nn.Module]:
+    """Return the layers of a model without a head, or none where they are a decoder's or cannot be told apart."""
+    if base.config.is_encoder_decoder:
+        return []
     try:
-        return bool(layers_of(base_of(model)))
+        return layers_of(base)
     except ConfigurationError:
-        return False
+        return []

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from streamlearn.updater.experts.transformer.head import is_pooler
+
 OVERHEAD = 300  # bytes of what is kept beside its tensors
 
 Run = Callable[[nn.Module, NDArray[np.int32]], Any]
@@ -201,7 +203,7 @@ class FrozenModel:
 def _digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():
-        if "pooler" in name.split("."):  # drawn anew where the file has none, and read by no feature
+        if is_pooler(name):
             continue
         digest.update(name.encode())
         digest.update(parameter.detach().float().cpu().numpy().tobytes())

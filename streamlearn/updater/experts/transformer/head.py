@@ -34,6 +34,11 @@ def problem_type(columns: int) -> Literal["single_label_classification"] | None:
     return "single_label_classification" if columns > 1 else None
 
 
+def is_pooler(name: str) -> bool:
+    """Whether the parameter `name` is a pooler's, which is drawn where the file has none and read by no feature."""
+    return "pooler" in name.split(".")
+
+
 def head_keys(model: PreTrainedModel) -> set[str]:
     """Return the names of the parameters outside the pre-trained base."""
     base = {id(parameter) for parameter in model.base_model.parameters()}

@@ -26,6 +26,7 @@ from streamlearn.updater.experts.transformer.head import (
     draw_head,
     grow_head,
     head_keys,
+    is_pooler,
     labels_of,
     output_keys,
     problem_type,
@@ -168,17 +169,7 @@ def _load(directory: Path, files: WeightFiles, config: Updater, labels: list[str
     settings = AutoConfig.from_pretrained(
         directory, **({"body": source.body | changed} if pooled else changed), **named, **how
     )
-    with bounded_by(files):
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            directory,
-            config=settings,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            **how,
-        )
-    drawn = _drawn(found)
+    model, drawn = _load_weights(AutoModelForSequenceClassification, directory, files, settings, how)
     check_weights(model, files, drawn)
     if known and (not keeps_head or drawn & head_keys(model)):
         why = "are not all among events.labels" if not keeps_head else "have no weights in the file"
@@ -198,8 +189,17 @@ def _load(directory: Path, files: WeightFiles, config: Updater, labels: list[str
 
 def _load_body(directory: Path, files: WeightFiles, settings: Any, how: dict[str, Any]) -> PreTrainedModel:
     """Return the model in `directory` without any head."""
+    body, drawn = _load_weights(AutoModel, directory, files, settings, how)
+    check_weights(body, files, {name for name in drawn if not is_pooler(name)})
+    return body
+
+
+def _load_weights(
+    kind: Any, directory: Path, files: WeightFiles, settings: Any, how: dict[str, Any]
+) -> tuple[PreTrainedModel, set[str]]:
+    """Return a model of an Auto class, and the names of the weights that are not in the file in their shape."""
     with bounded_by(files):
-        body, found = AutoModel.from_pretrained(
+        model, found = kind.from_pretrained(
             directory,
             config=settings,
             use_safetensors=True,
@@ -208,13 +208,8 @@ def _load_body(directory: Path, files: WeightFiles, settings: Any, how: dict[str
             dtype=torch.float32,
             **how,
         )
-    check_weights(body, files, {name for name in _drawn(found) if "pooler" not in name.split(".")})
-    return body  # type: ignore[no-any-return]  # transformers says nothing
-
-
-def _drawn(found: Any) -> set[str]:
-    """Return the names of the weights that were not found in the file with their shape."""
-    return {*found["missing_keys"], *(key if isinstance(key, str) else key[0] for key in found["mismatched_keys"])}
+    mismatched = (key if isinstance(key, str) else key[0] for key in found["mismatched_keys"])
+    return model, {*found["missing_keys"], *mismatched}
 
 
 def _check_overrides(overrides: dict[str, Any], settings: Any) -> None:
@@ -252,7 +247,7 @@ def check_weights(model: PreTrainedModel, files: WeightFiles, drawn: set[str]) -
 
     """
     body = drawn - head_keys(model)
-    poolers = {key for key in body if "pooler" in key.split(".")}
+    poolers = {key for key in body if is_pooler(key)}
     if body - poolers:
         raise ValueError(
             f"{len(body - poolers)} weights of its body are not in the file or have another shape, "

@@ -91,20 +91,25 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 """
 
 
-def without(
-    directory: Path, modules: list[str], *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a command in an interpreter in which `modules` are not installed."""
-    (directory / "sitecustomize.py").write_text(BLOCKER.format(blocked=modules))
-    path = os.pathsep.join([str(directory), str(Path(__file__).parents[1])])
+def streamlearn(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command, without the hub, in an `environment` that is that of the tests but for this."""
     return subprocess.run(
         [sys.executable, "-m", "streamlearn", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env=os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"} | environment,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment,
     )
+
+
+def without(
+    directory: Path, modules: list[str], *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in an interpreter in which `modules` are not installed."""
+    (directory / "sitecustomize.py").write_text(BLOCKER.format(blocked=modules))
+    path = os.pathsep.join([str(directory), str(Path(__file__).parents[1])])
+    return streamlearn(*arguments, **({"PYTHONPATH": path} | environment))
 
 
 def brokers() -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,7 +23,7 @@ from streamlearn.events import Label, Outcome
 from streamlearn.learner import Learner
 from streamlearn.local.tiny import WORDS
 from streamlearn.reports import ExpertReport, MicroBatch, StepReport, StepResult
-from tests.conftest import OVERFLOWING, without
+from tests.conftest import OVERFLOWING, streamlearn, without
 from tests.unit.builders import make_event
 from tests.unit.conftest import MakeConfig
 from tests.unit.test_learner import admitted, learn
@@ -219,17 +217,6 @@ def test_progress_is_one_line_on_a_terminal_and_lines_elsewhere(
         f"{begin}2 lines, accuracy 0.500 over the last 2, 0 events/s{end}"
         f"{erased}part one: 2 events, accuracy 0.500, log loss 0.500\n"
         f"{begin}3 lines, accuracy 0.667 over the last 3, 0 events/s{end}{erased}"
-    )
-
-
-def streamlearn(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streamlearn", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
 
 

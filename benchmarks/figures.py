@@ -25,7 +25,7 @@ class Run:
     correct, losses
         Whether each event was predicted correctly before it was learnt, and −log p of its label, of shape (events,).
     seconds
-        What predicting and learning all events took.
+        What predicting and learning all events took of one processor: what else runs on the machine does not count.
     mebibytes
         The most memory that its process has taken, Python and its libraries included.
 

@@ -1,8 +1,10 @@
 """How the experts' predictions become one: log-linear pooling of calibrated experts, with weights that learn.
 
-p ∝ exp(Σₑ wₑ · log pₑ), where each expert's probabilities are first tempered to be as sure as it should be. Weights and
-temperatures each follow their own prequential loss, one normalised step a micro-batch; the loss is convex in the
-weights. An expert of no use comes to weigh 0, and one that is wrong less than that.
+p ∝ exp(Σₑ wₑ · log pₑ + b), where each expert's probabilities are first tempered to be as sure as it should be, and b
+is a bias of each label, which follows how often there are labels now: experts that remember lag behind a stream whose
+labels are shared out in another way than before. Weights, biases and temperatures each follow their own prequential
+loss, one step a micro-batch; the loss is convex in weights and biases. An expert of no use comes to weigh 0, and one
+that is wrong less than that.
 
 References
 ----------
@@ -24,6 +26,7 @@ from streamlearn.state import State
 RATE = 0.03  # of the weights; .02 to .05 are as good
 TEMPERATURE_RATE = 0.1
 AT_START = 2.0  # what the weights add up to: experts that know little yet say it too softly together at 1
+BIAS_RATE = 0.02  # of the biases; .01 to .05 are as good
 LAST_RATE = 0.05  # of the temperature of the mixture, which moves no prediction, only how sure it is
 AT_FIRST, FADING = (0.1, 0.9), 10  # what is added to the rates, and the steps after which half of it is left: until
 # then an expert that is sure and wrong would cost half a point of four thousand events, and so costs less than .2
@@ -32,6 +35,7 @@ SMALL = 1e-3  # a gradient below it moves the weights by less than the rate
 NEWEST = 0.02  # of the moving mean of a loss, that the newest micro-batch makes up
 JUDGED = 10  # micro-batches before an expert is left out or comes back
 RUNAWAY = 1.0  # nats above the loss of guessing: temperatures alone keep any loss near it that does not grow for ever
+LOUDEST = 4.0  # nats above it, as which more counts: one drift is loud, but temperatures follow it within fifty steps
 
 
 class Pool:
@@ -55,6 +59,7 @@ class Pool:
     def __init__(self, experts: int) -> None:
         self._weights = torch.full((experts,), AT_START / experts, dtype=torch.float64)
         self._logarithms = torch.zeros(experts, dtype=torch.float64)  # of the temperatures
+        self._biases = torch.zeros(0).double()  # of shape (labels,), as many as have been learnt from
         self._last = 0.0  # the logarithm of the temperature of what is pooled
         self._losses = torch.zeros(experts, dtype=torch.float64)  # moving means of their calibrated losses
         self._ages = [0] * experts  # micro-batches since each began
@@ -91,6 +96,7 @@ class Pool:
         missed = pooled.exp()
         missed[rows, targets] -= 1.0
         slope = (_centred(tempered) * missed).sum(-1).mean(-1) * self._heard()
+        self._biases = self._offsets(labels) - BIAS_RATE * missed.mean(0)
         missed_by = tempered.exp()
         missed_by[:, rows, targets] -= 1.0
         slopes = -(missed_by * stacked * self._inverse()).sum(-1).mean(-1)
@@ -117,7 +123,7 @@ class Pool:
         """Leave out whose loss has run away, and let those back in whose loss is below that of `guessing`."""
         self._ages = [age + 1 for age in self._ages]
         share = torch.tensor([max(NEWEST, 1.0 / age) for age in self._ages], dtype=torch.float64)
-        self._losses = self._losses + share * (losses - self._losses)
+        self._losses = self._losses + share * (losses.clamp(max=guessing + LOUDEST) - self._losses)
         for expert, (loss, age) in enumerate(zip(self._losses.tolist(), self._ages, strict=True)):
             if age < JUDGED:
                 continue
@@ -145,13 +151,19 @@ class Pool:
         return (stacked * self._inverse()).log_softmax(-1)
 
     def _pooled(self, tempered: Tensor) -> Tensor:
-        return (self._weights[:, None, None] * _centred(tempered)).sum(0).log_softmax(-1)
+        voices = (self._weights[:, None, None] * _centred(tempered)).sum(0)
+        return (voices + self._offsets(tempered.shape[-1])).log_softmax(-1)
+
+    def _offsets(self, labels: int) -> Tensor:
+        """Return the bias of each of `labels` labels, 0 for those that have not been learnt from yet."""
+        return torch.cat([self._biases, self._biases.new_zeros(labels - len(self._biases))])
 
     def state(self) -> State:
-        """Return the weights, the logarithms of the temperatures, how often they have moved, and who is left out."""
+        """Return the weights, biases and logarithms of the temperatures, how often they moved, and who is left out."""
         return {
             "weights": self._weights.clone(),
             "temperatures": self._logarithms.clone(),
+            "biases": self._biases.clone(),
             "last_temperature": self._last,
             "losses": self._losses.clone(),
             "ages": list(self._ages),
@@ -162,6 +174,7 @@ class Pool:
     def load(self, state: State, indices: Sequence[int | None]) -> None:
         """Continue from `state`, in which the experts stand at `indices`; those that it does not know start over."""
         self._steps, self._last = state["steps"], state["last_temperature"]
+        self._biases = state["biases"].clone()
         for expert, index in enumerate(indices):
             if index is not None:
                 self._weights[expert], self._logarithms[expert] = state["weights"][index], state["temperatures"][index]

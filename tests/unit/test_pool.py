@@ -110,6 +110,27 @@ def test_an_expert_whose_loss_runs_away_is_left_out_and_comes_back_when_it_is_be
     assert pool.weights[2] != 0.0
 
 
+def test_nobody_is_left_out_because_the_world_has_changed_at_once() -> None:
+    labels, (good, other) = stream(6)
+    pool, changed = Pool(3), 300  # steps, after which the third is as sure as it can be, and as wrong
+    for step, first in enumerate(range(0, EVENTS, TOGETHER)):
+        rows = slice(first, first + TOGETHER)
+        right = torch.nn.functional.one_hot(torch.tensor(labels[rows]), LABELS).double()
+        third = (20.0 * right).log_softmax(-1) if step < changed else running_away(labels, rows, 20.0)
+        pool.learn([good[rows], other[rows], third], labels[rows])
+        assert pool.left_out == ["", "", ""]
+
+
+def test_how_often_there_are_labels_now_is_learnt_where_no_expert_says_so() -> None:
+    pool, nothing = Pool(2), torch.zeros(TOGETHER, 3).double().log_softmax(-1)
+    for often in (0, 2):
+        for _ in range(600):
+            pool.learn([nothing, nothing], [often, often, often, 1])
+        shares = pool.predict([nothing, nothing])[0].exp()
+        assert int(shares.argmax()) == often
+        assert float(shares[1]) == pytest.approx(0.25, abs=0.1)
+
+
 def test_an_expert_that_started_over_is_heard_again_once_it_is_better_than_guessing() -> None:
     labels, (good, other) = stream(2)
     pool = Pool(2)
@@ -134,6 +155,7 @@ def test_saved_and_loaded_it_goes_on_with_the_same_bits() -> None:
         one.learn([expert[rows] for expert in each], labels[rows])
     one.leave_out(0, "runaway")
     other.load(one.state(), [0, 1])
+    assert bool(one.state()["biases"].any())
     for pool in (one, other):
         for first in range(200, 400, TOGETHER):
             rows = slice(first, first + TOGETHER)

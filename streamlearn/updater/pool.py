@@ -26,7 +26,7 @@ from streamlearn.state import State
 RATE = 0.03  # of the weights; .02 to .05 are as good
 TEMPERATURE_RATE = 0.1
 AT_START = 2.0  # what the weights add up to: experts that know little yet say it too softly together at 1
-BIAS_RATE = 0.02  # of the biases; .01 to .05 are as good
+BIAS_RATE = 0.005  # of the biases
 LAST_RATE = 0.05  # of the temperature of the mixture, which moves no prediction, only how sure it is
 AT_FIRST, FADING = (0.1, 0.9), 10  # what is added to the rates, and the steps after which half of it is left: until
 # then an expert that is sure and wrong would cost half a point of four thousand events, and so costs less than .2

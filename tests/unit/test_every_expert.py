@@ -209,7 +209,8 @@ def test_a_weight_of_0_is_as_if_the_text_had_not_been_there(
     learn(one, some, [0, 1, 2, 0], [1.0, 0.0, 1.0, 1.0])
     assert some.ngrams is not None
     without = Encoded([some.tokens[n] for n in kept], ngrams=[some.ngrams[n] for n in kept])
-    without.embeddings = {kind: vectors[kept] for kind, vectors in some.embeddings.items()}
+    without.embeddings = {name: vectors[kept] for name, vectors in some.embeddings.items()}
+    without.uncentred = {name: vectors[kept] for name, vectors in some.uncentred.items()}
     learn(other, without, [0, 2, 0])
     asked = read(texts(range(20, 26)))
     torch.testing.assert_close(one.predict(asked), other.predict(asked), rtol=1e-6, atol=1e-9)
@@ -227,6 +228,7 @@ def test_more_texts_than_go_together_take_no_more_memory_and_are_learnt_as_if_in
         own = slice(first, first + 256)
         some = Encoded(encoded.tokens[own], ngrams=encoded.ngrams and encoded.ngrams[own])
         some.embeddings = {name: vectors[own] for name, vectors in encoded.embeddings.items()}
+        some.uncentred = {name: vectors[own] for name, vectors in encoded.uncentred.items()}
         learn(in_turn, some, targets[own])
     if kind.name != "softmax":  # which follows what was predicted of all of them before the first was learnt
         assert flat(at_once.state()) == flat(in_turn.state())

@@ -22,8 +22,14 @@ from tests.unit.builders import flat, learn, make_event
 from tests.unit.conftest import MakeConfig
 from tests.unit.test_learner import final_state
 
-TOKENS = ["naive_bayes", "softmax", "recent_memory", "long_memory", "least_squares"]
-FROZEN = ["frozen_recent_memory", "frozen_long_memory", "frozen_least_squares", "middle_least_squares"]
+TOKENS = ["naive_bayes", "softmax", "recent_means", "recent_memory", "long_memory", "least_squares"]
+FROZEN = [
+    "frozen_recent_means",
+    "frozen_recent_memory",
+    "frozen_long_memory",
+    "frozen_least_squares",
+    "middle_least_squares",
+]
 ASTRAY = ["updater.learning_rate=1e38", "updater.head_learning_rate=1e38", "updater.warmup_steps=0"]
 
 

@@ -18,11 +18,13 @@ TOKENS: list[str] = [
     # "package.module:Class", made from the configuration and the names of the labels known from the start
     f"{HERE}.naive_bayes:NaiveBayes",
     f"{HERE}.softmax:AdaGradSoftmax",
+    f"{HERE}.class_means:RecentMeans",
     f"{HERE}.memory:RecentMemory",
     f"{HERE}.memory:LongMemory",
     f"{HERE}.least_squares:LeastSquares",
 ]
 FROZEN: list[str] = [
+    f"{HERE}.class_means:FrozenRecentMeans",
     f"{HERE}.memory:FrozenRecentMemory",
     f"{HERE}.memory:FrozenLongMemory",
     f"{HERE}.least_squares:FrozenLeastSquares",

@@ -4,7 +4,9 @@
 
 Learners that differ in that alone learn the same stream in turn, a hundred events each a round, in one process and on
 one thread; a figure is the median over rounds of the ratio of their times within one round. Without the activations
-that are kept, a replayed text goes through all layers once more; what it learns is the same to the bit.
+that are kept, a replayed text goes through all layers once more; what it learns is the same to the bit. What each
+expert takes of a step is measured within one run: to predict, to find its gradient and to learn, without the features
+that it shares with others.
 """
 
 from __future__ import annotations
@@ -12,8 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -22,6 +28,7 @@ from benchmarks.results import median
 from benchmarks.runs import KEPT
 from benchmarks.streams import Stream, built_in
 from streamlearn.config import Config
+from streamlearn.updater.extraction import FeatureExtractor
 
 EACH, WARM_UP = 100, 1  # events of a round; rounds that do not count
 LITTLE = 4 * 2**20  # bytes: what the frozen layers make of the texts of one micro-batch
@@ -55,10 +62,12 @@ def measure(rounds: int, path: Path = PATH) -> None:
     """Write the ratios into `path`."""
     torch.set_num_threads(1)
     tiers = {name: ours.configuration(name, seed=0) for name in (*ours.TIERS, ours.ALONE)}
-    seconds = in_turn(built_in("newsgroups", 0), {**tiers, NOTHING_KEPT: tiers[MIXTURE]}, rounds)
+    stream = built_in("newsgroups", 0)
+    seconds = in_turn(stream, {**tiers, NOTHING_KEPT: tiers[MIXTURE]}, rounds)
     found = {
         "cost_over_transformer": ratio(seconds[MIXTURE], seconds[ALONE]),
         "activation_cache_gain": ratio(seconds[NOTHING_KEPT], seconds[MIXTURE]),
+        "milliseconds_by_expert": by_expert(stream, EACH * rounds),
         "milliseconds_per_event": {name: median([1e3 * s / EACH for s in own]) for name, own in seconds.items()},
         "rounds": rounds,
         "events_per_round": EACH,
@@ -66,6 +75,30 @@ def measure(rounds: int, path: Path = PATH) -> None:
     KEPT.mkdir(exist_ok=True)
     path.write_text(json.dumps(found))
     print(found)
+
+
+def by_expert(stream: Stream, events: int) -> dict[str, float]:
+    """Return the milliseconds of processor time an event that each expert takes, and that their features take."""
+    stepper = ours.Stepper(ours.configuration(MIXTURE, seed=0), stream)
+    mixture, spent = stepper.learner.updater.mixture, defaultdict[str, float](float)
+
+    def timed(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def call_it(*values: Any, **named: Any) -> Any:
+            begun = time.process_time()
+            try:
+                return call(*values, **named)
+            finally:
+                spent[what] += time.process_time() - begun
+
+        return call_it
+
+    watched = [(expert.name, expert, ("gradients", "apply")) for expert in mixture.experts]
+    with ExitStack() as stack:
+        for name, whose, methods in [*watched, ("features", FeatureExtractor, ("add", "take_in"))]:
+            for method in methods:
+                stack.enter_context(patch.object(whose, method, timed(name, getattr(whose, method))))
+        stepper.run(0, events)
+    return {name: float(f"{1e3 * seconds / events:.3g}") for name, seconds in spent.items()}
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:

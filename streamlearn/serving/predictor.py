@@ -13,7 +13,7 @@ from torch import Tensor
 
 from streamlearn.errors import UnpredictableError
 from streamlearn.events import Label
-from streamlearn.updater.updater import sound
+from streamlearn.updater.soundness import sound
 
 AT_ONCE = 256  # texts: memory is bounded however many come, and there is little left to gain from more
 

@@ -83,7 +83,8 @@ def saved_labels(saved: Sequence[Label], mine: LabelMap, *, discovers: bool) -> 
             f"published ({', '.join(map(repr, saved))}); start over with another publisher.directory"
         )
     own, theirs = (mine.names(), found.names()) if discovers else (list(mine), list(found))
-    if own != theirs[: len(own)]:
+    both = min(len(own), len(theirs))
+    if own[:both] != theirs[:both]:
         raise StateError(
             f"the checkpoint has the labels {saved} and the configuration {list(mine)}; "
             "labels may be added at the end, not changed"

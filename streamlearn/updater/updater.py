@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
-import torch
 from torch import Tensor
 
 from streamlearn.config import Config
@@ -26,8 +25,7 @@ from streamlearn.updater.labels import LabelMap, saved_labels
 from streamlearn.updater.misfit import misfit, refuse_other_features
 from streamlearn.updater.mixture import Mixture, reads
 from streamlearn.updater.randomness import Mark
-
-NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to: far more than rounding costs with a thousand labels
+from streamlearn.updater.soundness import sound
 
 
 class Updater:
@@ -174,7 +172,7 @@ class Updater:
     def _try(self, examples: Examples, *, apart: bool = False) -> Attempt | Reason:
         """Take a step on `examples`, growing the experts to their labels, or leave everything as it was."""
         known, marks = len(self.labels), self.mixture.marks()
-        self._grow(examples.events)
+        self._grow(event.label for event in examples.events)
         targets = self._columns(examples.events)
         learnt = self.mixture.gradients(examples.encoded, targets, examples.weights, fresh=examples.fresh, apart=apart)
         if isinstance(learnt, Reason):
@@ -190,7 +188,7 @@ class Updater:
         Their weights say nothing about that.
         """
         known, marks = len(self.labels), self.mixture.marks()
-        self._grow(examples.events)
+        self._grow(event.label for event in examples.events)
         targets = self._columns(examples.events)
         drawn = self.mixture.marks()
 
@@ -215,10 +213,10 @@ class Updater:
             else:
                 yield tried
 
-    def _grow(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if event.label not in self.labels and self.labels.add(event.label):
-                self.mixture.grow(str(event.label))
+    def _grow(self, labels: Iterable[Label]) -> None:
+        for label in labels:
+            if label not in self.labels and self.labels.add(label):
+                self.mixture.grow(str(label))
 
     def _shrink(self, count: int, marks: Sequence[Mark]) -> None:
         """Take back the labels after the first `count`, and what drawing their rows did to the random states."""
@@ -308,6 +306,8 @@ class Updater:
     def load(self, state: State) -> None:
         """Continue from `state`.
 
+        Labels that the configuration has after those of the state get columns that are new.
+
         Raises
         ------
         StateError
@@ -321,6 +321,8 @@ class Updater:
             )
         saved = saved_labels(state["labels"], self.labels, discovers=self.discovers)
         refuse_other_features(state, self._model_name, self.backbone, self.mixture.reads)
+        added = list(self.labels)[len(saved) :]
+        self._shrink(len(saved), self.mixture.marks())
         try:
             self.load_experts(state, saved)
         except (RuntimeError, KeyError, ValueError) as error:
@@ -328,6 +330,7 @@ class Updater:
         if self.backbone.is_frozen:
             self.backbone.frozen.forget()
         self.steps = state["steps"] if "steps" in state else state[TRANSFORMER]["optimizer"]["steps"]
+        self._grow(added)
 
     def load_experts(self, state: State, labels: LabelMap, *, as_they_are: Collection[str] = ()) -> None:
         """Take over the experts' parts of `state`, over these `labels`; those named last are already what they were.
@@ -340,11 +343,3 @@ class Updater:
         """
         self.mixture.load(state, labels.names(), as_they_are=as_they_are)
         self.labels = labels
-
-
-def sound(log_probabilities: Tensor) -> list[bool]:
-    """Return of each row of `log_probabilities`, of shape (events, labels), whether it is finite and adds up to 1."""
-    finite = torch.isfinite(log_probabilities).all(-1)
-    normal = log_probabilities.logsumexp(-1).abs() < NORMAL_WITHIN
-    rows: list[bool] = (finite & normal).tolist()
-    return rows

@@ -14,7 +14,7 @@ from torch import Tensor
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.updater import Updater, published
 from streamlearn.updater.experts.transformer import batches as batches_module
-from tests.unit.builders import make_event
+from tests.unit.builders import flat, make_event
 from tests.unit.conftest import MakeConfig
 
 Weights = dict[str, Tensor]
@@ -264,12 +264,22 @@ def test_a_state_of_another_model_or_other_labels_is_refused(make_config: MakeCo
         Updater(make_config(CLOSED)).load(state | {"model": "another"})
 
 
-def test_a_closed_list_may_grow_at_its_end_between_runs(make_config: MakeConfig) -> None:
-    updater = Updater(make_config("events.labels=[label-0, label-1, label-2]"))
-    one_step(updater)
-    longer = Updater(make_config("events.labels=[label-0, label-1, label-2, more]"))
-    with pytest.raises(StateError, match="labels"):
-        longer.load(updater.state())
+@pytest.mark.parametrize("experts", ["updater.experts=[transformer]", "updater.experts=tuned"])
+def test_a_closed_list_may_grow_at_its_end_between_runs(make_config: MakeConfig, experts: str) -> None:
+    before = Updater(make_config(CLOSED, experts))
+    one_step(before)
+    longer = [Updater(make_config("events.labels=[label-0, label-1, label-2, more]", experts)) for _ in range(2)]
+    for updater in longer:
+        updater.load(before.state())
+        assert list(updater.labels) == ["label-0", "label-1", "label-2", "more"]
+    asked = longer[0].encode([make_event(n) for n in range(4)])
+    was, now = before.log_probabilities(asked), longer[0].log_probabilities(asked)
+    assert now.shape == (4, 4)
+    if experts == "updater.experts=[transformer]":  # whose columns know nothing of one another
+        torch.testing.assert_close(now[:, :3].log_softmax(-1), was)
+    for updater in longer:
+        one_step(updater, first=8)
+    assert flat(longer[0].state()) == flat(longer[1].state())
 
 
 def test_a_snapshot_as_starting_model_keeps_its_head_and_labels(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def quoted(found: Found) -> dict[str, float | str]:
     for stream, name in names:
         own = {learner: runs.means()[name] for learner, runs in found.get(stream, {}).items()}
         for learner, before in (("tuned", ""), ("tokens", "tier1_"), ("frozen", "tier2_")):
-            if learner in own and (not before or name == "overall"):
+            if learner in own:
                 top[f"{before}{stream}_{name}"] = own[learner]
         peers = {learner: value for learner, value in own.items() if learner in PEERS}
         if peers:

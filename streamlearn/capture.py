@@ -41,8 +41,8 @@ def capture_snapshot(learner: Learner, config: Config, *, version: int) -> Captu
     """
     learner.prove()
     scores = learner.evaluate()
-    accuracy = _accuracy(scores)
-    transformer = _accuracy(learner.evaluate_transformer())
+    figures = _figures(scores)
+    transformer = _figures(learner.evaluate_transformer())
     state = learner.state() | {"version": version}
     return Capture(
         step=learner.step,
@@ -50,18 +50,18 @@ def capture_snapshot(learner: Learner, config: Config, *, version: int) -> Captu
         positions=dict(learner.positions),
         version=version,
         export=learner.export(state),
-        accuracy=accuracy,
+        accuracy=figures,
         unpredictable=scores["validation"].unpredictable,
-        provenance=_provenance(learner, config, accuracy, transformer),
+        provenance=_provenance(learner, config, figures, transformer),
     )
 
 
-def _accuracy(scores: Mapping[str, Score]) -> Accuracy:
-    return {split: score.accuracy for split, score in scores.items()}
+def _figures(scores: Mapping[str, Score]) -> Accuracy:
+    return {split: score.figure for split, score in scores.items()}
 
 
 def _provenance(learner: Learner, config: Config, accuracy: Accuracy, transformer: Accuracy) -> dict[str, Any]:
-    prequential = learner.accuracy.value
+    prequential = learner.standing().accuracy
     return {
         "positions": by_name(learner.positions),
         "events": dict(learner.counts),

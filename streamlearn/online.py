@@ -19,6 +19,7 @@ from streamlearn.decisions import Step
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label
 from streamlearn.learner import Learner
+from streamlearn.learner.classification import Classification
 from streamlearn.records import Arrival, Record
 from streamlearn.reports import StepReport
 
@@ -106,12 +107,12 @@ class OnlineClassifier:
     @property
     def labels(self) -> list[Label]:
         """The labels known so far, in the order of the model's outputs."""
-        return list(self.learner.updater.labels)
+        return list(self._classification.updater.labels)
 
     @property
     def accuracy(self) -> float:
         """The share of the last 500 texts learnt that were predicted correctly just before; NaN before the first."""
-        return self.learner.accuracy.value
+        return self.learner.standing().accuracy
 
     def learn_one(self, x: str, y: Label) -> None:
         """Take one step on the text `x` with its label `y`, and on texts replayed with it.
@@ -264,6 +265,12 @@ class OnlineClassifier:
             events.append(Event(checked, known, "", 0.0, topic, partition, begin + index, None, identified=False))
         return events
 
+    @property
+    def _classification(self) -> Classification:
+        objective = self.learner.objective
+        assert isinstance(objective, Classification)  # noqa: S101 - no other is made here
+        return objective
+
     def _known(self, label: Label) -> Label:
         """Return `label`; ValueError where it is not in a closed list."""
         closed = self.config.events.labels
@@ -272,7 +279,7 @@ class OnlineClassifier:
         return label
 
     def _probabilities(self, texts: Iterable[str], named: str | None = None) -> list[dict[Label, float]]:
-        updater, texts = self.learner.updater, _listed(texts, "texts")
+        updater, texts = self._classification.updater, _listed(texts, "texts")
         names = [named or f"texts[{index}]" for index in range(len(texts))]
         events = [Event(_text(text, name), "", "", 0.0, "", 0, 0) for text, name in zip(texts, names, strict=True)]
         found: list[dict[Label, float]] = []

@@ -86,15 +86,14 @@ def _dead_letter_topic(config: Config) -> str:
 
 def _model(config: Config) -> str:
     learner = Learner(config)
-    labels = list(learner.updater.labels)
-    known = f"labels {', '.join(map(str, labels))}" if labels else "labels are discovered"
+    described = learner.objective.describe()
     for name, state in _checkpoints(config):
         if not isinstance(state, StateError):
             load_checkpoint(learner, name, state)
             break
     return (
-        f"{config.updater.model} loads and takes a step on texts of up to {config.updater.max_tokens} tokens; {known}; "
-        f"experts {', '.join(learner.updater.experts)}"
+        f"{config.updater.model} loads and takes a step on texts of up to {config.updater.max_tokens} tokens; "
+        f"{described}"
     )
 
 

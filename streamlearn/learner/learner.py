@@ -11,27 +11,24 @@ import math
 from collections import Counter
 from fractions import Fraction
 
-import numpy as np
-
 from streamlearn.buffer import make_buffer
 from streamlearn.config import Config
 from streamlearn.decisions import Decision
 from streamlearn.errors import AstrayError
 from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner.admission import Admission
+from streamlearn.learner.classification import Classification
 from streamlearn.learner.draft import Draft
 from streamlearn.learner.evaluation.drift import RiseDetector
 from streamlearn.learner.evaluation.holdout import HoldOut, Score
-from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
+from streamlearn.learner.objective import Objective
 from streamlearn.records import Positions, Record, Topics
 from streamlearn.reports import MicroBatch, Rise, Standing, StepReport, StepResult
 from streamlearn.state import Export, State, Stateful
-from streamlearn.updater import Updater
-from streamlearn.updater.published import export
+from streamlearn.updater.contract import AnyUpdater
 
 log = logging.getLogger(__name__)
 
-CHOICE = 2  # labels from which on a prediction says something: a label that is alone is always right, at a loss of 0
 PROOFS = 8  # texts: a few milliseconds, and one that θ came to be unable to bear does not outvote the others
 ANY = Event("the first text of all", "", "", 0.0, "", 0, 0)
 
@@ -46,6 +43,8 @@ class Learner:
 
     Attributes
     ----------
+    objective
+        What is learnt: the updater, and what is measured of it.
     step
         How many steps have been taken.
     version
@@ -66,11 +65,10 @@ class Learner:
     """
 
     def __init__(self, config: Config) -> None:
-        self.updater = Updater(config)
+        self.objective: Objective = Classification(config)
         self.admission = Admission(config.events)
         self.buffer = make_buffer(config.buffer, seed=config.updater.seed)
-        self.accuracy = PrequentialAccuracy(config.monitor.accuracy_window)
-        self.detectors = {name: RiseDetector(config.monitor.drift) for name in ("loss", "error")}
+        self.detectors = {name: RiseDetector(config.monitor.drift) for name in self.objective.detectors}
         self.holdout = HoldOut(config.events.holdout_records)
         self.step = 0
         self.version = 0
@@ -85,10 +83,15 @@ class Learner:
             "updater": self.updater,
             "admission": self.admission,
             "buffer": self.buffer,
-            "accuracy": self.accuracy,
+            **self.objective.parts,
             "holdout": self.holdout,
             **{f"drift_{name}": detector for name, detector in self.detectors.items()},
         }
+
+    @property
+    def updater(self) -> AnyUpdater:
+        """What learns."""
+        return self.objective.updater
 
     def draft(self) -> Draft:
         """Begin a micro-batch: it decides on each event by what has been learnt so far, of which nothing changes."""
@@ -116,7 +119,7 @@ class Learner:
         fresh, refused = self.updater.encode_each(batch.fresh)
         held_out, refused_held_out = self.updater.encode_each(batch.held_out)
         result, replayed, unfit = None, [], []
-        known = len(self.updater.labels)
+        tells = self.objective.tells
         if fresh:
             replayed = self.buffer.draw(self._due_for_replay(len(fresh)))
             result = self.updater.step(list(fresh.values()), replayed, proofs=self.buffer.last(PROOFS))
@@ -134,7 +137,7 @@ class Learner:
             self.buffer.forget(unfit)
         self.buffer.extend(learnt)
         self.updater.keep_within(self.buffer.bytes - self.buffer.held_bytes)
-        rises = self._evaluate(learnt, result, known) if result and learnt else []
+        rises = self._evaluate(learnt, result, tells=tells) if result and learnt else []
         self.holdout.extend(held_out.values())
         outcomes, letters = self._settle(batch, refused, refused_held_out)
         self.positions.update(batch.positions)
@@ -180,17 +183,15 @@ class Learner:
         before = self.counts[Outcome.TRAINED.value]
         return math.floor((before + fresh) * self._replay_ratio) - math.floor(before * self._replay_ratio)
 
-    def _evaluate(self, fresh: list[Event], result: StepResult, known: int) -> list[Rise]:
-        """Take in how `fresh` were predicted, among so many `known` labels, and return the drifts."""
-        self.accuracy.update(result.correct.tolist())
-        if known < CHOICE:
+    def _evaluate(self, fresh: list[Event], result: StepResult, *, tells: bool) -> list[Rise]:
+        """Take in how `fresh` were predicted, and return the drifts, where that tells something."""
+        signals = self.objective.signals(result)
+        if not tells:
             return []
-        # ADWIN's bound holds for values from 0 to 1, so the loss −log p of the true label goes in as 1 − p.
-        signals = {"loss": -np.expm1(-result.losses), "error": ~result.correct}
         return [
             Rise(name, fresh[index])
             for name, detector in self.detectors.items()
-            for index in detector.update(signals[name].tolist())
+            for index in detector.update(signals[name])
         ]
 
     def prove(self) -> None:
@@ -209,16 +210,16 @@ class Learner:
 
     @property
     def presentable(self) -> bool:
-        """Whether there is anything to publish: a label, and a step on it."""
-        return bool(self.updater.labels) and self.updater.steps > 0
+        """Whether there is anything to publish."""
+        return self.objective.presentable
 
     def evaluate(self) -> dict[str, Score]:
-        """Return how the mixture does on both splits of the hold-out."""
-        return self.holdout.evaluate(self.updater.predict)
+        """Return how what would be published does on each split of the hold-out."""
+        return self.objective.evaluate(self.holdout)
 
     def evaluate_transformer(self) -> dict[str, Score]:
-        """Return how the transformer alone does on both splits of the hold-out; nothing where there is none."""
-        return self.holdout.evaluate(self.updater.predict_with_transformer) if self.updater.transformer else {}
+        """Return how the transformer alone does on each split; nothing where there is none, or it is all there is."""
+        return self.objective.evaluate_transformer(self.holdout)
 
     def standing(self) -> Standing:
         """Return a copy of what whoever looks on needs to know."""
@@ -228,7 +229,7 @@ class Learner:
             positions=dict(self.positions),
             counts=Counter(self.counts),
             reasons=Counter(self.reasons),
-            accuracy=self.accuracy.value,
+            **self.objective.figures(),
             buffer_records=len(self.buffer),
             buffer_capacity=self.buffer.records,
             by_label=self.buffer.by_label(),
@@ -237,7 +238,7 @@ class Learner:
 
     def export(self, state: State) -> Export:
         """Return what a snapshot of `state`, which :meth:`state` returned just now, publishes."""
-        return export(self.updater, state["updater"])
+        return self.objective.export(state["updater"])
 
     def state(self) -> State:
         """Return a copy of everything that decides the future."""

@@ -38,6 +38,11 @@ class Score:
         return self.unpredicted / self.events if self.events else 0.0
 
     @property
+    def figure(self) -> float | None:
+        """What the objective goes by: the accuracy."""
+        return self.accuracy
+
+    @property
     def accuracy(self) -> float | None:
         """The share of correct ones, None where there is no event."""
         return self.correct / self.events if self.events else None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from streamlearn.local.data import minilm
 
 TOKENS = 128
-SETTINGS: dict[str, Any] = {"together": 8, "rate": 1e-4}
+SETTINGS: dict[str, Any] = {"together": 4, "rate": 1e-4}
 TRIED = [{"together": together, "rate": rate} for together in (8, 4) for rate in (1e-4, 2e-4, 5e-5)]
 
 

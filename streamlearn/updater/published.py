@@ -34,7 +34,8 @@ def export(updater: Updater, state: State) -> Export:
     settings = updater.config.model_dump(mode="json", exclude=OF_THE_MACHINE)
     settings |= {"experts": updater.experts, "pooling": pooling}
     if updater.transformer:
-        config, weights = backbone.model_config(updater.transformer.columns), state[TRANSFORMER]["weights"]
+        config = backbone.model_config(updater.transformer.columns)
+        weights = updater.transformer.weights(state[TRANSFORMER])
         return Export(config, weights, backbone.tokenizer, updater.transformer.width, mixture, settings)
     base = model.base_model
     return Export(copy.deepcopy(base.config), backbone.weights(), backbone.tokenizer, 0, mixture, settings)

@@ -142,9 +142,9 @@ def test_embeddings_shared_by_encoder_and_decoder_may_be_sparse(saved: Save, kin
 
 def test_the_last_layers_of_an_encoder_with_a_decoder_are_those_of_the_decoder(saved: Save) -> None:
     learner = updater(saved("t5"), "updater.trains=last-1")
-    before = learner.state()["transformer"]["weights"]
+    before = {name: value.clone() for name, value in learner.transformer.weights().items()}
     learner.step(learner.encode(toy(8, 1)))
-    moved = {name for name, value in learner.state()["transformer"]["weights"].items() if not value.equal(before[name])}
+    moved = {name for name, value in learner.transformer.weights().items() if not value.equal(before[name])}
     assert any(name.startswith("transformer.decoder.block.1.") for name in moved)
     assert not any(name.startswith(("transformer.encoder.", "transformer.decoder.block.0.")) for name in moved)
 

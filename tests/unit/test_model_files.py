@@ -276,7 +276,7 @@ def test_a_pooler_that_the_file_lacks_is_new_and_the_log_says_so(model: Path, ca
 
 def test_a_cut_of_a_model_needs_not_all_that_is_in_the_file(model: Path) -> None:
     learner = start(model, "updater.model_overrides={num_hidden_layers: 1}")
-    assert not [name for name in learner.state()["transformer"]["weights"] if "layer.1." in name]
+    assert not [name for name in learner.transformer.weights() if "layer.1." in name]
 
 
 @pytest.mark.parametrize(

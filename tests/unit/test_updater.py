@@ -22,8 +22,8 @@ CLOSED = "events.labels=[label-0, label-1, label-2]"
 
 
 def weights(updater: Updater) -> Weights:
-    copied: Weights = updater.state()["transformer"]["weights"]
-    return copied
+    whole: Weights = updater.transformer.weights()
+    return whole
 
 
 def same(one: Weights, other: Weights) -> bool:

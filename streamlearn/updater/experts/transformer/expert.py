@@ -32,6 +32,7 @@ from streamlearn.updater.experts.transformer.head import (
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
 from streamlearn.updater.experts.transformer.probe import mixed_lengths, probe_step
 from streamlearn.updater.experts.transformer.trainable import base_of, layers_of, select
+from streamlearn.updater.experts.transformer.weights import Weights
 from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.objective import Objective
 
@@ -85,6 +86,7 @@ class TransformerExpert:
         self.forward = Forward(backbone, self.model)
         self.model.train(config.dropout > 0.0)
         self.optimizer = Optimizer(select(self.model, config), config)
+        self._weights = Weights(self.model, config.model)
         self._probe()
         heads = head_keys(self.model)
         self._head = {name: p.detach().clone() for name, p in self.model.named_parameters() if name in heads}
@@ -92,13 +94,13 @@ class TransformerExpert:
 
     def _probe(self) -> None:
         """Take a step on texts of mixed length, then put everything back."""
-        weights, mark = self.weights(), self.random.mark()
+        weights, mark = self._weights.copy(), self.random.mark()
         texts = mixed_lengths(*self.backbone.probes())
         with self.random:
             parts = collate(texts, self.backbone.layout, device=self.backbone.device, overhead=10**9)
             probe_step(parts, lambda part: self.forward.logits(part, texts), self.optimizer, self._config)
         self.random.reset(mark)
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(weights, strict=False)
         self.model.zero_grad(set_to_none=True)
         self.optimizer = Optimizer(select(self.model, self._config), self._config)
 
@@ -223,19 +225,19 @@ class TransformerExpert:
         """How many outputs the head has."""
         return output_layer(self.model)[2].out_features
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return a copy of θ by parameter name, on the CPU."""
-        return self.backbone.weights()
+    def weights(self, state: State | None = None) -> dict[str, Tensor]:
+        """Return θ by parameter name, on the CPU; what of it is in `state`, made just now, is not copied again."""
+        return self._weights.complete(state and state["weights"])
 
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """Take `weights`, by parameter name and of the same labels, in place of θ."""
         self.model.load_state_dict(weights)
 
     def state(self) -> State:
-        """Return θ, the optimiser's state, the head's columns and the random state."""
+        """Return what of θ learns, the optimiser's state, the head's columns and the random state."""
         return {
             "columns": list(self.columns),
-            "weights": self.weights(),
+            **self._weights.state(),
             "optimizer": self.optimizer.state(),
             **dict(zip(("random", "random_cuda"), self.random.mark(), strict=False)),
         }
@@ -245,7 +247,7 @@ class TransformerExpert:
         for name in state["columns"][len(self.columns) :]:
             self.grow(name)
         self.columns = list(state["columns"])
-        self.model.load_state_dict(state["weights"])
+        self._weights.load(state)
         self.optimizer.load(state["optimizer"])
         self.random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
 

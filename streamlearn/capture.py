@@ -71,6 +71,7 @@ def _provenance(learner: Learner, config: Config, accuracy: Accuracy, transforme
             "transformer_holdout_accuracy": transformer,
         },
         "model": config.updater.model,
+        "warm_from": learner.updater.warm_from,
         "config_digest": config.digest(),
         "created": time.time(),
     }

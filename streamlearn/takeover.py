@@ -151,7 +151,8 @@ class Takeover:
                 f"none of the checkpoints in {checkpoints.directory} can be used "
                 f"({', '.join(damaged)}); restore one, or move them away to learn from the beginning"
             )
-        log.info("starting with %s", self._config.updater.model)
+        model, since = self._config.updater.model, learner.updater.warm_from
+        log.info("starting with %s%s", model, "" if since is None else f" and its mixture as of step {since}")
 
     def _prove(self, learner: Learner, name: str) -> None:
         """See to it that a checkpoint, which an earlier streamlearn may have made of any θ, is of use."""

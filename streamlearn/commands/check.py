@@ -87,13 +87,15 @@ def _dead_letter_topic(config: Config) -> str:
 def _model(config: Config) -> str:
     learner = Learner(config)
     described = learner.objective.describe()
+    warm = learner.updater.warm_from
+    begins = "" if warm is None else f"; a new state begins with its mixture as of step {warm}"
     for name, state in _checkpoints(config):
         if not isinstance(state, StateError):
             load_checkpoint(learner, name, state)
             break
     return (
         f"{config.updater.model} loads and takes a step on texts of up to {config.updater.max_tokens} tokens; "
-        f"{described}"
+        f"{described}{begins}"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from streamlearn.config import Config
+from streamlearn.events import Label
 from streamlearn.learner.evaluation.holdout import HoldOut, Score
 from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
 from streamlearn.reports import StepResult
@@ -37,6 +38,11 @@ class Classification:
     def __init__(self, config: Config) -> None:
         self.updater = Updater(config)
         self.accuracy = PrequentialAccuracy(config.monitor.accuracy_window)
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """The labels, in the order of the experts' columns."""
+        return list(self.updater.labels)
 
     @property
     def parts(self) -> Mapping[str, Stateful]:
@@ -76,6 +82,6 @@ class Classification:
 
     def describe(self) -> str:
         """Say which labels are known, and the experts."""
-        labels = list(self.updater.labels)
+        labels = self.labels
         known = f"labels {', '.join(map(str, labels))}" if labels else "labels are discovered"
         return f"{known}; experts {', '.join(self.updater.experts)}"

@@ -67,6 +67,8 @@ class Learner:
     def __init__(self, config: Config) -> None:
         self.objective: Objective = Classification(config)
         self.admission = Admission(config.events)
+        if self.updater.warm_from is not None:
+            self.admission.labels = dict.fromkeys(self.objective.labels)
         self.buffer = make_buffer(config.buffer, seed=config.updater.seed)
         self.detectors = {name: RiseDetector(config.monitor.drift) for name in self.objective.detectors}
         self.holdout = HoldOut(config.events.holdout_records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from streamlearn.events import Label
 from streamlearn.learner.evaluation.holdout import HoldOut, Score
 from streamlearn.reports import StepResult
 from streamlearn.state import Export, State, Stateful
@@ -28,6 +29,11 @@ class Objective(Protocol):
     @property
     def updater(self) -> AnyUpdater:
         """What learns."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """The labels known so far; none where none are learnt."""
         ...
 
     @property

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from safetensors.torch import load_file
 
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.serving.predictor import Predictor, Scorer
 from streamlearn.serving.scorers import MixtureScorer, TransformerScorer
-from streamlearn.storage.layout import EXPERTS, LATEST, MANIFEST, SNAPSHOTS, WEIGHTS
-from streamlearn.storage.states import unpack
+from streamlearn.storage.layout import EXPERTS, LATEST, MANIFEST, SNAPSHOTS
 from streamlearn.storage.store import verify_directory
 from streamlearn.updater.experts.transformer.model import one_sentence
-from streamlearn.updater.experts.transformer.published import load_published
+from streamlearn.updater.experts.transformer.published import Published, load_published
 from streamlearn.updater.published import from_published
 
 
@@ -50,17 +49,17 @@ def load(path: str | Path) -> Predictor:
     with one_sentence(f"the snapshot {path} cannot be loaded", StateError):
         manifest = verify_directory(directory, MANIFEST) if os.path.lexists(directory / MANIFEST) else {}
         origin = msgspec.convert(manifest, Origin)
-        return Predictor(_scorer(directory, origin), version=origin.version)
+        return Predictor(_scorer(directory, manifest, origin), version=origin.version)
 
 
-def _scorer(directory: Path, origin: Origin) -> Scorer:
+def _scorer(directory: Path, manifest: Mapping[str, Any], origin: Origin) -> Scorer:
     """Return what predicts; snapshots of earlier versions, and whatever else lies there, are a transformer alone."""
     if EXPERTS not in origin.files:
         return TransformerScorer(*load_published(directory))
     settings = origin.settings | {"trust_remote_code": False}  # which whoever wrote the manifest cannot grant
-    mixture, weights = unpack(directory / EXPERTS), load_file(directory / WEIGHTS)
+    published = Published.read(directory, manifest)
     try:
-        return MixtureScorer(from_published(str(directory), settings, mixture, weights))
+        return MixtureScorer(from_published(str(directory), settings, published))
     except ConfigurationError as error:  # whoever loads it has configured nothing
         raise ValueError(str(error)) from None
 

@@ -17,10 +17,13 @@ class AnyUpdater(Protocol):
     ----------
     steps
         How many steps have been applied to θ.
+    warm_from
+        The step as of which that was published which it has begun with; None where it has begun with a model alone.
 
     """
 
     steps: int
+    warm_from: int | None
 
     def encode(self, events: Sequence[Event]) -> list[Event]:
         """Return `events` with their token ids."""

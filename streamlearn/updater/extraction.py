@@ -56,11 +56,6 @@ class FeatureExtractor:
         self._wanted = wanted
         self._centrings: dict[Embedding, Centring] = {}
 
-    def begin_with(self, embeddings: Tensor) -> None:
-        """Take the token embeddings that another model began with, where the static embedding is made."""
-        if self._static:
-            self._static.begin_with(embeddings)
-
     def add(self, encoded: Encoded, *, in_a_row: bool = False) -> None:
         """Add to `encoded` what is wanted, and remember nothing yet; `in_a_row` each text knows those before it.
 

@@ -31,6 +31,12 @@ class LabelMap:
         for label in labels:
             self.add(label)
 
+    @classmethod
+    def of(cls, names: Iterable[str], closed: Iterable[Label]) -> LabelMap:
+        """Return the labels whose columns have these `names`, typed as those of a `closed` list are."""
+        by_name: dict[str, Label] = {str(label): label for label in closed}
+        return cls(by_name.get(name, name) for name in names)
+
     def __len__(self) -> int:
         return len(self._columns)
 

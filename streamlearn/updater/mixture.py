@@ -207,10 +207,6 @@ class Mixture:
         self.reports = {e.name: ExpertReport(weight, loss) for e, reason, weight, loss in found if not reason}
         self.dropped = {e.name: reason for e, reason in zip(self.experts, self._pool.left_out, strict=True) if reason}
 
-    def begin_with(self, embeddings: Tensor) -> None:
-        """Take the token embeddings that another model began with, of shape (vocabulary, dimensions)."""
-        self._extractor.begin_with(embeddings)
-
     def drop(self) -> None:
         """Let every expert forget what it has prepared."""
         for expert in self.experts:

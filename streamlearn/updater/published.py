@@ -6,14 +6,12 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from streamlearn.config import Config
 from streamlearn.state import Export, State
 from streamlearn.updater.experts.registry import TRANSFORMER
 from streamlearn.updater.experts.transformer.mean_pooled import MeanPooledForSequenceClassification
+from streamlearn.updater.experts.transformer.published import Published
 from streamlearn.updater.features import FROZEN
-from streamlearn.updater.labels import LabelMap
 from streamlearn.updater.updater import Updater
 
 OF_THE_MACHINE = {"model", "model_overrides", "trust_remote_code", "device", "precision", "threads"}
@@ -41,41 +39,23 @@ def export(updater: Updater, state: State) -> Export:
     return Export(copy.deepcopy(base.config), backbone.weights(), backbone.tokenizer, 0, mixture, settings)
 
 
-def from_published(
-    directory: str, settings: Mapping[str, Any], mixture: State, weights: Mapping[str, Tensor]
-) -> Updater:
+def from_published(directory: str, settings: Mapping[str, Any], published: Published) -> Updater:
     """Return an updater on the CPU that predicts as the one did that published a snapshot.
 
     Parameters
     ----------
     directory
         Where the snapshot is.
-    settings, mixture, weights
+    settings
         As :func:`export` gave them.
+    published
+        What is there.
 
     Raises
     ------
     ConfigurationError
-        If the model cannot be loaded.
-    ValueError
-        If the experts do not fit it.
+        If the model cannot be loaded, or the experts do not fit it.
 
     """
-    labels = LabelMap(mixture["labels"])
-    config = Config.model_validate(
-        {"updater": {**settings, "model": directory, "device": "cpu", "trust_remote_code": False}}
-    )
-    # A stream brings labels that nobody would put down in a file, such as one of two lines. Names are of one type.
-    events = config.events.model_copy(update={"labels": labels.names()})
-    updater = Updater(config.model_copy(update={"events": events}))
-    if updater.transformer:
-        updater.transformer.take(weights)
-    if "frozen" in mixture:
-        updater.backbone.frozen.load(mixture["frozen"])
-    if "embeddings" in mixture:
-        updater.mixture.begin_with(mixture["embeddings"])
-    try:
-        updater.load_experts(mixture, labels, as_they_are={TRANSFORMER} if updater.transformer else ())
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise ValueError(f"its experts do not fit its model ({str(error).splitlines()[0]})") from None
-    return updater
+    given = {**settings, "model": directory, "device": "cpu", "trust_remote_code": False}
+    return Updater(Config.model_validate({"updater": given}), published=published)

@@ -17,8 +17,8 @@ from streamlearn.state import State
 from streamlearn.updater.attempts import Attempt, result_of
 from streamlearn.updater.examples import Examples
 from streamlearn.updater.experts.registry import TRANSFORMER, chosen, make_experts
-from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.expert import TransformerExpert
+from streamlearn.updater.experts.transformer.published import Published, read_published
 from streamlearn.updater.features import Encoded
 from streamlearn.updater.isolation import find_guilty
 from streamlearn.updater.labels import LabelMap, saved_labels
@@ -26,6 +26,7 @@ from streamlearn.updater.misfit import misfit, refuse_other_features
 from streamlearn.updater.mixture import Mixture, reads
 from streamlearn.updater.randomness import Mark
 from streamlearn.updater.soundness import sound
+from streamlearn.updater.warm_start import begin_with, make_backbone, with_labels
 
 
 class Updater:
@@ -35,6 +36,8 @@ class Updater:
     ----------
     config
         The sections ``events`` (labels), ``updater`` and, for the room there is beside events, ``buffer`` count.
+    published
+        A mixture to begin with, which lies in the directory of the model; None looks whether there is one.
 
     Raises
     ------
@@ -57,23 +60,25 @@ class Updater:
         Whether others are still to be met.
     steps
         How many steps have been applied to θ.
+    warm_from
+        The step of the mixture, published, that it has begun with; None where with a model alone.
 
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, published: Published | None = None) -> None:
         self.config = config.updater
-        self._model_name = config.updater.model
         self.discovers = config.events.labels == "discover"
-        closed: list[Label] = [] if config.events.labels == "discover" else config.events.labels
+        closed: list[Label] = [] if self.discovers else list(config.events.labels)
         kinds = chosen(config.updater.experts)
-        tuned = any(kind.name == TRANSFORMER for kind in kinds)
-        self.backbone = Backbone(config.updater, [str(label) for label in closed], tuned=tuned)
+        begun = with_labels(published or read_published(self.config.model), closed, self.config.model)
+        self.backbone = make_backbone(config.updater, closed, begun, tuned=any(k.name == TRANSFORMER for k in kinds))
         experts = make_experts(config.updater, kinds, self.backbone)
         self.transformer = next((expert for expert in experts if isinstance(expert, TransformerExpert)), None)
         self.mixture = Mixture(experts, self.backbone.extractor(reads(experts)))
-        by_name: dict[str, Label] = {str(label): label for label in closed}
-        self.labels = LabelMap(by_name.get(name, name) for name in self.backbone.columns)
+        self.labels = LabelMap.of(self.backbone.columns, closed)
         self.steps = 0
+        self.warm_from = begun.step if begun else None
+        begin_with(self, begun, closed)
         self.keep_within(config.buffer.bytes)
 
     @property
@@ -291,7 +296,7 @@ class Updater:
     def state(self) -> State:
         """Return the labels and the state of every expert."""
         return {
-            "model": self._model_name,
+            "model": self.config.model,
             "labels": list(self.labels),
             "steps": self.steps,
             "encoding": dict(self.backbone.encoding),
@@ -314,13 +319,13 @@ class Updater:
             If the state was made with another model, with more of it training or with labels in another order.
 
         """
-        if state["model"] != self._model_name:
+        if state["model"] != self.config.model:
             raise StateError(
                 f"the checkpoint was made with the model '{state['model']}' and the configuration names "
-                f"'{self._model_name}'; give the new model a publisher.directory of its own"
+                f"'{self.config.model}'; give the new model a publisher.directory of its own"
             )
         saved = saved_labels(state["labels"], self.labels, discovers=self.discovers)
-        refuse_other_features(state, self._model_name, self.backbone, self.mixture.reads)
+        refuse_other_features(state, self.config.model, self.backbone, self.mixture.reads)
         added = list(self.labels)[len(saved) :]
         self._shrink(len(saved), self.mixture.marks())
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import takewhile
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,9 @@ class Backbone:
         The names of the labels known from the start, or none.
     tuned
         Whether the model is to be trained, as the configuration says.
+    before
+        Where the model has been trained before: its parameters as they were at first, by name below its base, which is
+        what features are made with; ``embeddings`` likewise.
 
     Attributes
     ----------
@@ -58,11 +62,20 @@ class Backbone:
 
     """
 
-    def __init__(self, config: UpdaterConfig, labels: list[str], *, tuned: bool = True) -> None:
+    def __init__(
+        self,
+        config: UpdaterConfig,
+        labels: list[str],
+        *,
+        tuned: bool = True,
+        before: Mapping[str, Tensor] = MappingProxyType({}),
+        embeddings: Tensor | None = None,
+    ) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
         self._config = config
         self._tuned = tuned
+        self._before, self._embeddings_before = before, embeddings
         self.heads = 0
         self.device = choose_device(config.device)
         self.autocast = choose_precision(config.precision, self.device)
@@ -97,6 +110,8 @@ class Backbone:
     @cached_property
     def embeddings(self) -> Tensor | None:
         """The token embeddings that the model begins with, of shape (vocabulary, dimensions), if any."""
+        if self._embeddings_before is not None:
+            return self._embeddings_before
         try:
             table = getattr(self.model.get_input_embeddings(), "weight", None)
         except NotImplementedError:  # CANINE hashes characters
@@ -116,9 +131,24 @@ class Backbone:
     @cached_property
     def frozen(self) -> FrozenModel:
         """The model as it was loaded, which must be asked for before anything moves it."""
+        moving, base = self._moving(), base_of(self.model)
+        stays = {name: p for name, p in base.named_parameters() if id(p) not in moving and name not in self._before}
+        frozen = FrozenModel(base, stays.values(), _layers, cut=self.cut, run=self.run)
+        if self._before:
+            frozen.load(self._before)
+        return frozen
+
+    @property
+    def stopped(self) -> list[str]:
+        """The names of parameters that have been trained before, and are not to be trained any more."""
+        if not self._tuned:
+            return []
         moving = self._moving()
-        stay = [parameter for parameter in base_of(self.model).parameters() if id(parameter) not in moving]
-        return FrozenModel(base_of(self.model), stay, _layers, cut=self.cut, run=self.run)
+        return [
+            name
+            for name, parameter in base_of(self.model).named_parameters()
+            if name in self._before and id(parameter) not in moving
+        ]
 
     @property
     def is_frozen(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -168,10 +168,12 @@ class FrozenModel:
         """Return the parameters that are not shared, by name; they never change."""
         return {name: parameter.detach().cpu() for name, parameter in self._own.items()}
 
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Take other parameters in place of those that are not shared."""
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take other parameters in place of those that are not shared, as far as `weights` name them."""
         for name, parameter in self._own.items():
-            parameter.data.copy_(weights[name])
+            if name in weights:
+                parameter.data.copy_(weights[name])
+        self.digest = _digest(self.base)
         self.forget()
 
     def forget(self) -> None:

@@ -2,14 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from streamlearn.updater.experts.transformer.model import bounded_by, check_weights, from_directory, silence
+from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.state import State
+from streamlearn.storage.layout import EXPERTS, MANIFEST, WEIGHTS
+from streamlearn.storage.states import unpack
+from streamlearn.storage.store import verify_directory
+from streamlearn.updater.experts.transformer.model import (
+    bounded_by,
+    check_weights,
+    from_directory,
+    one_sentence,
+    silence,
+)
 from streamlearn.updater.experts.transformer.model_files import inspect
+
+
+class Told(msgspec.Struct):
+    """What of a snapshot's settings loading relies on, with its types."""
+
+    experts: list[str]
+    pooling: str
+    trains: str = "all"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A mixture that was published, with its transformer.
+
+    Attributes
+    ----------
+    mixture
+        What of it is not the transformer: the labels and each expert's state.
+    weights
+        The transformer's, by name.
+    settings
+        Those under which it was published.
+    step
+        After how many steps that was.
+
+    """
+
+    mixture: State
+    weights: Mapping[str, Tensor]
+    settings: Told
+    step: int
+
+    @classmethod
+    def read(cls, directory: Path, manifest: Mapping[str, Any]) -> Published:
+        """Return what lies in `directory`, whose files have been compared with its `manifest`.
+
+        Raises
+        ------
+        Exception
+            Whatever files that were never those of a snapshot make their readers raise.
+
+        """
+        mixture, weights = unpack(directory / EXPERTS), load_file(directory / WEIGHTS)
+        step = msgspec.convert(manifest.get("step", 0), int)
+        return cls(mixture, weights, msgspec.convert(manifest["settings"], Told), step)
+
+
+def read_published(model: str) -> Published | None:
+    """Return the mixture in the directory called `model`, or None where that is a transformer alone.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is damaged.
+
+    """
+    directory = Path(model).expanduser()
+    if not ((directory / MANIFEST).is_file() and (directory / EXPERTS).is_file()):
+        return None
+    with one_sentence(f"updater.model: cannot load the mixture in '{model}'", ConfigurationError):
+        directory = directory.resolve()
+        try:
+            return Published.read(directory, verify_directory(directory, MANIFEST))
+        except StateError as error:  # the mistake is in what the configuration names
+            raise ValueError(str(error)) from None
 
 
 def load_published(directory: Path) -> tuple[PreTrainedModel, Any]:

@@ -152,12 +152,20 @@ class Updater(Section):
     decay: Literal["constant", "inverse_sqrt"] = "constant"
     weight_decay: NotNegative = 0.01
     clip_norm: NotNegative = 1.0
+    regularizer: Literal["none", "l2", "l2_sp", "ewc", "lwf", "der"] = "none"
+    regularization: Annotated[float, Field(gt=0.0, le=10**9)] | None = None
 
     @field_validator("model_overrides")
     @classmethod
     def _overrides_are_a_models_own(cls, overrides: dict[str, Any]) -> dict[str, Any]:
         check_overrides(overrides)
         return overrides
+
+    @model_validator(mode="after")
+    def _strength_is_of_something(self) -> Updater:
+        if self.regularizer == "none" and self.regularization is not None:
+            raise ValueError("regularization is how strong a regularizer is, and none is named")
+        return self
 
 
 class Checkpoints(Section):

@@ -10,7 +10,6 @@ here an exponential average, as of teachers by Tarvainen and Valpola (2017).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import ClassVar
@@ -22,7 +21,7 @@ from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.state import State
 from streamlearn.updater.experts.expert import Gradients
 from streamlearn.updater.experts.transformer.backbone import Backbone
-from streamlearn.updater.experts.transformer.forward import Forward
+from streamlearn.updater.experts.transformer.forward import copy_of
 from streamlearn.updater.experts.transformer.head import grow_head, output_layer, shrink_head
 from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.randomness import OwnRandom
@@ -57,14 +56,8 @@ class AveragedTransformer:
 
     def _copy(self) -> None:
         """Begin with the transformer's weights of now; what does not train is shared."""
-        model, bypass = self._backbone.model, None
-        shared = {id(p): p for p in model.parameters() if not p.requires_grad}
-        passed = [layer for layer in model.modules() if "forward" in layer.__dict__]
-        if passed:
-            bypass = passed[0].__dict__["forward"].__self__
-            shared[id(bypass)] = bypass
-        self._model = copy.deepcopy(model, memo=shared).requires_grad_(False).eval()
-        self._forward = Forward(self._backbone, self._model, bypass)
+        self._forward = copy_of(self._backbone)
+        self._model = self._forward.model
         self._of = -1
 
     def predict(self, encoded: Encoded) -> Tensor:

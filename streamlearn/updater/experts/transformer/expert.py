@@ -17,7 +17,7 @@ from streamlearn.events import Reason
 from streamlearn.state import State
 from streamlearn.updater.experts.expert import Gradients
 from streamlearn.updater.experts.transformer.backbone import Backbone
-from streamlearn.updater.experts.transformer.batches import collate
+from streamlearn.updater.experts.transformer.batches import Part, collate
 from streamlearn.updater.experts.transformer.device import raise_if_it_is_the_machine
 from streamlearn.updater.experts.transformer.forward import Forward, Rows, in_order
 from streamlearn.updater.experts.transformer.frozen import Bypass
@@ -31,6 +31,7 @@ from streamlearn.updater.experts.transformer.head import (
 )
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
 from streamlearn.updater.experts.transformer.probe import mixed_lengths, probe_step
+from streamlearn.updater.experts.transformer.regularizers.choice import make_regularizer
 from streamlearn.updater.experts.transformer.trainable import base_of, layers_of, select
 from streamlearn.updater.experts.transformer.weights import Weights
 from streamlearn.updater.features import Encoded, Feature
@@ -69,6 +70,8 @@ class TransformerExpert:
         The names of the head's columns.
     random
         What dropout and new columns draw from.
+    regularizer
+        R of L + λR, or None.
 
     """
 
@@ -91,6 +94,7 @@ class TransformerExpert:
         heads = head_keys(self.model)
         self._head = {name: p.detach().clone() for name, p in self.model.named_parameters() if name in heads}
         self._pass_by_what_is_frozen()
+        self.regularizer = make_regularizer(config, backbone)
 
     def _probe(self) -> None:
         """Take a step on texts of mixed length, then put everything back."""
@@ -157,9 +161,11 @@ class TransformerExpert:
                 for part in self.forward.parts(encoded.tokens, apart=apart):
                     logits = self.forward.logits(part, encoded.tokens, pooled)
                     loss = objective.losses(logits, part.rows)
-                    objective.mean(loss, part.rows).backward()
+                    self._regularized(objective.mean(loss, part.rows), objective, part, encoded, logits).backward()
                     outputs.append((part, logits.detach()))
                     losses.append((part, loss.detach()))
+            if self.regularizer:
+                self.regularizer.join(len(encoded))
             loss = in_order(losses, len(encoded))
             if bool(torch.isfinite(loss).all()) and math.isfinite(norm := self.optimizer.gradient_norm()):
                 if pooled:
@@ -172,13 +178,24 @@ class TransformerExpert:
         self.random.reset(mark)
         return reason
 
+    def _regularized(self, mean: Tensor, objective: Objective, part: Part, encoded: Encoded, logits: Tensor) -> Tensor:
+        """Return what `part` contributes to L + λR, and `mean` to L, as far as R is of what the model says of texts."""
+        pull = self.regularizer.per_text(part, encoded.tokens, logits) if self.regularizer else None
+        if self.regularizer is None or pull is None:
+            return mean
+        return mean + self.regularizer.strength * objective.mean(pull, part.rows)
+
     def apply(self, gradients: Gradients) -> None:
         """Take the step θ_t = θ_{t−1} − η∇(L + λR)."""
         self.optimizer.step(gradients.norm)
+        if self.regularizer:
+            self.regularizer.apply()
 
     def drop(self) -> None:
         """Forget the gradient."""
         self.optimizer.zero_grad()
+        if self.regularizer:
+            self.regularizer.drop()
 
     def grow(self, name: str) -> None:
         """Give the label `name` a column; the optimiser keeps what it knows of the others."""
@@ -214,6 +231,8 @@ class TransformerExpert:
                     parameter[:rows] = first[:rows]
         self.model.train(self._config.dropout > 0.0)
         self.optimizer = Optimizer(select(self.model, self._config), self._config)
+        if self.regularizer:
+            self.regularizer.restart()
 
     @property
     def finite(self) -> bool:
@@ -234,11 +253,13 @@ class TransformerExpert:
         self.model.load_state_dict(weights)
 
     def state(self) -> State:
-        """Return what of θ learns, the optimiser's state, the head's columns and the random state."""
+        """Return what of θ learns, the states of optimiser and regulariser, the head's columns and the random state."""
+        pull = self.regularizer
         return {
             "columns": list(self.columns),
             **self._weights.state(),
             "optimizer": self.optimizer.state(),
+            **({"regularizer": {"name": pull.name, **pull.state()}} if pull else {}),
             **dict(zip(("random", "random_cuda"), self.random.mark(), strict=False)),
         }
 
@@ -249,6 +270,11 @@ class TransformerExpert:
         self.columns = list(state["columns"])
         self._weights.load(state)
         self.optimizer.load(state["optimizer"])
+        saved = state.get("regularizer", {})
+        if self.regularizer and saved.get("name") == self.regularizer.name:
+            self.regularizer.load(saved)
+        elif saved.get("name", "none") != self._config.regularizer:
+            log.warning("updater.regularizer changed since the checkpoint: what it goes by starts over")
         self.random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
 
 

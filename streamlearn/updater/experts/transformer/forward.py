@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -110,6 +111,20 @@ class Forward:
             return torch.cat([half[0] for half in halves]), torch.cat(states) if pools else None
         nothing = torch.full((1, output_layer(self.model)[2].in_features), math.nan) if pools else None
         return torch.full((1, max(1, columns)), math.nan), nothing
+
+
+def copy_of(backbone: Backbone) -> Forward:
+    """Return a way through a copy of the model of `backbone` that stays as it is now.
+
+    What trains is copied, the rest shared. Layers that the model passes by, the copy passes by.
+    """
+    model, bypass = backbone.model, None
+    shared: dict[int, object] = {id(p): p for p in model.parameters() if not p.requires_grad}
+    passed = [layer for layer in model.modules() if "forward" in layer.__dict__]
+    if passed:
+        bypass = passed[0].__dict__["forward"].__self__
+        shared[id(bypass)] = bypass
+    return Forward(backbone, copy.deepcopy(model, memo=shared).requires_grad_(False).eval(), bypass)
 
 
 def padded(states: Sequence[Tensor], part: Part, *, left: bool) -> Tensor:

@@ -61,7 +61,7 @@ class Weights:
     def _frozen(self, held: Mapping[str, Tensor]) -> dict[str, str]:
         rest = {name: p for name, p in self._model.named_parameters() if name not in held}
         for name in rest.keys() - self._digests.keys():
-            self._digests[name] = _digest(rest[name])  # once: it does not move
+            self._digests[name] = digest_of(rest[name])  # once: it does not move
         return {name: self._digests[name] for name in rest}
 
     def load(self, state: State) -> None:
@@ -85,7 +85,7 @@ class Weights:
         if missing:
             raise KeyError(f"it has no weight {min(missing)}")
         for name, digest in frozen.items():
-            if _digest(own[name]) != digest:
+            if digest_of(own[name]) != digest:
                 raise StateError(
                     f"the weights of '{self._name}' are not those that the checkpoint was made with ({name} differs); "
                     "bring them back, or start over with another publisher.directory"
@@ -113,6 +113,7 @@ class Weights:
         return whole
 
 
-def _digest(weight: Tensor) -> str:
+def digest_of(weight: Tensor) -> str:
+    """Return the SHA-256 of the bits of `weight`."""
     raw = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return hashlib.sha256(raw.numpy().data).hexdigest()

@@ -1,0 +1,67 @@
+"""L2-SP: R = ½‖θ − θ₀‖² of what trains below the head, where θ₀ is the model as it was loaded; ∇R = θ − θ₀.
+
+Use it where the model that everything begins with is good and the stream is short, noisy or narrow: fine-tuned on
+history, say, and then kept up to date. It keeps the weights near what is known without knowing which of them matter,
+and costs one more copy of them in memory and nothing in a checkpoint. Where the stream leads far away from the start
+it is a brake for ever: ``ewc`` and ``lwf`` hold on to what was known last instead. The head, which begins with
+nothing, is left to ``updater.weight_decay``.
+
+References
+----------
+Li, X., Grandvalet, Y. and Davoine, F. (2018). Explicit inductive bias for transfer learning with convolutional
+networks. ICML.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from streamlearn.errors import StateError
+from streamlearn.state import State
+from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer, trained
+from streamlearn.updater.experts.transformer.weights import digest_of
+
+
+class L2SP(Regularizer):
+    """Pulls what trains below the head towards where it began.
+
+    Parameters
+    ----------
+    strength
+        λ.
+    model
+        Whose weights, as they were loaded.
+
+    """
+
+    name: ClassVar[str] = "l2_sp"
+    default: ClassVar[float] = 0.01
+
+    def __init__(self, strength: float, model: PreTrainedModel) -> None:
+        super().__init__(strength)
+        below = {id(parameter) for parameter in model.base_model.parameters()}
+        self._pulled = {name: p for name, p in trained(model).items() if id(p) in below}
+        self._start = {name: p.detach().clone() for name, p in self._pulled.items()}
+        self._digests = {name: digest_of(value) for name, value in self._start.items()}
+
+    def gradients(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """Return θ − θ₀."""
+        return ((parameter, parameter.detach() - self._start[name]) for name, parameter in self._pulled.items())
+
+    def state(self) -> State:
+        """Return the SHA-256 of each weight of θ₀, which is the model's own."""
+        return {"start": dict(self._digests)}
+
+    def load(self, state: State) -> None:
+        """See that θ₀ is the same; what trains now and did not when `state` was made is as it was loaded."""
+        for name, digest in state["start"].items():
+            if self._digests.get(name, digest) != digest:
+                raise StateError(
+                    "updater.regularizer is l2_sp, and the model that the checkpoint began with was another one "
+                    f"({name} differs); bring it back, or start over with another publisher.directory"
+                )

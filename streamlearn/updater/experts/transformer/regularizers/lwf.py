@@ -1,0 +1,120 @@
+"""Learning without forgetting: R = T² KL(p' ‖ p), where p' is what an earlier copy of the model says, both at T = 2.
+
+Of a text with the logits z and z' it is over the labels that the copy knows, so that ∇R by z is T (p − p'). The copy is
+made every hundred steps, and is a part of the state: what has been *published* last hangs on a clock, and a learner
+that was killed would not come back with the same bits.
+
+Use it where old texts cannot be kept (``updater.replay_ratio: 0``) and new ones are like them: the model then goes on
+saying what it said of such texts. On texts that are unlike all before, what the copy says is worth little, and R is a
+brake. It costs a further forward pass through what trains, and a copy of it in memory and in each checkpoint.
+
+References
+----------
+Li, Z. and Hoiem, D. (2016). Learning without forgetting. ECCV. Hinton, G., Vinyals, O. and Dean, J. (2015). Distilling
+the knowledge in a neural network: the temperature.
+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its name in the field
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamlearn.state import State
+from streamlearn.updater.experts.transformer.backbone import Backbone
+from streamlearn.updater.experts.transformer.batches import Part
+from streamlearn.updater.experts.transformer.forward import Forward, copy_of
+from streamlearn.updater.experts.transformer.head import output_layer, shrink_head
+from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
+from streamlearn.updater.randomness import OwnRandom
+
+STEPS = 100  # between two copies
+TEMPERATURE = 2.0
+
+
+class LearningWithoutForgetting(Regularizer):
+    """Pulls what the model says of a text towards what it said some steps before.
+
+    Parameters
+    ----------
+    strength
+        λ.
+    backbone
+        Its model is copied.
+
+    """
+
+    name: ClassVar[str] = "lwf"
+    default: ClassVar[float] = 1.0
+
+    def __init__(self, strength: float, backbone: Backbone) -> None:
+        super().__init__(strength)
+        self._backbone = backbone
+        self._random = OwnRandom(0, backbone.device)  # which a copy's smaller head is built from, and nothing is kept
+        self.restart()
+
+    def restart(self) -> None:
+        """Wait for the first copy again."""
+        self._steps = 0
+        self._earlier: Forward | None = None
+
+    def per_text(self, part: Part, tokens: Sequence[NDArray[np.int32]], logits: Tensor) -> Tensor | None:
+        """Return the divergence of each text, nothing before the first copy."""
+        if self._earlier is None:
+            return None
+        with torch.no_grad():
+            earlier = self._earlier.logits(part, tokens)
+        return divergence(logits, earlier)
+
+    def apply(self) -> None:
+        """Count the step, and make the next copy where it is due."""
+        self._steps += 1
+        if self._steps % STEPS == 0:
+            self._earlier = copy_of(self._backbone)
+
+    def state(self) -> State:
+        """Return the steps, and the weights of the copy that are not those of the model for ever."""
+        state: State = {"steps": self._steps}
+        if self._earlier:
+            own = dict(self._earlier.model.named_parameters())
+            names = [name for name, p in self._backbone.model.named_parameters() if p.requires_grad]
+            state["columns"] = output_layer(self._earlier.model)[2].out_features
+            state["weights"] = {name: own[name].detach().to("cpu", copy=True) for name in names}
+        return state
+
+    def load(self, state: State) -> None:
+        """Continue from `state`; what trains only now is in the copy as it is in the model."""
+        self._steps, self._earlier = state["steps"], None
+        if "weights" not in state:
+            return
+        self._earlier = copy_of(self._backbone)
+        model = self._earlier.model
+        if output_layer(model)[2].out_features > state["columns"]:
+            with self._random:
+                shrink_head(model, state["columns"])
+        own = dict(model.named_parameters())
+        trains = {name for name, p in self._backbone.model.named_parameters() if p.requires_grad}
+        with torch.no_grad():
+            for name in trains & state["weights"].keys():  # the others are shared with the model
+                own[name].copy_(state["weights"][name])
+        model.requires_grad_(False)
+
+
+def divergence(logits: Tensor, earlier: Tensor) -> Tensor:
+    """Return T² KL(p' ‖ p) of each text, of shape (texts,).
+
+    Parameters
+    ----------
+    logits, earlier
+        What the model says and what its copy says, of shape (texts, labels); the copy may know fewer labels.
+
+    """
+    now = (logits[:, : earlier.shape[1]] / TEMPERATURE).log_softmax(-1)
+    then = (earlier / TEMPERATURE).log_softmax(-1)
+    return TEMPERATURE**2 * F.kl_div(now, then, reduction="none", log_target=True).sum(-1)

@@ -29,6 +29,8 @@ SETS = {
     "tuned": ["updater.experts=tuned", "updater.trains=last-1", "updater.dropout=0.1"],
     "transformer": ["updater.experts=[transformer]", "updater.pooling=native"],
     "odd": ["updater.experts=[naive_bayes, frozen_long_memory, transformer]", "updater.trains=head"],
+    "ewc": ["updater.experts=[transformer, averaged]", "updater.trains=last-1", "updater.regularizer=ewc"],
+    "der": ["updater.experts=[transformer, least_squares]", "updater.regularizer=der", "updater.dropout=0.1"],
 }
 ASTRAY = ["updater.experts=[transformer, naive_bayes]", "updater.trains=all", "updater.learning_rate=1e38"]
 """A transformer that is not finite after any step, and so starts over again and again."""

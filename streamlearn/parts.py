@@ -56,8 +56,10 @@ class Parts:
         self.died: StreamlearnError | None = None
         self.monitor = monitor = Monitor(config)
         patience = Patience(stopping)
-        self.dead_letters = make_dead_letters(config.kafka, refused=monitor.refused, patience=patience)
         self.source = make_source(config)
+        self.dead_letters = make_dead_letters(
+            config.kafka, refused=monitor.refused, detail=self.source.detail, patience=patience
+        )
         self.consumer = self.source.consumer(
             refusals=self.dead_letters,
             watch=Watch(

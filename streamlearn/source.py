@@ -149,6 +149,10 @@ class Source(Protocol):
         """Return in one sentence what is there, having looked at a few records; the error is that of `require`."""
         ...
 
+    def detail(self, record: Record, reason: Reason) -> str:
+        """Return what `reason`, for which `record` was refused, is about: a field, as a rule; empty where nothing."""
+        ...
+
     def topics(self) -> Topics:
         """Return the ids of the topics as they are now."""
         ...

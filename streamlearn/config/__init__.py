@@ -18,12 +18,12 @@ from streamlearn.config.bounds import (
     Bytes,
     Count,
     Experts,
-    FieldName,
     FilePath,
     Host,
     Labels,
     NotNegative,
     Period,
+    Place,
     Positive,
     Section,
     Seed,
@@ -38,6 +38,7 @@ from streamlearn.config.bounds import (
 from streamlearn.config.layers import Origins, merge
 from streamlearn.config.mistakes import sentence
 from streamlearn.config.passed_through import check_client, check_overrides
+from streamlearn.config.places import parse
 from streamlearn.errors import ConfigurationError
 from streamlearn.masking import hide, masked_tree, without_secrets
 
@@ -45,23 +46,28 @@ WHOLE_SECTIONS = ("events", "buffer", "updater")  # of which every setting decid
 NOT_DECISIVE = "trust_remote_code"  # of updater, which says whether code may run, not what it does
 
 LONGEST_TOPIC = 249
+MOST_PARTS = 16  # of a text
 READ_COMMITTED = "read_committed"
 
 
 class Fields(Section):
-    """Names of the JSON fields of an event."""
+    """Where the fields of an event stand: a path into the value, ``key`` or ``header:NAME``; of a text, or several."""
 
-    text: FieldName = "text"
-    label: FieldName = "label"
-    id: FieldName = "id"
-    timestamp: FieldName = "timestamp"
+    text: Place | Annotated[list[Place], Field(min_length=1, max_length=MOST_PARTS)] = "text"
+    label: Place = "label"
+    id: Place = "id"
+    timestamp: Place = "timestamp"
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Fields:
-        first: dict[str, str] = {}
-        for field, name in self:
-            if first.setdefault(name, field) != field:
-                raise ValueError(f"{first[name]} and {field} have one name, and would both be read from it")
+    def _places_differ(self) -> Fields:
+        first: dict[object, str] = {}
+        for field, spelled in self:
+            for spelling in [spelled] if isinstance(spelled, str) else spelled:
+                place = parse(spelling)
+                if place in first:
+                    both = f"{first[place]} and {field} have" if first[place] != field else f"two parts of {field} have"
+                    raise ValueError(f"{both} one place, and would both be read from it")
+                first[place] = field
         return self
 
 

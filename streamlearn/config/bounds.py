@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from streamlearn.config.mistakes import nearest
+from streamlearn.config.places import parse
 from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Label
 
 MOST_CHARACTERS = 1000  # of a name or a path
@@ -76,6 +77,11 @@ def _topic(name: str) -> str:
     if not TOPIC.fullmatch(name) or name in {".", ".."}:
         raise ValueError("a topic's name has 1 to 249 letters, digits, '.', '_' and '-'")
     return name
+
+
+def _place(text: str) -> str:
+    parse(text)
+    return text
 
 
 def _servers(text: str) -> str:
@@ -160,8 +166,8 @@ Host = Annotated[
     spelled(r"[a-zA-Z0-9._:%-]{1,253}", "a host is a name or an address, such as 127.0.0.1"),
 ]
 FilePath = Annotated[Path, BeforeValidator(_path_as_given), AfterValidator(_path)]
-FieldName = Annotated[Text, spelled(r'[^"\\]+', "a field's name has neither quotation marks nor backslashes")]
-"""A name that JSON writes as it is."""
+Place = Annotated[Text, AfterValidator(_place)]
+"""Where a field of an event stands, as :func:`streamlearn.config.places.parse` reads it."""
 Trained = Annotated[str, spelled(r"all|head|last-[1-9][0-9]{0,2}", "what trains is all, head, or such as last-2")]
 Experts = Annotated[Literal["tokens", "frozen", "tuned"] | list[Text], BeforeValidator(_experts)]
 UserName = Annotated[Text, spelled(r"[^:]+", "a user's name has no colon")]

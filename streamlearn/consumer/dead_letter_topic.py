@@ -17,6 +17,7 @@ from streamlearn.consumer.dead_letters import DeadLetters
 from streamlearn.errors import BrokerError, ConfigurationError
 from streamlearn.events import Reason
 from streamlearn.patience import Patience
+from streamlearn.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,12 @@ def make_dead_letter_producer(config: Kafka, *, one_by_one: bool = False) -> Any
     return make_producer(config, compression_type=codec, max_request_size=UNLIMITED, transactional_id=None, **options)
 
 
-def make_dead_letters(config: Kafka, *, refused: Callable[[Reason], None], patience: Patience) -> DeadLetters:
-    """Return what sends refused records to the topic; `refused` is told each reason, `patience` how long to wait."""
-    return DeadLetters(
-        partial(make_dead_letter_producer, config), config.dead_letter_topic, refused=refused, patience=patience
-    )
+def make_dead_letters(
+    config: Kafka, *, refused: Callable[[Reason], None], detail: Callable[[Record, Reason], str], patience: Patience
+) -> DeadLetters:
+    """Return what sends refused records to the topic, its arguments being those of :class:`DeadLetters`."""
+    make_producer = partial(make_dead_letter_producer, config)
+    return DeadLetters(make_producer, config.dead_letter_topic, refused=refused, detail=detail, patience=patience)
 
 
 def require_dead_letter_topic(config: Kafka) -> str:

@@ -90,6 +90,8 @@ class DeadLetters:
         The dead-letter topic.
     refused
         Told the reason of every refused record, as it is refused.
+    detail
+        Says, on the sending thread, what the reason for which a record was refused is about.
     patience
         Says how long to wait for an acknowledgement.
 
@@ -106,10 +108,11 @@ class DeadLetters:
         topic: str,
         *,
         refused: Callable[[Reason], None],
+        detail: Callable[[Record, Reason], str] = lambda *_: "",
         patience: Patience | None = None,
     ) -> None:
         self._make_producer, self._topic, self._refused = make_producer, topic, refused
-        self._patience = patience or Patience()
+        self._detail, self._patience = detail, patience or Patience()
         self._pending: deque[_Pending] = deque()  # leaves only when acknowledged
         self._changed = threading.Condition()
         self._stopping = False
@@ -209,7 +212,9 @@ class DeadLetters:
         errors: dict[_Pending, Exception] = {}
         futures = {}
         for pending in batch:
-            letter = write(pending.record, pending.reason, pending.form, refusal=pending.refusal)
+            record, reason = pending.record, pending.reason
+            detail = self._detail(record, reason)
+            letter = write(record, reason, pending.form, detail=detail, refusal=pending.refusal)
             # by the source's partition: kafka-python would hash the key in Python, a second for two megabytes
             partition = partitions[pending.record.partition % len(partitions)]
             if not _is_led(producer, self._topic, partition):

@@ -4,6 +4,8 @@ Ours are those from the last ``streamlearn.reason`` on; what stands before it ar
 
 ``reason``
     Why it was refused.
+``detail``
+    The field that the reason is about, where it is about one.
 ``topic``, ``partition``, ``offset``, ``timestamp``
     Where it stands, and its timestamp in milliseconds.
 ``refused_at``
@@ -73,7 +75,7 @@ def size(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"") + headers
 
 
-def write(record: Record, reason: Reason, form: Form = Form.WHOLE, *, refusal: str = "") -> Letter:
+def write(record: Record, reason: Reason, form: Form = Form.WHOLE, *, detail: str = "", refusal: str = "") -> Letter:
     """Return the letter of `record` in `form`.
 
     Parameters
@@ -84,12 +86,15 @@ def write(record: Record, reason: Reason, form: Form = Form.WHOLE, *, refusal: s
         Why it was refused.
     form
         How much of it the letter holds.
+    detail
+        What that is about.
     refusal
         Kafka's error because of which it is not the whole.
 
     """
     ours = {
         "reason": reason.value,
+        **({"detail": detail} if detail else {}),
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),

@@ -13,8 +13,9 @@ from streamlearn.consumer.out_of_range import created_again
 from streamlearn.consumer.reread import Rereader
 from streamlearn.consumer.sample import look_at_records
 from streamlearn.errors import BrokerError
+from streamlearn.events import Reason
 from streamlearn.patience import Patience
-from streamlearn.records import Range, Topics
+from streamlearn.records import Range, Record, Topics
 from streamlearn.source import Refusals, Watch
 
 
@@ -54,6 +55,10 @@ class TopicSource:
         if compacted and self._config.publisher.journal.deleted == "fail":
             raise BrokerError(compacted)
         return f"{found}; {compacted}" if compacted else found
+
+    def detail(self, record: Record, reason: Reason) -> str:
+        """Return what `reason`, for which `record` was refused, is about, as :meth:`Decoder.detail` does."""
+        return self._decoder.detail(record, reason)
 
     def topics(self) -> Topics:
         """Return the id of the topic; none where there is no such topic, or the broker is too old to know ids."""

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
@@ -18,12 +17,13 @@ from kafka.errors import KafkaError
 from streamlearn.config import Config
 from streamlearn.consumer.client import make_consumer
 from streamlearn.consumer.consumer import Consumer
-from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer, require_dead_letter_topic
-from streamlearn.consumer.dead_letters import DeadLetters
+from streamlearn.consumer.dead_letter_topic import make_dead_letters, require_dead_letter_topic
 from streamlearn.consumer.decode import Decoder
+from streamlearn.events import Event
 from streamlearn.learner.admission import Admission
 from streamlearn.learner.draft import Draft
 from streamlearn.learner.intake import Intake
+from streamlearn.patience import Patience
 from streamlearn.reports import MicroBatch
 from streamlearn.source import Watch
 from tests.integration.learner import event
@@ -126,6 +126,8 @@ class Course:
     ----------
     sent
         The records that the broker took, by their offsets.
+    events
+        What was accepted.
     accepted, whole, stubs
         How many records were accepted, and how many dead letters were whole or stubs.
 
@@ -134,10 +136,11 @@ class Course:
     def __init__(self, config: Config) -> None:
         self._config, kafka = config, config.kafka
         require_dead_letter_topic(kafka)
-        self._dead_letters = DeadLetters(
-            partial(make_dead_letter_producer, kafka), kafka.dead_letter_topic, refused=lambda _: None
+        decoder = Decoder(config.events)
+        self._dead_letters = make_dead_letters(
+            kafka, refused=lambda _: None, detail=decoder.detail, patience=Patience()
         )
-        self._consumer = Consumer(kafka, decoder=Decoder(config.events), dead_letters=self._dead_letters, watch=Watch())
+        self._consumer = Consumer(kafka, decoder=decoder, dead_letters=self._dead_letters, watch=Watch())
         admission = Admission(config.events)
         self._intake = Intake(
             self._consumer.queue, lambda: Draft(admission), size=16, max_wait=0.1, clock=time.monotonic
@@ -145,6 +148,7 @@ class Course:
         self._letters = make_consumer(kafka)
         self._partition = TopicPartition(kafka.dead_letter_topic, 0)
         self.sent: list[Sent] = []
+        self.events: list[Event] = []
         self.accepted = self.whole = self.stubs = 0
 
     @contextmanager
@@ -185,6 +189,7 @@ class Course:
             assert time.monotonic() < deadline, f"nothing is read from offset {position} on"
             batch: MicroBatch = self._intake.next()
             position = batch.positions.get(key, position)
+            self.events += [*batch.fresh, *batch.held_out]
             accepted += [event.offset for event in (*batch.fresh, *batch.held_out)]
             duplicates += batch.outcomes["duplicate"]  # type: ignore[index]
             for record, reason in batch.refused:

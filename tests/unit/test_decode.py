@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlearn.config import Events, Fields
-from streamlearn.consumer.decode import MOST_NESTED, SECONDS_TO, Decoder
+from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.decoding.acceptance import SECONDS_TO
+from streamlearn.consumer.decoding.json_value import MOST_NESTED
 from streamlearn.events import Event, Reason
 from tests.unit.builders import make_record
 
@@ -235,7 +237,7 @@ def test_without_id_and_time_the_source_and_kafkas_time_stand_in() -> None:
 
 
 def test_field_names_are_configurable() -> None:
-    decoder = Decoder(Events(fields=Fields(text="body", label="class", id="key", timestamp="at")))
-    event = decode(b'{"body": "hello", "class": 3, "key": 12, "at": 5, "text": 1}', decoder)
+    decoder = Decoder(Events(fields=Fields(text="body", label="class", id="number", timestamp="at")))
+    event = decode(b'{"body": "hello", "class": 3, "number": 12, "at": 5, "text": 1}', decoder)
     assert isinstance(event, Event)
     assert (event.text, event.label, event.id, event.timestamp) == ("hello", 3, "12", 5.0)

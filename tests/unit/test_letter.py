@@ -52,6 +52,12 @@ def test_a_stub_holds_a_digest_in_place_of_what_it_leaves_out() -> None:
     assert all(sum(len(name) + len(held) for name, held in letter.headers) < 600 for letter in (stub, bare))
 
 
+def test_what_the_reason_is_about_stands_behind_it() -> None:
+    for form in Form:
+        letter = write(a_record(b"{}", None, []), Reason.MISSING_FIELD, form, detail="label")
+        assert letter.headers[:2] == [("streamlearn.reason", b"missing_field"), ("streamlearn.detail", b"label")]
+
+
 def test_the_size_of_a_record_counts_key_value_and_headers() -> None:
     assert size(a_record(b"1234", b"12", [("abc", b"12345"), ("a", None)])) == 4 + 2 + 3 + 5 + 1
     assert size(a_record(None, None, [])) == 0

@@ -1,0 +1,60 @@
+"""The fields of an event as they were found, of the types that they may have; and why a record has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from streamlearn.events import Reason
+
+OPTIONAL = ("id", "timestamp")
+REQUIRED = ("text", "label")
+FIELDS = REQUIRED + OPTIONAL
+
+
+class RefusedError(Exception):
+    """A record holds no event.
+
+    Attributes
+    ----------
+    reason
+        Why.
+    detail
+        The field that it is about, or more about the reason; empty where there is no more to say.
+
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+def wire_type(names: Mapping[str, str] | None = None) -> Any:
+    """Return the structure of fields as they are found, each under its own name or under that in `names`."""
+    return msgspec.defstruct(
+        "WireEvent",
+        [
+            ("text", str),
+            ("label", str | int),
+            ("id", str | int | None, None),
+            ("timestamp", float | datetime | None, None),
+        ],
+        rename=names,
+        gc=False,
+    )
+
+
+def refusal(error: msgspec.ValidationError, names: Mapping[str, str]) -> RefusedError:
+    """Return what msgspec's `error` about a :func:`wire_type` says, whose fields are called `names` in it."""
+    message = str(error)
+    fields = {name: field for field, name in names.items()}
+    if message.startswith("Object missing required field"):
+        return RefusedError(Reason.MISSING_FIELD, fields.get(message.partition("`")[2].removesuffix("`"), ""))
+    field = fields.get(message.rpartition("`$.")[2].removesuffix("`"), "value")
+    if field == "timestamp":
+        return RefusedError(Reason.BAD_TIMESTAMP, field)
+    too_long = message.startswith("Integer value out of range")
+    return RefusedError(Reason.FIELD_TOO_LONG if too_long else Reason.WRONG_TYPE, field)

@@ -1,0 +1,101 @@
+"""An event's fields from a value of any shape: made a tree of plain values first, then looked up one by one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from streamlearn.config import Events
+from streamlearn.config.places import Header, Key, Names, Place, parse
+from streamlearn.consumer.decoding.fields import FIELDS, RefusedError, refusal, wire_type
+from streamlearn.consumer.decoding.places import NOTHING, finder, joined
+from streamlearn.events import Reason
+from streamlearn.records import Record
+
+INTEGER = re.compile(r"-?[0-9]{1,19}")
+NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,9})?")
+
+_wire = wire_type()
+_names = {field: field for field in FIELDS}
+
+Tree = Callable[[Record], Any]
+"""Makes plain values of a record's value, or raises RefusedError."""
+
+
+class Shaped:
+    """Reads the fields of an event from wherever the configuration says that they stand.
+
+    What comes as bytes without a type (a key, a header, a column of CSV) is text: a time that is a number in it counts
+    as one, and so does a label where ``events.labels`` is a closed list of integers.
+
+    Parameters
+    ----------
+    config
+        Where the fields stand, and whether labels are integers.
+    tree
+        Makes plain values of the value.
+    untyped
+        Whether all in the tree is text.
+
+    """
+
+    def __init__(self, config: Events, tree: Tree, *, untyped: bool = False) -> None:
+        self._tree = tree
+        self._places = {field: places_of(getattr(config.fields, field)) for field in FIELDS}
+        self._find = {
+            field: finder(places[0], field) if len(places) == 1 else joined([finder(p, field) for p in places], field)
+            for field, places in self._places.items()
+        }
+        self._untyped = {
+            field for field, places in self._places.items() if untyped or isinstance(places[0], Key | Header)
+        }
+        self._integers = config.labels != "discover" and isinstance(config.labels[0], int)
+        self._in_an_object = any(isinstance(place, Names) for places in self._places.values() for place in places)
+
+    def read(self, record: Record) -> Any:
+        """Return the fields of the event in `record`; RefusedError where it has none."""
+        tree = self._tree(record)
+        if self._in_an_object and not isinstance(tree, dict):
+            raise RefusedError(Reason.WRONG_TYPE, "value")
+        found = {}
+        for field, find in self._find.items():
+            value = find(record, tree)
+            if value is not NOTHING:
+                found[field] = self._typed(field, value) if field in self._untyped else value
+        try:
+            return msgspec.convert(found, _wire)
+        except msgspec.ValidationError as error:
+            raise refusal(error, _names) from None
+
+    def _typed(self, field: str, text: Any) -> Any:
+        """Return `text`, of which nobody has said what it is, as `field` has it."""
+        if not isinstance(text, str):
+            return text
+        if field == "label":
+            return int(text) if self._integers and INTEGER.fullmatch(text) else text
+        if field == "timestamp":
+            return float(text) if NUMBER.fullmatch(text) else text or None
+        return text
+
+
+def places_of(spelled: str | list[str]) -> list[Place]:
+    """Return the places that a setting of ``events.fields`` names."""
+    return [parse(one) for one in ([spelled] if isinstance(spelled, str) else spelled)]
+
+
+def plain_names(fields: Mapping[str, str | list[str]]) -> dict[str, str] | None:
+    """Return what each field is called at the top of an object, None where one of them stands elsewhere."""
+    names = {}
+    for field, spelled in fields.items():
+        place = parse(spelled) if isinstance(spelled, str) else None
+        if not isinstance(place, Names) or len(place.names) > 1 or not _is_written_as_it_is(place.names[0]):
+            return None
+        names[field] = place.names[0]
+    return names
+
+
+def _is_written_as_it_is(name: str) -> bool:
+    return name.isprintable() and not re.search(r'["\\]', name)

@@ -1,0 +1,129 @@
+"""Events as producers write them, on a real topic: each shape is read by configuration alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from streamlearn.local.broker import Broker
+from tests.integration.conftest import settings
+from tests.integration.learner import LearnerProcess, learners, with_topic
+from tests.integration.records import Course
+from tests.integration.wire import Sent, put
+
+TEXTS = [f"late refund {number}" for number in range(12)]
+LABELS = ["billing", "delivery"]
+
+
+def labelled() -> list[tuple[str, str, str]]:
+    """Return the id, text and label of each event."""
+    return [(f"e{number}", text, LABELS[number % 2]) for number, text in enumerate(TEXTS)]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a producer writes an event of an id, a text and a label, what it writes that is none, and the settings."""
+
+    write: Callable[[str, str, str], Sent]
+    odd: Sent
+    reason: tuple[str, str]
+    settings: list[str]
+
+
+def as_json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def debezium(number: str, text: str, label: str, *, schema: bool = False) -> Sent:
+    row = {"id": number, "body": text, "class": label}
+    change = {"before": None, "after": row, "op": "c", "ts_ms": 1_700_000_000_000, "source": {"table": "tickets"}}
+    return Sent(as_json({"schema": {"type": "struct"}, "payload": change} if schema else change), number.encode())
+
+
+SHAPES = {
+    "nested": Shape(
+        lambda number, text, label: Sent(as_json({"payload": {"body": text, "class": label}, "meta": {"id": number}})),
+        Sent(as_json({"payload": {"body": "late again"}})),
+        ("missing_field", "label"),
+        ["events.fields={text: payload.body, label: payload.class, id: meta.id}"],
+    ),
+    "debezium": Shape(
+        debezium,
+        Sent(as_json({"before": {"body": "late again", "class": "billing"}, "after": None, "op": "d"})),
+        ("missing_field", "text"),
+        ["events.fields={text: after.body, label: after.class, id: after.id, timestamp: ts_ms}"],
+    ),
+    "debezium with schemas": Shape(
+        lambda number, text, label: debezium(number, text, label, schema=True),
+        Sent(as_json({"schema": None, "payload": {"after": {"body": 5, "class": "billing"}}})),
+        ("wrong_type", "text"),
+        ["events.fields={text: payload.after.body, label: payload.after.class, id: payload.after.id}"],
+    ),
+    "label in the key": Shape(
+        lambda number, text, label: Sent(as_json({"text": text, "id": number}), label.encode()),
+        Sent(as_json({"text": "late again"}), b"\xff"),
+        ("not_utf8", "label"),
+        ["events.fields.label=key"],
+    ),
+    "label in a header": Shape(
+        lambda number, text, label: Sent(as_json({"text": text, "id": number}), None, (("class", label.encode()),)),
+        Sent(as_json({"text": "late again"}), None, (("trace", b"billing"),)),
+        ("missing_field", "label"),
+        ["events.fields.label=header:class"],
+    ),
+    "title and body": Shape(
+        lambda number, text, label: Sent(
+            as_json({"title": text.rpartition(" ")[0], "body": text.rpartition(" ")[2], "label": label, "id": number})
+        ),
+        Sent(as_json({"title": "late", "body": ["again"], "label": "billing"})),
+        ("wrong_type", "text"),
+        ["events.fields.text=[title, body]"],
+    ),
+}
+
+
+@pytest.fixture(params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> Shape:
+    return SHAPES[request.param]
+
+
+@pytest.fixture
+def overrides(apache_kafka: Broker, topic: str, tiny_model: Path, tmp_path: Path) -> list[str]:
+    """The settings of a learner of a topic on Apache Kafka."""
+    return settings(apache_kafka, topic, tiny_model, tmp_path)
+
+
+def fill(broker: Broker, topic: str, shape: Shape) -> None:
+    put(broker.bootstrap_servers, topic, [([*[shape.write(*event) for event in labelled()], shape.odd], "none")])
+
+
+def test_events_of_each_shape_are_read_and_what_is_none_is_refused_by_the_name_of_the_field(
+    shape: Shape, overrides: list[str]
+) -> None:
+    config = with_topic([*overrides, *shape.settings])
+    with Course(config).running() as course:
+        offsets = course.put([([shape.write(*event) for event in labelled()], "none"), ([shape.odd], "none")])
+        accepted, letters, _ = course.take(offsets)
+    assert accepted == offsets[:-1]
+    by_id = {event.id: event for event in course.events}
+    assert [(number, " ".join(by_id[number].text.split()), by_id[number].label) for number in by_id] == labelled()
+    reason, detail = (letters[offsets[-1]].ours[name].decode() for name in ("reason", "detail"))
+    assert (reason, detail) == shape.reason
+    assert letters[offsets[-1]].value == shape.odd.value
+
+
+def test_a_learner_learns_from_a_topic_of_debeziums_changes(
+    apache_kafka: Broker, topic: str, overrides: list[str]
+) -> None:
+    shape = SHAPES["debezium"]
+    with_topic(overrides)
+    fill(apache_kafka, topic, shape)
+    with learners([*overrides, *shape.settings]) as start:
+        learner: LearnerProcess = start("updater.experts=tokens", "events.holdout_ratio=0")
+        learner.wait_for("streamlearn_events_total", len(TEXTS), outcome="trained")
+        learner.wait_for("streamlearn_dead_letters_total", 1, reason="missing_field")
+        assert learner.terminate() == 0

@@ -40,6 +40,8 @@ class Reason(str, Enum):
     TOMBSTONE = "tombstone"
     NOT_UTF8 = "not_utf8"
     NOT_JSON = "not_json"
+    BAD_FORMAT = "bad_format"
+    DECODER = "decoder"
     WRONG_TYPE = "wrong_type"
     MISSING_FIELD = "missing_field"
     EMPTY_TEXT = "empty_text"

@@ -35,6 +35,22 @@ class Watch:
     """Every few seconds: whether the source answers."""
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A record that was looked at, and what would become of it, without any of its text."""
+
+    partition: int
+    offset: int
+    reason: Reason | None
+    """Why it would be refused; None where it is an event."""
+    detail: str
+    """What that is about."""
+    found: dict[str, str]
+    """Where each field was found, and what it is like."""
+    value: str
+    """What the value is like."""
+
+
 class Refusals(Protocol):
     """Where refused records go."""
 
@@ -151,6 +167,10 @@ class Source(Protocol):
 
     def detail(self, record: Record, reason: Reason) -> str:
         """Return what `reason`, for which `record` was refused, is about: a field, as a rule; empty where nothing."""
+        ...
+
+    def sample(self, count: int) -> list[Sampled]:
+        """Return what would become of the newest records, about `count` of them, outside the group."""
         ...
 
     def topics(self) -> Topics:

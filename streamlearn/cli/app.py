@@ -117,10 +117,17 @@ def _progress(sent: int) -> None:
 
 
 @app.command()
-def check(config: ConfigOption = None, overrides: SetOption = None, json_output: JsonOption = False) -> None:
+def check(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+    sample: Annotated[
+        int, typer.Option("--sample", help="Say what would become of so many of the newest records.", min=0, max=1000)
+    ] = 0,
+) -> None:
     """Check the configuration, the broker, the topics, the model and the directory, and say what to do.
 
-    Example: streamlearn check --config streamlearn.yaml
+    Example: streamlearn check --config streamlearn.yaml --sample 20
     """
     settings = configuration(config, overrides)
     from streamlearn.commands.check import check as look  # noqa: PLC0415 - torch takes seconds to import
@@ -128,20 +135,32 @@ def check(config: ConfigOption = None, overrides: SetOption = None, json_output:
     findings = []
     if not json_output:
         say("✓ configuration: every key is known and fits")
-    for finding in look(settings):
+    for finding in look(settings, sample=sample):
         findings.append(finding)
         if not json_output:
             say(f"{MARKS[finding.ok]} {finding.subject}: {finding.found}")
+            for record in finding.records:
+                say(f"  {_sampled(record)}")
     if json_output:
         say_json(
             {
                 "configuration": settings.masked(),
                 "findings": [{"subject": f.subject, "ok": f.ok, "found": masked(f.found)} for f in findings],
+                **({"sample": [asdict(record) for record in findings[-1].records]} if sample else {}),
             }
         )
     failed = [finding.error for finding in findings if finding.error]
     if failed:
         raise typer.Exit(failed[0].exit_code)
+
+
+def _sampled(record: Any) -> str:
+    """Return what ``check --sample`` says of a record in one line."""
+    became = "event" if record.reason is None else f"{record.reason.value}: {record.detail}".removesuffix(": ")
+    fields = "; ".join(f"{field} {found}" for field, found in record.found.items())
+    return f"{record.partition}/{record.offset} {became}; {fields or record.value}" + (
+        f"; the value is {record.value}" if record.reason and fields else ""
+    )
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,24 +15,29 @@ from streamlearn.checkpointing.inspection import inspect
 from streamlearn.config import Config
 from streamlearn.consumer import make_source
 from streamlearn.consumer.dead_letter_topic import look_at_dead_letter_topic
-from streamlearn.errors import StateError, StreamlearnError, UnavailableError
+from streamlearn.errors import ConfigurationError, StateError, StreamlearnError, UnavailableError
 from streamlearn.learner import Learner
 from streamlearn.monitor.connections import connections_allowed
+from streamlearn.source import Sampled
 from streamlearn.state import State
 from streamlearn.takeover import load_checkpoint
+
+UNANSWERED = "not looked at, because Kafka does not answer"
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing looked at: what it is, what was found, and the error if it is not in order.
 
-    ``looked`` is False where it could not be looked at, because of an error that an earlier finding has.
+    ``looked`` is False where it could not be looked at, because of an error that an earlier finding has; ``records``
+    are those that were looked at one by one.
     """
 
     subject: str
     found: str
     error: StreamlearnError | None = None
     looked: bool = True
+    records: tuple[Sampled, ...] = ()
 
     @property
     def ok(self) -> bool | None:
@@ -62,18 +68,38 @@ def looks() -> list[Look]:
     ]
 
 
-def check(config: Config) -> Iterator[Finding]:
-    """Yield a finding for each of :func:`looks`, as it is looked at."""
+def check(config: Config, *, sample: int = 0) -> Iterator[Finding]:
+    """Yield a finding for each of :func:`looks`, as it is looked at, and one about the newest `sample` records."""
     answers = True
     for look in looks():
         if look.kafka and not answers:
-            yield Finding(look.subject, "not looked at, because Kafka does not answer", looked=False)
+            yield Finding(look.subject, UNANSWERED, looked=False)
             continue
         try:
             yield Finding(look.subject, look.at(config))
         except StreamlearnError as error:
             answers = answers and not isinstance(error, UnavailableError)
             yield Finding(look.subject, str(error), error)
+    if sample:
+        yield _sample(config, sample) if answers else Finding("sample", UNANSWERED, looked=False)
+
+
+def _sample(config: Config, count: int) -> Finding:
+    """Return what would become of the newest records; not in order where none of them is an event."""
+    try:
+        records = make_source(config).sample(count)
+    except StreamlearnError as error:
+        return Finding("sample", str(error), error)
+    refused = Counter(
+        record.reason.value + (f" ({record.detail})" * bool(record.detail)) for record in records if record.reason
+    )
+    events = len(records) - refused.total()
+    reasons = ", ".join(f"{number} {reason}" for reason, number in refused.most_common())
+    found = f"{events} of the newest {len(records)} records are events" + (f", refused {reasons}" if reasons else "")
+    if events or not records:
+        return Finding("sample", found if records else "the topic holds no record yet", records=tuple(records))
+    found += "; events.format and events.fields say what a value looks like and where its fields stand"
+    return Finding("sample", found, ConfigurationError(found), records=tuple(records))
 
 
 def _topic(config: Config) -> str:

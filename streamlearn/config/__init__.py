@@ -19,6 +19,7 @@ from streamlearn.config.bounds import (
     Count,
     Experts,
     FilePath,
+    Function,
     Host,
     Labels,
     NotNegative,
@@ -39,6 +40,7 @@ from streamlearn.config.layers import Origins, merge
 from streamlearn.config.mistakes import sentence
 from streamlearn.config.passed_through import check_client, check_overrides
 from streamlearn.config.places import parse
+from streamlearn.config.shape import check_shape
 from streamlearn.errors import ConfigurationError
 from streamlearn.masking import hide, masked_tree, without_secrets
 
@@ -112,9 +114,19 @@ class Kafka(Section):
         return self
 
 
-class Events(Section):
-    """What counts as an acceptable event."""
+class Csv(Section):
+    """What the columns of a value of CSV are called, in their order, and what stands between them."""
 
+    columns: Annotated[list[Text], Field(max_length=1000)] = Field(default_factory=list)
+    delimiter: str = ","
+
+
+class Events(Section):
+    """What an event looks like, and what counts as an acceptable one."""
+
+    format: Literal["json", "json_schema", "csv", "text"] = "json"
+    csv: Csv = Csv()
+    decoder: Function | None = None
     fields: Fields = Fields()
     labels: Labels = "discover"
     max_labels: int = Field(default=1000, ge=1, le=10**6)
@@ -122,6 +134,11 @@ class Events(Section):
     duplicate_window: int = Field(default=10_000, ge=0, le=10**7)
     holdout_ratio: float = Field(default=0.1, ge=0.0, lt=1.0)
     holdout_records: int = Field(default=256, ge=0, le=10**6)
+
+    @model_validator(mode="after")
+    def _shape_is_one(self) -> Events:
+        check_shape(self)
+        return self
 
 
 class Buffer(Section):

@@ -168,6 +168,13 @@ Host = Annotated[
 FilePath = Annotated[Path, BeforeValidator(_path_as_given), AfterValidator(_path)]
 Place = Annotated[Text, AfterValidator(_place)]
 """Where a field of an event stands, as :func:`streamlearn.config.places.parse` reads it."""
+Function = Annotated[
+    Text,
+    spelled(
+        r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*",
+        "this is a module and a function in it, such as shapes:decode",
+    ),
+]
 Trained = Annotated[str, spelled(r"all|head|last-[1-9][0-9]{0,2}", "what trains is all, head, or such as last-2")]
 Experts = Annotated[Literal["tokens", "frozen", "tuned"] | list[Text], BeforeValidator(_experts)]
 UserName = Annotated[Text, spelled(r"[^:]+", "a user's name has no colon")]

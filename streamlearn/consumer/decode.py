@@ -1,16 +1,16 @@
 """From a Kafka record to an event, or to the reason for which it is none.
 
 Decoding is a pure function of the record and the configuration, so a record read again after a restart is
-accepted or refused as it was before. Nothing in a payload is ever evaluated.
+accepted or refused as it was before. Nothing in a payload is ever evaluated. A function of the user's own
+(``events.decoder``) has to keep to the first; what it does about the second is up to whoever wrote it.
 """
 
 from __future__ import annotations
 
 from streamlearn.config import Events
-from streamlearn.consumer.decoding import json_value
 from streamlearn.consumer.decoding.acceptance import ABOUT, Acceptance
 from streamlearn.consumer.decoding.fields import RefusedError
-from streamlearn.consumer.decoding.shaped import Shaped, plain_names
+from streamlearn.consumer.decoding.shapes import fields_reader, shaped
 from streamlearn.events import NAME_LIMIT, Event, Reason
 from streamlearn.records import Record, Withheld
 
@@ -23,7 +23,12 @@ class Decoder:
     Parameters
     ----------
     config
-        Where the fields stand, the limit on the text, and the closed set of labels if there is one.
+        What a value looks like, where the fields stand, the limit on the text, and the closed set of labels if any.
+
+    Raises
+    ------
+    ConfigurationError
+        If what the shape needs is not installed, or there is no such function as ``events.decoder``.
 
     Examples
     --------
@@ -38,8 +43,8 @@ class Decoder:
 
     def __init__(self, config: Events) -> None:
         self._event = Acceptance(config).event
-        names = plain_names(dict(config.fields))
-        self._read = Shaped(config, json_value.tree).read if names is None else json_value.fields_reader(names)
+        self._shaped = shaped(config)
+        self._read = fields_reader(config) or self._shaped.read
 
     def decode(self, record: Record) -> Event | Reason:
         """Return the event in `record`, or why there is none."""
@@ -51,6 +56,10 @@ class Decoder:
         except RefusedError as error:
             return error.reason
         return self._event(record, wire.text, wire.label, wire.id, wire.timestamp)
+
+    def where(self, record: Record) -> dict[str, list[str]]:
+        """Return for each field at which of its places something stands in `record`; RefusedError where none can."""
+        return self._shaped.where(record)
 
     def detail(self, record: Record, reason: Reason) -> str:
         """Return the field that a refusal of `record` for `reason` is about; empty where it is about none."""

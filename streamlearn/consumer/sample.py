@@ -10,7 +10,7 @@ from typing import Any
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from streamlearn.config import Config
+from streamlearn.config import Config, Kafka
 from streamlearn.consumer.client import as_sentence, describe, make_consumer
 from streamlearn.consumer.decode import Decoder
 from streamlearn.errors import BrokerError
@@ -48,6 +48,32 @@ def look_at_records(config: Config) -> str:
     return f"{events + read} of its records were read: {events} events" + (f", refused {refused}" if refused else "")
 
 
+def newest(config: Kafka, count: int) -> list[Record]:
+    """Return the newest `count` records, or a few less, of the first few partitions, shared out evenly among them.
+
+    At most :data:`SECONDS` are spent on it; the errors are those of :func:`look_at_records`.
+    """
+    with as_sentence(config), closing(make_consumer(config)) as client:
+        deadline = time.monotonic() + SECONDS
+        numbers = sorted(client.partitions_for_topic(config.topic) or ())[:MOST_PARTITIONS]
+        partitions = [TopicPartition(config.topic, number) for number in numbers]
+        client.assign(partitions)
+        first, end = client.beginning_offsets(partitions), client.end_offsets(partitions)
+        filled = [partition for partition in partitions if first[partition] < end[partition]][:count]
+        each = -(-count // max(len(filled), 1))
+        for partition in filled:
+            client.seek(partition, max(first[partition], end[partition] - each))
+        client.pause(*set(partitions) - set(filled))
+        found: list[Record] = []
+        while filled and time.monotonic() < deadline:
+            for records in _polled(client, config.topic, each).values():
+                found += [
+                    record for record in records if record.offset < end[TopicPartition(config.topic, record.partition)]
+                ]
+            filled = [partition for partition in filled if client.position(partition) < end[partition]]
+        return sorted(found, key=lambda record: (record.partition, record.offset))[:count]
+
+
 def _ends(client: Any, topic: str) -> list[Record]:
     """Return the oldest and the newest record of each partition, as far as time allows."""
     deadline = time.monotonic() + SECONDS
@@ -70,13 +96,19 @@ def _ends(client: Any, topic: str) -> list[Record]:
 
 def _poll(client: Any, topic: str, waiting: set[Any]) -> list[Record]:
     """Return a record of each of those `waiting` that have answered, and read no further in them."""
-    try:
-        polled = client.poll(timeout_ms=POLL_MILLISECONDS, max_records=1)
-    except (KafkaError, OSError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a library that decompresses has errors of its own
-        raise BrokerError(f"a record of {topic} cannot be read: {describe(error)}") from None
+    polled = _polled(client, topic, 1)
     for partition in polled:
         client.pause(partition)
         waiting.discard(partition)
     return [records[0] for records in polled.values()]
+
+
+def _polled(client: Any, topic: str, most: int) -> dict[Any, list[Record]]:
+    """Return up to `most` records that have come, by partition."""
+    try:
+        polled: dict[Any, list[Record]] = client.poll(timeout_ms=POLL_MILLISECONDS, max_records=most)
+    except (KafkaError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a library that decompresses has errors of its own
+        raise BrokerError(f"a record of {topic} cannot be read: {describe(error)}") from None
+    return polled

@@ -11,12 +11,13 @@ from streamlearn.consumer.dead_letter_topic import compaction
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.out_of_range import created_again
 from streamlearn.consumer.reread import Rereader
-from streamlearn.consumer.sample import look_at_records
+from streamlearn.consumer.sample import look_at_records, newest
+from streamlearn.consumer.sampled import looked_at
 from streamlearn.errors import BrokerError
 from streamlearn.events import Reason
 from streamlearn.patience import Patience
 from streamlearn.records import Range, Record, Topics
-from streamlearn.source import Refusals, Watch
+from streamlearn.source import Refusals, Sampled, Watch
 
 
 class TopicSource:
@@ -55,6 +56,19 @@ class TopicSource:
         if compacted and self._config.publisher.journal.deleted == "fail":
             raise BrokerError(compacted)
         return f"{found}; {compacted}" if compacted else found
+
+    def sample(self, count: int) -> list[Sampled]:
+        """Return what would become of the newest `count` records of the topic, fewer where it has no more.
+
+        Raises
+        ------
+        ConfigurationError
+            If records are compressed in a way that cannot be read here.
+        BrokerError
+            If they cannot be read, or Kafka cannot be asked.
+
+        """
+        return [looked_at(record, self._decoder) for record in newest(self._kafka, count)]
 
     def detail(self, record: Record, reason: Reason) -> str:
         """Return what `reason`, for which `record` was refused, is about, as :meth:`Decoder.detail` does."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from streamlearn.config import Config
+from streamlearn.consumer import make_source
+from streamlearn.consumer.client import make_admin
 from streamlearn.local.broker import Broker
+from tests.conftest import streamlearn
 from tests.integration.conftest import settings
 from tests.integration.learner import LearnerProcess, learners, with_topic
 from tests.integration.records import Course
@@ -43,6 +49,11 @@ def debezium(number: str, text: str, label: str, *, schema: bool = False) -> Sen
     change = {"before": None, "after": row, "op": "c", "ts_ms": 1_700_000_000_000, "source": {"table": "tickets"}}
     return Sent(as_json({"schema": {"type": "struct"}, "payload": change} if schema else change), number.encode())
 
+
+OWN = """def pipes(record):
+    number, text, label = record.value.decode().split("|")
+    return {"id": number, "text": text, "label": label}
+"""
 
 SHAPES = {
     "nested": Shape(
@@ -83,12 +94,44 @@ SHAPES = {
         ("wrong_type", "text"),
         ["events.fields.text=[title, body]"],
     ),
+    "csv": Shape(
+        lambda number, text, label: Sent(f'{number};"{text}";{label}'.encode()),
+        Sent(b"e1;late again"),
+        ("bad_format", "2 columns"),
+        ["events.format=csv", "events.csv={columns: [id, text, label], delimiter: ';'}"],
+    ),
+    "text": Shape(
+        lambda number, text, label: Sent(text.encode(), number.encode(), (("class", label.encode()),)),
+        Sent(b"late again", b"e1"),
+        ("missing_field", "label"),
+        ["events.format=text", "events.fields={label: header:class, id: key}"],
+    ),
+    "json with a schema's id": Shape(
+        lambda number, text, label: Sent(b"\0\0\0\0\7" + as_json({"text": text, "label": label, "id": number})),
+        Sent(as_json({"text": "late again", "label": "billing"})),
+        ("bad_format", "not in the wire format of a schema registry"),
+        ["events.format=json_schema"],
+    ),
+    "a function of the user's": Shape(
+        lambda number, text, label: Sent(f"{number}|{text}|{label}".encode()),
+        Sent(b"late again"),
+        ("decoder", "ValueError in pipes, own_shape.py line 2"),
+        ["events.decoder=own_shape:pipes"],
+    ),
 }
 
 
 @pytest.fixture(params=SHAPES)
 def shape(request: pytest.FixtureRequest) -> Shape:
     return SHAPES[request.param]
+
+
+@pytest.fixture(autouse=True)
+def own_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the user's, which a decoder can be imported from."""
+    (tmp_path / "own_shape.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("own_shape", None)
 
 
 @pytest.fixture
@@ -114,6 +157,49 @@ def test_events_of_each_shape_are_read_and_what_is_none_is_refused_by_the_name_o
     reason, detail = (letters[offsets[-1]].ours[name].decode() for name in ("reason", "detail"))
     assert (reason, detail) == shape.reason
     assert letters[offsets[-1]].value == shape.odd.value
+
+
+def test_what_would_become_of_the_newest_records_is_said_of_each_shape_without_the_texts(
+    apache_kafka: Broker, topic: str, shape: Shape, overrides: list[str]
+) -> None:
+    config = with_topic([*overrides, *shape.settings])
+    fill(apache_kafka, topic, shape)
+    source = make_source(config)
+    *events, odd = source.sample(20)
+    assert [record.offset for record in events] == list(range(len(TEXTS)))
+    assert all(record.reason is None for record in events)
+    assert {record.found["label"].rpartition(": ")[2] for record in events} == {"'billing'", "'delivery'"}
+    assert {record.found["text"].rpartition(": ")[2] for record in events} <= {"13 characters", "14 characters"}
+    assert (odd.reason and odd.reason.value, odd.detail) == shape.reason
+    assert not [text for text in (*TEXTS, "again") if text in repr([*events, odd])]
+    assert [record.offset for record in source.sample(3)] == [10, 11, 12]
+
+
+def test_check_says_what_would_become_of_a_sample_and_fails_where_none_of_it_is_an_event(
+    apache_kafka: Broker, topic: str, overrides: list[str]
+) -> None:
+    shape = SHAPES["nested"]
+    config = with_topic([*overrides, "updater.experts=tokens"])
+    fill(apache_kafka, topic, shape)
+    sets = [f"--set={override}" for override in [*overrides, "updater.experts=tokens"]]
+    wrong = streamlearn("check", "--sample", "4", *sets)
+    assert wrong.returncode == 2
+    assert "✗ sample: 0 of the newest 4 records are events, refused 4 missing_field (text)" in wrong.stdout
+    assert "0/11 missing_field: text; text not found; label not found" in wrong.stdout
+    assert "; the value is JSON object of payload, meta" in wrong.stdout
+    right = streamlearn("check", "--json", "--sample", "4", *sets, *[f"--set={one}" for one in shape.settings])
+    assert right.returncode == 0, right.stdout
+    sample = json.loads(right.stdout)["sample"]
+    assert [record["reason"] for record in sample] == [None, None, None, "missing_field"]
+    assert sample[0]["found"]["text"] == "at payload.body: 13 characters"
+    assert group_offsets(config) == {}
+
+
+def group_offsets(config: Config) -> dict[object, object]:
+    """Return the offsets that the group of `config` has committed."""
+    with closing(make_admin(config.kafka)) as admin:
+        found: dict[object, object] = admin.list_group_offsets([config.kafka.group])[config.kafka.group]
+    return found
 
 
 def test_a_learner_learns_from_a_topic_of_debeziums_changes(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlearn.config import Config, Events, Fields, load
+from streamlearn.config import Config, Csv, Events, Fields, load
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.decoding import json_value
 from streamlearn.consumer.decoding.shaped import Shaped
+from streamlearn.consumer.sampled import looked_at
+from streamlearn.errors import ConfigurationError
 from streamlearn.events import Event, Reason
 from tests.unit.builders import make_record
 from tests.unit.test_decode import JSON, NUMBERS, assert_event_or_reason
@@ -182,7 +185,7 @@ def test_a_reason_names_its_field_where_all_stand_at_the_top_too(
 )
 def test_fields_at_the_top_are_found_alike_with_and_without_a_tree_of_the_rest(value: Any) -> None:
     quick, shaped = Decoder(Events()), Decoder(Events())
-    shaped._read = Shaped(Events(), json_value.tree).read
+    shaped._read = Shaped(Events(), json_value.tree).read  # what reads any shape
     record = make_record(json.dumps(value).encode(), offset=7)
     outcomes = [quick.decode(record), shaped.decode(record)]
     assert_event_or_reason(outcomes[0])
@@ -200,6 +203,161 @@ def test_whatever_stands_in_value_key_and_headers_is_accepted_or_refused(
     assert_event_or_reason(outcome)
     if isinstance(outcome, Reason):
         assert isinstance(reader.detail(record, outcome), str)
+
+
+CSV = Events(format="csv", csv=Csv(columns=["id", "text", "class", "at"]), fields=Fields(label="class", timestamp="at"))
+
+
+def test_a_row_of_csv_is_an_event_of_its_columns() -> None:
+    reader = Decoder(CSV)
+    found = event(b'e1,"late, ""again""\nand again",complaint,1700000000\r\n', reader)
+    assert (found.text, found.label, found.id) == ('late, "again"\nand again', "complaint", "e1")
+    assert found.timestamp == 1.7e9
+    assert event(b",late again,3,", reader).identified is False
+    tabs = Events(format="csv", csv=Csv(columns=["label", "text"], delimiter="\t"), labels=[1, 2])
+    assert event(b"2\tlate, again", Decoder(tabs)).label == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "detail"),
+    [
+        (b"", Reason.BAD_FORMAT, "0 rows"),
+        (b"a,b,c,\nd,e,f,", Reason.BAD_FORMAT, "2 rows"),
+        (b"late again,complaint", Reason.BAD_FORMAT, "2 columns"),
+        (b'{"text": "late again"}', Reason.BAD_FORMAT, "1 columns"),
+        (b"id,text,class,at", Reason.BAD_FORMAT, "the names of the columns"),
+        (b'e1,"late" again,complaint,', Reason.BAD_FORMAT, "not CSV"),
+        (b"e1,\xff,complaint,", Reason.NOT_UTF8, ""),
+        (b"e1,,complaint,", Reason.EMPTY_TEXT, "text"),
+        (b"e1,late again,,", Reason.EMPTY_LABEL, "label"),
+        (b"e1,late again,complaint,noon", Reason.BAD_TIMESTAMP, "timestamp"),
+    ],
+)
+def test_what_is_no_row_of_its_columns_is_refused(value: bytes, reason: Reason, detail: str) -> None:
+    reader = Decoder(CSV)
+    assert reader.decode(make_record(value)) is reason
+    assert reader.detail(make_record(value), reason) == detail
+
+
+def test_a_value_may_be_all_of_the_text() -> None:
+    reader = Decoder(Events(format="text", fields=Fields(label="header:class", id="key")))
+    found = event("spät: {".encode(), reader, key=b"e1", headers=[("class", b"complaint")])
+    assert (found.text, found.label, found.id) == ("spät: {", "complaint", "e1")
+    assert decoded(b"\xff", reader, headers=[("class", b"complaint")]) is Reason.NOT_UTF8
+    assert decoded(b"late again", reader) is Reason.MISSING_FIELD
+
+
+def test_json_of_a_schema_registry_is_read_behind_its_prefix() -> None:
+    reader = Decoder(Events(format="json_schema", fields=Fields(text="ticket.body")))
+    value = json.dumps({"ticket": {"body": "late again"}, "label": 3}).encode()
+    assert event(b"\0\0\0\0\7" + value, reader).label == 3
+    assert decoded(value, reader) is Reason.BAD_FORMAT
+    assert "wire format" in reader.detail(make_record(value), Reason.BAD_FORMAT)
+    assert decoded(b"\0\0\0\0", reader) is Reason.BAD_FORMAT
+    assert decoded(b"\0\0\0\0\7late again", reader) is Reason.NOT_JSON
+
+
+OWN = """
+def decode(record):
+    words = record.value.decode().split("|")
+    return {"text": words[1], "label": words[0], "more": {"id": record.key.decode()}}
+
+def odd(record):
+    return [record.value]
+
+def surrogates(record):
+    return {"text": "half of a pair: \\ud800", "label": "complaint"}
+
+class Kept:
+    @staticmethod
+    def decode(record):
+        return {"text": "late again", "label": "complaint", "id": object()}
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module of the user's, which can be imported."""
+    name = f"own_shapes_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def test_a_function_of_the_users_reads_a_record_and_what_it_raises_refuses_it(own_module: str) -> None:
+    reader = Decoder(Events(decoder=f"{own_module}:decode", fields=Fields(id="more.id")))
+    found = event(b"complaint|late again", reader, key=b"e1")
+    assert (found.text, found.label, found.id) == ("late again", "complaint", "e1")
+    assert decoded(b"late again", reader, key=b"e1") is Reason.DECODER
+    detail = reader.detail(make_record(b"late again", key=b"e1"), Reason.DECODER)
+    assert detail == f"IndexError in decode, {own_module}.py line 4"
+    assert reader.decode(make_record(None)) is Reason.TOMBSTONE
+
+
+@pytest.mark.parametrize(
+    ("function", "reason", "detail"),
+    [
+        ("odd", Reason.DECODER, "it returned list, and no mapping"),
+        ("surrogates", Reason.NOT_UTF8, "text"),
+        ("Kept.decode", Reason.WRONG_TYPE, "id"),
+    ],
+)
+def test_what_a_function_of_the_users_returns_is_looked_at_like_anything_else(
+    own_module: str, function: str, reason: Reason, detail: str
+) -> None:
+    reader = Decoder(Events(decoder=f"{own_module}:{function}"))
+    assert decoded(b"x", reader) is reason
+    assert reader.detail(make_record(b"x"), reason) == detail
+
+
+@pytest.mark.parametrize(
+    ("decoder", "said"),
+    [
+        ("no_such_module:decode", "cannot be imported .*PYTHONPATH"),
+        ("own:nothing", "has no function nothing"),
+        ("own:OWN", "has no function OWN"),
+    ],
+)
+def test_a_function_that_is_not_there_is_said_before_anything_is_read(own_module: str, decoder: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        Decoder(Events(decoder=decoder.replace("own:", f"{own_module}:")))
+
+
+def test_what_is_told_of_a_record_names_places_and_lengths_and_no_text() -> None:
+    reader = decoder(text=["title", "body"], label="header:class")
+    value = json.dumps({"title": "late", "body": "again and again", "at": 5, "text": "hunter2"}).encode()
+    told = looked_at(make_record(value, offset=7, headers=[("class", b"complaint")]), reader)
+    assert (told.offset, told.reason, told.detail) == (7, None, "")
+    assert told.found == {
+        "text": "at title and body: 20 characters",
+        "label": "at header:class: 'complaint'",
+        "id": "not found",
+        "timestamp": "Kafka's: 2023-11-14T22:13:20+00:00",
+    }
+    refused = looked_at(make_record(value), reader)
+    assert (refused.reason, refused.detail, refused.found["label"]) == (Reason.MISSING_FIELD, "label", "not found")
+    assert refused.value == "JSON object of title, body, at, text"
+    assert "again" not in repr(told) + repr(refused)
+    assert "hunter2" not in repr(told) + repr(refused)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "null"),
+        (b"{}", "empty JSON object"),
+        (b"[1]", "JSON, and no object (list)"),
+        (b"late again", "10 bytes of text that is no JSON"),
+        (b"\xff", "1 bytes that are no text"),
+        (b"\0\0\0\1\0{}", "7 bytes in the wire format of a schema registry, schema 256"),
+        (
+            json.dumps({"x" * 40: 1} | dict.fromkeys(map(str, range(20)))).encode(),
+            "JSON object of " + "x" * 32 + "…, 0",
+        ),
+    ],
+)
+def test_a_value_that_is_no_event_is_told_by_what_it_is_like(value: bytes | None, said: str) -> None:
+    assert looked_at(make_record(value), Decoder(Events())).value.startswith(said)
 
 
 def test_where_fields_stand_is_among_what_decides_theta() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from streamlearn.config import Events
 from streamlearn.config.places import Header, Key, Names, Place, parse
 from streamlearn.consumer.decoding.fields import FIELDS, RefusedError, refusal, wire_type
-from streamlearn.consumer.decoding.places import NOTHING, finder, joined
+from streamlearn.consumer.decoding.places import NOTHING, Find, finder, joined
 from streamlearn.events import Reason
 from streamlearn.records import Record
 
@@ -44,31 +45,47 @@ class Shaped:
 
     def __init__(self, config: Events, tree: Tree, *, untyped: bool = False) -> None:
         self._tree = tree
-        self._places = {field: places_of(getattr(config.fields, field)) for field in FIELDS}
+        places = {field: list(spelled(getattr(config.fields, field)).values()) for field in FIELDS}
+        self._finders = {
+            field: {
+                spelling: finder(place, field) for spelling, place in spelled(getattr(config.fields, field)).items()
+            }
+            for field in FIELDS
+        }
         self._find = {
-            field: finder(places[0], field) if len(places) == 1 else joined([finder(p, field) for p in places], field)
-            for field, places in self._places.items()
+            field: joined(list(finders.values()), field) if len(finders) > 1 else next(iter(finders.values()))
+            for field, finders in self._finders.items()
         }
-        self._untyped = {
-            field for field, places in self._places.items() if untyped or isinstance(places[0], Key | Header)
-        }
+        self._untyped = {field for field in FIELDS if untyped or isinstance(places[field][0], Key | Header)}
         self._integers = config.labels != "discover" and isinstance(config.labels[0], int)
-        self._in_an_object = any(isinstance(place, Names) for places in self._places.values() for place in places)
+        self._in_an_object = any(isinstance(place, Names) for field in FIELDS for place in places[field])
 
     def read(self, record: Record) -> Any:
         """Return the fields of the event in `record`; RefusedError where it has none."""
-        tree = self._tree(record)
-        if self._in_an_object and not isinstance(tree, dict):
-            raise RefusedError(Reason.WRONG_TYPE, "value")
+        tree = self._object(record)
         found = {}
         for field, find in self._find.items():
             value = find(record, tree)
             if value is not NOTHING:
                 found[field] = self._typed(field, value) if field in self._untyped else value
         try:
-            return msgspec.convert(found, _wire)
+            fields = msgspec.convert(found, _wire)
         except msgspec.ValidationError as error:
             raise refusal(error, _names) from None
+        for field in ("text", "label", "id"):
+            _require_text(getattr(fields, field), field)
+        return fields
+
+    def where(self, record: Record) -> dict[str, list[str]]:
+        """Return for each field at which of its places something stands in `record`; RefusedError where none can."""
+        tree = self._object(record)
+        return {field: _there(finders, record, tree) for field, finders in self._finders.items()}
+
+    def _object(self, record: Record) -> Any:
+        tree = self._tree(record)
+        if self._in_an_object and not isinstance(tree, dict):
+            raise RefusedError(Reason.WRONG_TYPE, "value")
+        return tree
 
     def _typed(self, field: str, text: Any) -> Any:
         """Return `text`, of which nobody has said what it is, as `field` has it."""
@@ -81,16 +98,35 @@ class Shaped:
         return text
 
 
-def places_of(spelled: str | list[str]) -> list[Place]:
-    """Return the places that a setting of ``events.fields`` names."""
-    return [parse(one) for one in ([spelled] if isinstance(spelled, str) else spelled)]
+def _there(finders: Mapping[str, Find], record: Record, tree: Any) -> list[str]:
+    """Return at which of the places of `finders` something stands."""
+    there = []
+    for spelling, find in finders.items():
+        with suppress(RefusedError):
+            if find(record, tree) not in (NOTHING, None):
+                there.append(spelling)
+    return there
+
+
+def _require_text(text: Any, field: str) -> None:
+    """Raise RefusedError where `text` holds half of a surrogate pair, which no file or topic takes."""
+    if isinstance(text, str) and not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise RefusedError(Reason.NOT_UTF8, field) from None
+
+
+def spelled(setting: str | list[str]) -> dict[str, Place]:
+    """Return the places that a setting of ``events.fields`` names, by how they are spelled."""
+    return {spelling: parse(spelling) for spelling in ([setting] if isinstance(setting, str) else setting)}
 
 
 def plain_names(fields: Mapping[str, str | list[str]]) -> dict[str, str] | None:
     """Return what each field is called at the top of an object, None where one of them stands elsewhere."""
     names = {}
-    for field, spelled in fields.items():
-        place = parse(spelled) if isinstance(spelled, str) else None
+    for field, setting in fields.items():
+        place = parse(setting) if isinstance(setting, str) else None
         if not isinstance(place, Names) or len(place.names) > 1 or not _is_written_as_it_is(place.names[0]):
             return None
         names[field] = place.names[0]

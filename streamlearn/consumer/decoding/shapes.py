@@ -1,0 +1,50 @@
+"""Which reader reads the fields of an event, by what the configuration says of its shape; a format is a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from streamlearn.config import Events
+from streamlearn.consumer.decoding import json_value
+from streamlearn.consumer.decoding.csv_value import csv_tree
+from streamlearn.consumer.decoding.framed import json_schema_tree
+from streamlearn.consumer.decoding.own import own_tree
+from streamlearn.consumer.decoding.shaped import Shaped, plain_names
+from streamlearn.consumer.decoding.text_value import text_tree
+from streamlearn.records import Record
+
+UNTYPED = {"csv", "text"}
+"""Formats in which all is text."""
+
+
+def fields_reader(config: Events) -> Callable[[Record], Any] | None:
+    """Return what reads fields at the top of an object of JSON without the rest of it; None where that is no reader."""
+    names = plain_names(dict(config.fields))
+    if config.decoder is not None or config.format != "json" or names is None:
+        return None
+    return json_value.fields_reader(names)
+
+
+def shaped(config: Events) -> Shaped:
+    """Return what reads the fields of an event of any shape.
+
+    Raises
+    ------
+    ConfigurationError
+        If what it needs is not there.
+
+    """
+    return Shaped(config, _tree(config), untyped=config.format in UNTYPED)
+
+
+def _tree(config: Events) -> Callable[[Record], Any]:
+    if config.decoder is not None:
+        return own_tree(config.decoder)
+    trees: dict[str, Callable[[], Callable[[Record], Any]]] = {
+        "json": lambda: json_value.tree,
+        "json_schema": lambda: json_schema_tree,
+        "csv": lambda: csv_tree(config.csv.columns, config.csv.delimiter),
+        "text": lambda: text_tree,
+    }
+    return trees[config.format]()

@@ -57,19 +57,30 @@ class Kept:
             self._ends: list[int] = np.cumsum(arrays["sizes"]).tolist()
             self._labels: list[int] = arrays["labels"].tolist()
 
-    def correct(self, names: Iterable[str]) -> NDArray[np.bool_]:
-        """Return whether the pool of the experts `names` alone is right, of shape (events,)."""
+    def mixed(self, names: Iterable[str]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Return whether the pool of the experts `names` alone is right, and its losses, each of shape (events,)."""
         rows = [self.names.index(name) for name in names]
         mixed, correct = pool.Pool(len(rows)), np.zeros(len(self._targets), dtype=np.bool_)
+        losses = np.zeros(len(self._targets))
         first = known = 0
         for end, labels in zip(self._ends, self._labels, strict=True):
             each = [torch.from_numpy(self._said[row, first:end, :labels]) for row in rows]
             targets = self._targets[first:end]
-            predicted = mixed.predict(each)[:, : max(1, known)].argmax(-1).numpy()
+            log_probabilities = mixed.predict(each)
+            predicted = log_probabilities[:, : max(1, known)].argmax(-1).numpy()
             correct[first:end] = (predicted == targets) & (targets < known)
+            losses[first:end] = -log_probabilities.numpy()[range(end - first), targets]
             mixed.learn(each, targets.tolist())
             first, known = end, labels
-        return correct
+        return correct, losses
+
+
+def mix_again(path: Path, experts: Path) -> None:
+    """Put into the run that is kept in `path` what the pool of now makes of what its `experts` said."""
+    kept = Kept(experts)
+    correct, losses = kept.mixed(kept.names)
+    with np.load(path) as run:
+        np.savez(path, **{**run, "correct": correct, "losses": losses})
 
 
 def kept_over_subsets(path: Path, stream: Stream) -> dict[str, dict[str, float]]:
@@ -91,7 +102,7 @@ def over_subsets(kept: Kept, stream: Stream) -> dict[str, dict[str, float]]:
         subsets[f"tier {tier} alone"] = [name for name in all_of_them if not name.startswith(beyond)]
     subsets |= {f"without {name}": [other for other in all_of_them if other != name] for name in all_of_them}
     subsets |= {f"{name} alone": [name] for name in all_of_them}
-    return {said: _looked_at(stream, kept.correct(names)) for said, names in subsets.items() if names}
+    return {said: _looked_at(stream, kept.mixed(names)[0]) for said, names in subsets.items() if names}
 
 
 def _looked_at(stream: Stream, correct: NDArray[np.bool_]) -> dict[str, float]:

@@ -3,14 +3,16 @@
     python -m benchmarks.learning --seeds 0 1 2 --keep-experts
     python -m benchmarks.learning --data FILE.jsonl
     python -m benchmarks.learning --learners tokens vowpal_wabbit
+    python -m benchmarks.learning --mix-again
     python -m benchmarks.learning --ablate
     python -m benchmarks.learning --cost 15
     python -m benchmarks.learning --report
 
 Every learner predicts each text before it learns it, in the same order, on one thread and in a process of its own.
 What a learner is set to is the same on all streams. Runs are kept in ``benchmarks/kept``, and what is there is not run
-again: the second line of the same arguments goes on where the first one was stopped. At the end, and with ``--report``
-alone, a table, a picture and ``learning.json`` are made of all that is there.
+again: the second line of the same arguments goes on where the first one was stopped. Where the pool alone has changed,
+``--mix-again`` pools once more what the experts said in the runs that are kept with them; experts do not know of one
+another. At the end, and with ``--report`` alone, a table, a picture and ``learning.json`` are made of all that is there.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from subprocess import CalledProcessError
 from typing import Any
 
 from benchmarks import cost
-from benchmarks.ablation import DEFAULTS, kept_over_subsets
+from benchmarks.ablation import DEFAULTS, kept_over_subsets, mix_again
 from benchmarks.figures import figures, means
 from benchmarks.peers import PEERS
 from benchmarks.report import Runs, differences, draw, quoted, table
@@ -72,6 +74,13 @@ def gather(todo: Sequence[Task], *, again: bool, run: bool) -> dict[str, dict[st
         if run:
             print(f"{stream.name} seed {task.seed} {task.learner}: {figures(stream, had)}", flush=True)
     return found
+
+
+def kept_with_experts(todo: Sequence[Task]) -> Iterator[tuple[Path, Path]]:
+    """Yield the file of each run that is kept with what its experts said, and the file of that."""
+    for task in todo:
+        if task.learner == "tuned" and task.experts_path(stream := task.make_stream()).exists():
+            yield task.path(stream), task.experts_path(stream)
 
 
 def ablate_experts(todo: Sequence[Task]) -> Ablated:
@@ -156,6 +165,7 @@ def main() -> None:
     )
     arguments.add_argument("--cost", type=int, metavar="ROUNDS", help="time the mixture beside its transformer")
     arguments.add_argument("--again", action="store_true", help="run what has been run, too")
+    arguments.add_argument("--mix-again", action="store_true", help="pool once more what experts said that is kept")
     arguments.add_argument("--report", action="store_true", help="run nothing")
     options = arguments.parse_args()
     try:
@@ -173,6 +183,9 @@ def act(options: argparse.Namespace) -> None:
         cost.measure(options.cost)
     elif options.ablate:
         ablate_defaults(options, options.ablate, run=True)
+    elif options.mix_again:
+        for path, experts in kept_with_experts(todo):
+            mix_again(path, experts)
     elif not options.report:
         gather(todo, again=options.again, run=True)
     report(options, todo)

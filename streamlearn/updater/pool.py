@@ -4,7 +4,8 @@ p ∝ exp(Σₑ wₑ · log pₑ + b), where each expert's probabilities are fir
 is a bias of each label, which follows how often there are labels now: experts that remember lag behind a stream whose
 labels are shared out in another way than before. Weights, biases and temperatures each follow their own prequential
 loss, one step a micro-batch; the loss is convex in weights and biases. An expert of no use comes to weigh 0, and one
-that is wrong less than that.
+that is wrong less than that. Of an event whose label nobody had learnt before, nothing can be learnt about experts: it
+would teach that whoever remembers best is wrong.
 
 References
 ----------
@@ -24,6 +25,8 @@ from torch import Tensor
 from streamlearn.state import State
 
 RATE = 0.03  # of the weights; .02 to .05 are as good
+SURPRISED = 3.0  # times as large it is at most, where their slope is larger than it used to be: after a switch
+USUAL = 0.005  # of the moving mean of its length, that the newest micro-batch makes up
 TEMPERATURE_RATE = 0.1
 AT_START = 2.0  # what the weights add up to: experts that know little yet say it too softly together at 1
 BIAS_RATE = 0.005  # of the biases
@@ -61,6 +64,8 @@ class Pool:
         self._logarithms = torch.zeros(experts, dtype=torch.float64)  # of the temperatures
         self._biases = torch.zeros(0).double()  # of shape (labels,), as many as have been learnt from
         self._last = 0.0  # the logarithm of the temperature of what is pooled
+        self._met = torch.zeros(0, dtype=torch.bool)  # whether each label has been learnt, of shape (labels,)
+        self._length = 0.0  # of the weights' slope, a moving mean
         self._losses = torch.zeros(experts, dtype=torch.float64)  # moving means of their calibrated losses
         self._ages = [0] * experts  # micro-batches since each began
         self._steps = 0
@@ -84,12 +89,14 @@ class Pool:
     def learn(self, each: Sequence[Tensor], targets: Sequence[int]) -> list[float]:
         """Follow the loss of the predictions of :meth:`predict` of the same, whose labels are in columns `targets`.
 
-        Returns the mean loss of each expert, calibrated, in nats.
+        Returns the mean loss of each expert over those that it could be right about, calibrated, in nats; 0 where there
+        are none.
         """
-        labels = each[0].shape[-1]
-        if not len(targets) or labels < 2:  # noqa: PLR2004 - there is nothing to be right about
+        labels, known = each[0].shape[-1], self._meet(targets, each[0].shape[-1])
+        if not known or labels < 2:  # noqa: PLR2004 - there is nothing to be right about
             return [0.0] * len(each)
-        stacked, rows = _stacked(each), range(len(targets))
+        stacked, rows = _stacked(each)[:, known], range(len(known))
+        targets = [targets[index] for index in known]
         tempered = self._tempered(stacked)
         pooled = self._pooled(tempered)
         self._calibrate(pooled, targets)
@@ -102,13 +109,27 @@ class Pool:
         slopes = -(missed_by * stacked * self._inverse()).sum(-1).mean(-1)
         losses = -tempered[:, rows, targets].mean(-1)
         fading = 1.0 / (1.0 + self._steps / FADING)
-        rate, own_rate = RATE + AT_FIRST[0] * fading, TEMPERATURE_RATE + AT_FIRST[1] * fading
         self._steps += 1
-        self._weights = self._weights - rate * slope / (slope.norm() + SMALL)
+        length = float(slope.norm())
+        rate, own_rate = RATE * self._surprise(length) + AT_FIRST[0] * fading, TEMPERATURE_RATE + AT_FIRST[1] * fading
+        self._weights = self._weights - rate * slope / (length + SMALL)
         moved = self._logarithms - own_rate * slopes / (slopes.abs() + 1.0)
         self._logarithms = moved.clamp(math.log(SHARPEST), math.log(FLATTEST))
         self._judge(losses, math.log(labels))
         return losses.tolist()
+
+    def _meet(self, targets: Sequence[int], labels: int) -> list[int]:
+        """Return the indices of those of `targets` that have been learnt before; from now on all of them have."""
+        self._met = torch.cat([self._met, self._met.new_zeros(labels - len(self._met))])
+        known = self._met[list(targets)].nonzero().flatten().tolist()
+        self._met[list(targets)] = True
+        return list(known)
+
+    def _surprise(self, length: float) -> float:
+        """Return how many times the rate is to be taken for a slope of this `length`, and remember that."""
+        usual = self._length or length
+        self._length = usual + max(USUAL, 1.0 / self._steps) * (length - usual)
+        return min(max(length / (usual + SMALL), 1.0), SURPRISED)
 
     def _calibrate(self, pooled: Tensor, targets: Sequence[int]) -> None:
         """Let the temperature of what is `pooled` follow its loss; the weights come to be too large together."""
@@ -159,11 +180,13 @@ class Pool:
         return torch.cat([self._biases, self._biases.new_zeros(labels - len(self._biases))])
 
     def state(self) -> State:
-        """Return the weights, biases and logarithms of the temperatures, how often they moved, and who is left out."""
+        """Return everything that has been learnt about the experts and the labels."""
         return {
             "weights": self._weights.clone(),
             "temperatures": self._logarithms.clone(),
             "biases": self._biases.clone(),
+            "met": self._met.clone(),
+            "length": self._length,
             "last_temperature": self._last,
             "losses": self._losses.clone(),
             "ages": list(self._ages),
@@ -174,7 +197,7 @@ class Pool:
     def load(self, state: State, indices: Sequence[int | None]) -> None:
         """Continue from `state`, in which the experts stand at `indices`; those that it does not know start over."""
         self._steps, self._last = state["steps"], state["last_temperature"]
-        self._biases = state["biases"].clone()
+        self._biases, self._met, self._length = state["biases"].clone(), state["met"].clone(), state["length"]
         for expert, index in enumerate(indices):
             if index is not None:
                 self._weights[expert], self._logarithms[expert] = state["weights"][index], state["temperatures"][index]

@@ -67,6 +67,32 @@ def test_whoever_joins_a_pool_starts_over_and_the_others_go_on() -> None:
     assert after.weights == [before.weights[1], AT_START / 3, before.weights[0]]
 
 
+def test_whoever_remembers_best_is_not_blamed_for_labels_that_nobody_could_know() -> None:
+    many, pool = 100, Pool(2)
+    nothing = torch.zeros(1, many).double().log_softmax(-1)
+    for label in range(many):  # each for the first time: one expert names another label, and is sure of it
+        sure = torch.zeros(1, many).double()
+        sure[0, label - 1] = 9.0
+        assert pool.learn([sure.log_softmax(-1), nothing], [label]) == [0.0, 0.0]
+    assert pool.weights == [AT_START / 2, AT_START / 2]
+    pool.learn([nothing, nothing], [3])
+    assert pool.learn([nothing[:0], nothing[:0]], []) == [0.0, 0.0]
+
+
+def test_after_a_switch_it_listens_to_whoever_is_right_now_within_some_micro_batches() -> None:
+    labels, (good, other) = stream(4)
+    pool, switch = Pool(2), 500
+    for step, first in enumerate(range(0, EVENTS, TOGETHER)):
+        rows = slice(first, first + TOGETHER)
+        wrong = running_away(labels, rows, 6.0)
+        one, two = (good[rows], other[rows]) if step < switch else (wrong, good[rows])
+        pool.learn([one, two], labels[rows])
+        if step == switch - 1:
+            before = pool.weights
+        if step == switch + 10:
+            assert pool.weights[0] < before[0] - 0.4  # by .03 a micro-batch it would be .3 at most
+
+
 def test_one_label_is_no_question_and_teaches_nothing() -> None:
     pool = Pool(2)
     pool.learn([torch.zeros(3, 1), torch.zeros(3, 1)], [0, 0, 0])

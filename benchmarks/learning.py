@@ -12,7 +12,7 @@ Every learner predicts each text before it learns it, in the same order, on one 
 What a learner is set to is the same on all streams. Runs are kept in ``benchmarks/kept``, and what is there is not run
 again: the second line of the same arguments goes on where the first one was stopped. Where the pool alone has changed,
 ``--mix-again`` pools once more what the experts said in the runs that are kept with them; experts do not know of one
-another. At the end, and with ``--report`` alone, a table, a picture and ``learning.json`` are made of all that is there.
+another. At the end, and with ``--report`` alone, a table, a picture and ``learning.json`` are made of all there is.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_experts_are_mixed_again_as_they_were(tmp_path: Path) -> None:
         notes.targets.append(targets.tolist())
     np.savez(tmp_path / "kept.npz", **notes.arrays(["good", "transformer"]))
     kept = Kept(tmp_path / "kept.npz")
-    assert not kept.correct(["good"])[0]  # its label had not been met before
+    assert not kept.mixed(["good"])[0][0]  # its label had not been met before
     found = over_subsets(kept, make_stream("s", ["all"], 240))
     assert found["all"]["overall"] > 0.9
     assert found["transformer alone"]["overall"] < 0.5

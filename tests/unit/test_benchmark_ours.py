@@ -52,8 +52,10 @@ def test_the_experts_that_were_noted_mix_to_what_the_learner_said(model: Path, s
         stepper.run(0, EVENTS)
     np.savez(tmp_path / "kept.npz", **notes.arrays(stepper.learner.updater.experts))
     kept = Kept(tmp_path / "kept.npz")
-    np.testing.assert_array_equal(kept.correct(kept.names), stepper.correct)
-    assert not np.array_equal(kept.correct(["long_memory"]), stepper.correct)
+    correct, losses = kept.mixed(kept.names)
+    np.testing.assert_array_equal(correct, stepper.correct)
+    np.testing.assert_array_equal(losses.astype(np.float32), stepper.losses.astype(np.float32))
+    assert not np.array_equal(kept.mixed(["long_memory"])[0], stepper.correct)
 
 
 def test_the_settings_that_name_a_run_hold_no_path_of_this_machine(model: Path) -> None:

@@ -75,10 +75,15 @@ class Kept:
         return correct, losses
 
 
-def mix_again(path: Path, experts: Path) -> None:
-    """Put into the run that is kept in `path` what the pool of now makes of what its `experts` said."""
+def of_tier(tier: str, names: Sequence[str]) -> list[str]:
+    """Return those of `names`, of all experts, that are in a `tier`."""
+    return [name for name in names if not name.startswith(BEYOND.get(tier, ()))]
+
+
+def mix_again(path: Path, experts: Path, tier: str) -> None:
+    """Put into the run of a `tier` that is kept in `path` what the pool of now makes of what its `experts` said."""
     kept = Kept(experts)
-    correct, losses = kept.mixed(kept.names)
+    correct, losses = kept.mixed(of_tier(tier, kept.names))
     with np.load(path) as run:
         np.savez(path, **{**run, "correct": correct, "losses": losses})
 
@@ -98,8 +103,7 @@ def over_subsets(kept: Kept, stream: Stream) -> dict[str, dict[str, float]]:
     """Return the accuracy of all experts, of those of each tier, without each one, and of each one alone."""
     all_of_them = kept.names
     subsets: dict[str, Sequence[str]] = {"all": all_of_them}
-    for tier, beyond in BEYOND.items():
-        subsets[f"tier {tier} alone"] = [name for name in all_of_them if not name.startswith(beyond)]
+    subsets |= {f"tier {tier} alone": of_tier(tier, all_of_them) for tier in BEYOND}
     subsets |= {f"without {name}": [other for other in all_of_them if other != name] for name in all_of_them}
     subsets |= {f"{name} alone": [name] for name in all_of_them}
     return {said: _looked_at(stream, kept.mixed(names)[0]) for said, names in subsets.items() if names}

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
@@ -30,7 +31,7 @@ from benchmarks.figures import figures, means
 from benchmarks.peers import PEERS
 from benchmarks.report import Runs, differences, draw, quoted, table
 from benchmarks.results import DIRECTORY, keep
-from benchmarks.runs import KEPT, OURS, Task
+from benchmarks.runs import KEPT, OURS, TIERS, Task
 from benchmarks.streams import NAMES, Stream
 from streamlearn.errors import ConfigurationError
 
@@ -76,11 +77,12 @@ def gather(todo: Sequence[Task], *, again: bool, run: bool) -> dict[str, dict[st
     return found
 
 
-def kept_with_experts(todo: Sequence[Task]) -> Iterator[tuple[Path, Path]]:
-    """Yield the file of each run that is kept with what its experts said, and the file of that."""
-    for task in todo:
-        if task.learner == "tuned" and task.experts_path(stream := task.make_stream()).exists():
-            yield task.path(stream), task.experts_path(stream)
+def pool_again(task: Task) -> None:
+    """Pool once more what the experts of a tier said in the run of all of them over the same stream, if it is kept."""
+    stream = task.make_stream()
+    experts = replace(task, learner="tuned").experts_path(stream)
+    if task.learner in TIERS and experts.exists() and (path := task.path(stream)).exists():
+        mix_again(path, experts, task.learner)
 
 
 def ablate_experts(todo: Sequence[Task]) -> Ablated:
@@ -184,8 +186,8 @@ def act(options: argparse.Namespace) -> None:
     elif options.ablate:
         ablate_defaults(options, options.ablate, run=True)
     elif options.mix_again:
-        for path, experts in kept_with_experts(todo):
-            mix_again(path, experts)
+        for task in todo:
+            pool_again(task)
     elif not options.report:
         gather(todo, again=options.again, run=True)
     report(options, todo)

@@ -41,6 +41,7 @@ class Reason(str, Enum):
     NOT_UTF8 = "not_utf8"
     NOT_JSON = "not_json"
     BAD_FORMAT = "bad_format"
+    UNKNOWN_SCHEMA = "unknown_schema"
     DECODER = "decoder"
     WRONG_TYPE = "wrong_type"
     MISSING_FIELD = "missing_field"

@@ -40,6 +40,7 @@ from streamlearn.config.layers import Origins, merge
 from streamlearn.config.mistakes import sentence
 from streamlearn.config.passed_through import check_client, check_overrides
 from streamlearn.config.places import parse
+from streamlearn.config.schema_registry import SchemaRegistry, check_registry
 from streamlearn.config.shape import check_shape
 from streamlearn.errors import ConfigurationError
 from streamlearn.masking import hide, masked_tree, without_secrets
@@ -86,6 +87,7 @@ class Kafka(Section):
     queue_bytes: Bytes = 64 * 2**20
     poll_records: int = Field(default=2000, ge=1, le=10**6)
     connect_timeout_seconds: Wait = 30.0
+    schema_registry: SchemaRegistry | None = None
     client: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -124,7 +126,7 @@ class Csv(Section):
 class Events(Section):
     """What an event looks like, and what counts as an acceptable one."""
 
-    format: Literal["json", "json_schema", "csv", "text"] = "json"
+    format: Literal["json", "json_schema", "avro", "csv", "text"] = "json"
     csv: Csv = Csv()
     decoder: Function | None = None
     fields: Fields = Fields()
@@ -269,6 +271,11 @@ class Config(Section):
     updater: Updater = Updater()
     publisher: Publisher = Publisher()
     monitor: Monitor = Monitor()
+
+    @model_validator(mode="after")
+    def _registry_is_named(self) -> Config:
+        check_registry(self)
+        return self
 
     def decisive(self) -> dict[str, Any]:
         """Return the settings that decide θ and the learner's state as plain values, which the journal records.

@@ -8,9 +8,11 @@ accepted or refused as it was before. Nothing in a payload is ever evaluated. A 
 from __future__ import annotations
 
 from streamlearn.config import Events
+from streamlearn.config.schema_registry import SchemaRegistry
 from streamlearn.consumer.decoding.acceptance import ABOUT, Acceptance
 from streamlearn.consumer.decoding.fields import RefusedError
 from streamlearn.consumer.decoding.shapes import fields_reader, shaped
+from streamlearn.errors import BrokerError
 from streamlearn.events import NAME_LIMIT, Event, Reason
 from streamlearn.records import Record, Withheld
 
@@ -24,6 +26,8 @@ class Decoder:
     ----------
     config
         What a value looks like, where the fields stand, the limit on the text, and the closed set of labels if any.
+    registry
+        Where the schemas are that a value names.
 
     Raises
     ------
@@ -41,13 +45,22 @@ class Decoder:
 
     """
 
-    def __init__(self, config: Events) -> None:
+    def __init__(self, config: Events, registry: SchemaRegistry | None = None) -> None:
         self._event = Acceptance(config).event
-        self._shaped = shaped(config)
+        self._shaped = shaped(config, registry)
         self._read = fields_reader(config) or self._shaped.read
 
     def decode(self, record: Record) -> Event | Reason:
-        """Return the event in `record`, or why there is none."""
+        """Return the event in `record`, or why there is none.
+
+        Raises
+        ------
+        UnavailableError
+            If the registry of its schema does not answer: nothing is known about the record then.
+        BrokerError
+            If it refuses.
+
+        """
         value = record.value
         if value.__class__ is not bytes and (value is None or isinstance(value, Withheld)):
             return value.reason if value is not None else Reason.TOMBSTONE
@@ -71,4 +84,6 @@ class Decoder:
             wire = self._read(record)
         except RefusedError as error:
             return error.detail
+        except BrokerError:  # the registry, which has answered before
+            return ""
         return "" if reason is not Reason.FIELD_TOO_LONG else "id" if len(str(wire.id)) > NAME_LIMIT else "label"

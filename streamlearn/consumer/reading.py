@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 POLL_MILLISECONDS = 200
 ADVANCE_SECONDS = 1.0
+RETRY_SECONDS = 1.0  # after which a registry that did not answer is asked again
 
 
 class Reading:
@@ -65,7 +66,8 @@ class Reading:
         self._queue, self._watch = queue, watch
         self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
         self._paused = False
-        self._advanced_at = 0.0
+        self._advanced_at = self._retry_at = 0.0
+        self._unread: set[Partition] = set()  # of which the next records cannot be decoded for now
 
     def begin(self, client: Any, held: set[Any], positions: Positions, topics: Topics) -> Positions:
         """Seek to `positions`, and return them with the first offset of each partition held but not among them.
@@ -131,7 +133,10 @@ class Reading:
         if self.lost_topic(client):
             return
         for partition, records in polled.items():
-            self._enqueue(partition, records, client.reached(partition))
+            try:
+                self._enqueue(partition, records, client.reached(partition))
+            except UnavailableError as error:
+                self._read_later(client, partition, records[0], error)
         if polled:
             self._watch.polled(time.perf_counter() - started)
         self._advance(client)
@@ -149,9 +154,21 @@ class Reading:
         for index, outcome in enumerate(outcomes):
             if outcome.__class__ is Reason:
                 self._dead_letters.put(records[index], outcome)
+        if key in self._unread:
+            self._unread.discard(key)
+            log.info("%s/%d can be decoded again; consumption goes on", *key)
         end = max(records[-1].offset + 1, reached or 0)
         self._next[key] = end
         self._queue.put(arrival(key, records, outcomes, begin=records[0].offset, end=end))
+
+    def _read_later(self, client: Any, partition: Any, record: Record, error: UnavailableError) -> None:
+        """Read `record` and what follows it again a little later: what is needed to decode it does not answer."""
+        key = key_of(partition)
+        if key not in self._unread:
+            log.error("%s/%d cannot be decoded; consumption paused: %s", *key, error)
+        self._unread.add(key)
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        client.seek(partition, max(record.offset, self._next.get(key, 0)))
 
     def _advance(self, client: Any) -> None:
         """Pass on where a partition has been read further than its records go.
@@ -172,7 +189,7 @@ class Reading:
         """Stop fetching while the learner is behind or dead letters are not taken."""
         if not self.active:
             return
-        if self._queue.full or self._dead_letters.blocked:
+        if self._queue.full or self._dead_letters.blocked or time.monotonic() < self._retry_at:
             self._paused = True
             client.pause(*held)
         elif self._paused and self._queue.drained:

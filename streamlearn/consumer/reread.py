@@ -118,19 +118,24 @@ class Rereader:
             except OffsetOutOfRangeError as error:
                 return self._skip_deleted(error.args[0])
         before = self._reached[wanted]
-        for partition, records in polled.items():
-            self._hold((partition.topic, partition.partition), records)
+        unheld = {partition: records[0].offset for partition, records in polled.items()}
+        try:
+            for partition, records in polled.items():
+                self._hold((partition.topic, partition.partition), records)
+                del unheld[partition]
+        finally:
+            for partition, offset in unheld.items():  # a registry does not answer: they are read again
+                self._client.seek(partition, offset)
         for key in self._held:
             self._reached[key] = self._client.position(TopicPartition(*key))
         return self._reached[wanted] > before
 
     def _hold(self, partition: Partition, records: list[Record]) -> None:
-        for record in records:
-            if record.offset < self._until[partition]:
-                outcome = self._decode(record)
-                size = size_of([record], [outcome])
-                self._held[partition].append((record, outcome, size))
-                self._bytes += size
+        wanted = [record for record in records if record.offset < self._until[partition]]
+        for record, outcome in [(record, self._decode(record)) for record in wanted]:
+            size = size_of([record], [outcome])
+            self._held[partition].append((record, outcome, size))
+            self._bytes += size
 
     def _skip_deleted(self, offsets: dict[Any, int]) -> bool:
         """Go on from the first record left, where retention deletes while it is read."""

@@ -31,7 +31,8 @@ class TopicSource:
     """
 
     def __init__(self, config: Config) -> None:
-        self._config, self._kafka, self._decoder = config, config.kafka, Decoder(config.events)
+        self._config, self._kafka = config, config.kafka
+        self._decoder = Decoder(config.events, config.kafka.schema_registry)
 
     def require(self) -> None:
         """Raise BrokerError where Kafka cannot be reached, or the topic does not exist."""

@@ -136,7 +136,7 @@ class Course:
     def __init__(self, config: Config) -> None:
         self._config, kafka = config, config.kafka
         require_dead_letter_topic(kafka)
-        decoder = Decoder(config.events)
+        decoder = Decoder(config.events, config.kafka.schema_registry)
         self._dead_letters = make_dead_letters(
             kafka, refused=lambda _: None, detail=decoder.detail, patience=Patience()
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -14,12 +15,16 @@ import pytest
 from streamlearn.config import Config
 from streamlearn.consumer import make_source
 from streamlearn.consumer.client import make_admin
+from streamlearn.errors import UnavailableError
+from streamlearn.events import Reason
 from streamlearn.local.broker import Broker
+from streamlearn.records import Range
 from tests.conftest import streamlearn
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, learners, with_topic
+from tests.integration.learner import LearnerProcess, learners, wait_until, with_topic
 from tests.integration.records import Course
 from tests.integration.wire import Sent, put
+from tests.registry import avro, registry
 
 TEXTS = [f"late refund {number}" for number in range(12)]
 LABELS = ["billing", "delivery"]
@@ -173,6 +178,49 @@ def test_what_would_become_of_the_newest_records_is_said_of_each_shape_without_t
     assert (odd.reason and odd.reason.value, odd.detail) == shape.reason
     assert not [text for text in (*TEXTS, "again") if text in repr([*events, odd])]
     assert [record.offset for record in source.sample(3)] == [10, 11, 12]
+
+
+def test_where_the_registry_is_away_consumption_waits_and_avro_is_read_once_it_answers(
+    overrides: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "streamlearn")
+    schema = {
+        "type": "record",
+        "name": "Ticket",
+        "fields": [{"name": name, "type": "string"} for name in ("id", "body", "class")],
+    }
+    with registry() as schemas:
+        number = schemas.add("tickets-value", schema)
+        avro_settings = ["events.format=avro", f"kafka.schema_registry.url={schemas.url}"]
+        config = with_topic([*overrides, *avro_settings, "events.fields={text: body, label: class}"])
+        schemas.status = 503
+        with Course(config).running() as course:
+            values = [
+                avro(number, schema, {"id": identity, "body": text, "class": label})
+                for identity, text, label in labelled()
+            ]
+            odd = b"\0\0\0\0\7x"
+            offsets = course.put([([Sent(value)], "none") for value in (*values, odd)])
+            wait_until(lambda: len(schemas.asked) > 2, "the registry is asked again")
+            schemas.status = 0
+            accepted, letters, _ = course.take(offsets)
+        assert accepted == offsets[:-1]
+        assert sorted((event.id, event.text, event.label) for event in course.events) == sorted(labelled())
+        ours = letters[offsets[-1]].ours
+        assert (ours["reason"], ours["detail"]) == (b"unknown_schema", b"schema 7 is not in the registry")
+        assert caplog.text.count("cannot be decoded; consumption paused") == 1
+        assert caplog.text.count("can be decoded again; consumption goes on") == 1
+        assert [record.reason for record in make_source(config).sample(3)] == [None, None, Reason.UNKNOWN_SCHEMA]
+        ranges = [
+            Range(config.kafka.topic, 0, 0, 3, 3),
+            Range(config.kafka.topic, 0, 3, len(offsets), len(offsets) - 3),
+        ]
+        with closing(make_source(config).reread(ranges, isolation_level="read_committed")) as recorded:
+            schemas.status = 503
+            with pytest.raises(UnavailableError, match="answers 503"):
+                recorded.read(ranges[0])
+            schemas.status = 0
+            assert [len(recorded.read(wanted).records) for wanted in ranges] == [3, len(offsets) - 3]
 
 
 def test_check_says_what_would_become_of_a_sample_and_fails_where_none_of_it_is_an_event(

@@ -71,6 +71,8 @@ LIBRARY = frozenset({"online", "serving", "updater"})
 """What the package itself hands out from, once it is asked for."""
 
 ALONE: Mapping[str, frozenset[str]] = {
+    "confluent_kafka": frozenset({"consumer"}),
+    "fastavro": frozenset({"consumer"}),
     "kafka": frozenset({"consumer", "local", "config"}),
     "prometheus_client": frozenset({"monitor"}),
     "typer": frozenset({"cli", "terminal"}),

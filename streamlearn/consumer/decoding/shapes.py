@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from streamlearn.config import Events
+from streamlearn.config.schema_registry import WITH_SCHEMAS, SchemaRegistry
 from streamlearn.consumer.decoding import json_value
+from streamlearn.consumer.decoding.avro_value import avro_tree
 from streamlearn.consumer.decoding.csv_value import csv_tree
 from streamlearn.consumer.decoding.framed import json_schema_tree
 from streamlearn.consumer.decoding.own import own_tree
 from streamlearn.consumer.decoding.shaped import Shaped, plain_names
 from streamlearn.consumer.decoding.text_value import text_tree
+from streamlearn.errors import ConfigurationError
 from streamlearn.records import Record
 
 UNTYPED = {"csv", "text"}
@@ -26,8 +29,8 @@ def fields_reader(config: Events) -> Callable[[Record], Any] | None:
     return json_value.fields_reader(names)
 
 
-def shaped(config: Events) -> Shaped:
-    """Return what reads the fields of an event of any shape.
+def shaped(config: Events, registry: SchemaRegistry | None) -> Shaped:
+    """Return what reads the fields of an event of any shape, by the schemas of `registry` where it needs one.
 
     Raises
     ------
@@ -35,12 +38,16 @@ def shaped(config: Events) -> Shaped:
         If what it needs is not there.
 
     """
-    return Shaped(config, _tree(config), untyped=config.format in UNTYPED)
+    return Shaped(config, _tree(config, registry), untyped=config.format in UNTYPED)
 
 
-def _tree(config: Events) -> Callable[[Record], Any]:
+def _tree(config: Events, registry: SchemaRegistry | None) -> Callable[[Record], Any]:
     if config.decoder is not None:
         return own_tree(config.decoder)
+    if config.format in WITH_SCHEMAS:
+        if registry is None:
+            raise ConfigurationError(f"events.format: {config.format} is for a topic whose schemas are in a registry")
+        return avro_tree(registry)
     trees: dict[str, Callable[[], Callable[[Record], Any]]] = {
         "json": lambda: json_value.tree,
         "json_schema": lambda: json_schema_tree,

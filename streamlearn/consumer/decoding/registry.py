@@ -1,0 +1,136 @@
+"""Schemas by the ids that values name them by: each is asked for once, and never changes.
+
+A registry that does not answer concerns no record: it is waited for. What it says that it does not have is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from streamlearn.config.schema_registry import SchemaRegistry
+from streamlearn.consumer.decoding.fields import RefusedError
+from streamlearn.errors import BrokerError, ConfigurationError, UnavailableError
+from streamlearn.events import Reason
+
+ANSWER_SECONDS = 10.0
+MOST_UNKNOWN = 10_000  # ids that are remembered as unknown
+NOT_FOUND = 404
+PASSING = {408, 429}  # and whatever is the registry's own fault
+
+Parse = Callable[[Any, list[Any]], Any]
+"""Makes what reads values of a schema, as the registry has it, and of those that it refers to."""
+
+
+class Schemas:
+    """The schemas of a registry.
+
+    Parameters
+    ----------
+    config
+        Where the registry is, and who asks it.
+    kind
+        What the registry calls schemas of the wanted type: ``AVRO``.
+    parse
+        Makes of a schema what is kept.
+
+    Raises
+    ------
+    ConfigurationError
+        If the client is not installed, or cannot work with these settings.
+
+    """
+
+    def __init__(self, config: SchemaRegistry, *, kind: str, parse: Parse) -> None:
+        try:
+            from confluent_kafka.schema_registry import (  # noqa: PLC0415 - an extra brings it
+                SchemaRegistryClient,
+                SchemaRegistryError,
+            )
+        except ImportError:
+            raise missing(kind.lower()) from None
+        options: dict[str, Any] = {"url": config.url, "timeout": ANSWER_SECONDS, "max.retries": 0}
+        if config.username is not None and config.password is not None:
+            options["basic.auth.user.info"] = f"{config.username}:{config.password.get_secret_value()}"
+        if config.ssl_cafile is not None:
+            options["ssl.ca.location"] = str(config.ssl_cafile)
+        try:
+            self._client = SchemaRegistryClient(options)
+        except (OSError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"kafka.schema_registry: {error}") from None
+        self._refusal, self._url, self._kind, self._parse = SchemaRegistryError, config.url, kind, parse
+        self._known: dict[int, Any] = {}
+        self._unknown: dict[int, RefusedError] = {}
+
+    def get(self, identity: int) -> Any:
+        """Return what was made of the schema `identity`.
+
+        Raises
+        ------
+        RefusedError
+            If the registry has no such schema, or one of another type.
+        UnavailableError
+            If it does not answer.
+        BrokerError
+            If it refuses.
+
+        """
+        if identity in self._known:
+            return self._known[identity]
+        if identity in self._unknown:
+            raise self._unknown[identity]
+        try:
+            schema = self._ask(lambda: self._client.get_schema(identity), f"schema {identity}")
+            self._known[identity] = self._made(schema, f"schema {identity}")
+        except RefusedError as error:
+            if len(self._unknown) < MOST_UNKNOWN:
+                self._unknown[identity] = error
+            raise
+        return self._known[identity]
+
+    def _made(self, schema: Any, name: str) -> Any:
+        if schema.schema_type != self._kind:
+            raise RefusedError(Reason.UNKNOWN_SCHEMA, f"{name} is of type {schema.schema_type}")
+        referred: list[Any] = []
+        self._collect(schema, referred, set())
+        try:
+            return self._parse(schema, referred)
+        except Exception:  # noqa: BLE001 - the errors of a library that parses schemas are its own
+            raise RefusedError(Reason.UNKNOWN_SCHEMA, f"{name} cannot be read") from None
+
+    def _collect(self, schema: Any, found: list[Any], seen: set[tuple[str, int]]) -> None:
+        """Append what `schema` refers to, each after what it refers to itself."""
+        for reference in schema.references or ():
+            place = (reference.subject, reference.version)
+            if place in seen:
+                continue
+            seen.add(place)
+            name = f"version {reference.version} of {reference.subject}"
+            other = self._ask(lambda place=place: self._client.get_version(*place), name).schema  # type: ignore[misc]
+            self._collect(other, found, seen)
+            found.append(other)
+
+    def _ask(self, question: Callable[[], Any], name: str) -> Any:
+        try:
+            return question()
+        except self._refusal as error:
+            status = error.http_status_code
+            if status == NOT_FOUND:
+                raise RefusedError(Reason.UNKNOWN_SCHEMA, f"{name} is not in the registry") from None
+            if status in PASSING or status >= 500:  # noqa: PLR2004 - HTTP's
+                raise UnavailableError(
+                    f"the schema registry at {self._url} answers {status}, asked for {name}"
+                ) from None
+            raise BrokerError(
+                f"the schema registry at {self._url} refuses {name} with {status}; kafka.schema_registry says who asks"
+            ) from None
+        except Exception as error:  # noqa: BLE001 - those of the client's own client of HTTP; none concerns the record
+            said = " ".join(str(error).split())
+            raise UnavailableError(
+                f"the schema registry at {self._url} does not answer, asked for {name}: {type(error).__name__} {said}"
+            ) from None
+
+
+def missing(extra: str) -> ConfigurationError:
+    """Return that an extra is not installed."""
+    return ConfigurationError(f"events.format: {extra} needs packages that pip install 'streamlearn[{extra}]' brings")

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.figures import AFTER_SWITCH, FIRST, SMOOTHED, Run, figures, means
+from benchmarks.figures import AFTER_SWITCH, FIRST, SMOOTHED, WORST, Run, figures, means
 from benchmarks.peers import PEERS
 from benchmarks.streams import Stream
 
@@ -79,7 +79,8 @@ def quoted(found: Found) -> dict[str, float | str]:
 
 def table(name: str, own: Mapping[str, Runs]) -> str:
     """Return the table of one stream, a learner a line."""
-    parts = next(iter(own.values())).streams[0].parts
+    stream = next(iter(own.values())).streams[0]
+    parts = stream.parts
     heads = ["", "overall", f"first {FIRST}", *(f"part {n} ({part})" for n, part in enumerate(parts, 1))]
     if len(parts) > 1:
         heads += [f"first {AFTER_SWITCH} after each switch", "events to recover"]
@@ -93,14 +94,16 @@ def table(name: str, own: Mapping[str, Runs]) -> str:
         cells += [f"{said[f'part_{number}']:.3f}" for number in range(1, len(parts) + 1)]
         if switches:
             cells.append(" / ".join(f"{said[f'first_{AFTER_SWITCH}{behind}']:.3f}" for behind in switches))
-            cells.append(" / ".join(f"{said[f'recovery_events{behind}']:.0f}" for behind in switches))
+            lengths = [end - begin for begin, end in zip(stream.begins[1:], stream.ends[1:], strict=True)]
+            after = zip((said[f"recovery_events{behind}"] for behind in switches), lengths, strict=True)
+            cells.append(" / ".join(f"{events:.0f}" if events < length else "never" for events, length in after))
         cells += [f"{said['return']:.3f}"] if returns else []
         cells += [f"{said['log_loss']:.3f}", f"{said['events_per_second']:,.0f}", f"{said['mebibytes']:,.0f}"]
         lines.append(cells)
     fewest, most = (which(len(runs.runs) for runs in own.values()) for which in (min, max))
     of = "one order" if most == 1 else f"means of {fewest if fewest == most else f'{fewest} to {most}'} orders"
-    stream = next(iter(own.values())).streams[0]
-    said_of = f"## {name}\n\n{len(stream.texts):,} events, {len(stream.classes)} labels; {of}.\n\n"
+    said_of = f"## {name}\n\n{len(stream.texts):,} events, {len(stream.classes)} labels; {of}. "
+    said_of += f"Log loss counts at most {WORST} nats an event; events/s are those of one processor.\n\n"
     return said_of + "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 

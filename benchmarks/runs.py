@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import peers
 from benchmarks.figures import Run
 from benchmarks.streams import NAMES, Stream, built_in, from_file, micro_batches
+from streamlearn.errors import ConfigurationError
 
 KEPT = Path(__file__).parent / "kept"  # which git does not see
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -86,7 +87,12 @@ class Task:
 
     def fetch(self, stream: Stream, *, again: bool = False, run: bool = True) -> Run | None:
         """Return what is kept of it; where that is nothing, or with `again`, run it first, or return None."""
-        path = self.path(stream)
+        try:
+            path = self.path(stream)
+        except ConfigurationError:  # a peer that is not installed: nobody knows its settings
+            if run:
+                raise
+            return None
         missing = not path.exists() or (self.keep_experts and not self.experts_path(stream).exists())
         if run and (again or missing):
             command = [sys.executable, "-m", "benchmarks.runs", json.dumps(asdict(self))]

@@ -42,11 +42,11 @@ class NotFiniteError(StateError):
 
 
 class UnpredictableError(StreamlearnError, ValueError):
-    """A text has no probabilities; ``index`` is its place among those that were to be predicted, from 0."""
+    """A text has no probabilities: ``why``; ``index`` is its place among those that were to be predicted, from 0."""
 
-    def __init__(self, index: int) -> None:
-        super().__init__(f"the text at index {index} cannot be labelled: its probabilities are not finite")
-        self.index = index
+    def __init__(self, index: int, why: str = "its probabilities are not finite") -> None:
+        super().__init__(f"the text at index {index} cannot be labelled: {why}")
+        self.index, self.why = index, why
 
 
 class FencedError(StateError):

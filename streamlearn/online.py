@@ -35,7 +35,8 @@ class OnlineClassifier:
     """A text classifier that learns from one labelled text after the other, or from some of them at a time.
 
     Behind it is the :class:`~streamlearn.learner.Learner` of ``streamlearn run``: the same steps, with events replayed
-    from a buffer. What differs is that nothing is held out, and that no text counts as a repetition.
+    from a buffer. What differs is that nothing is held out, and that no text counts as a repetition. One thread at a
+    time may use it; :func:`streamlearn.load` gives a predictor that threads may share.
 
     Parameters
     ----------
@@ -186,7 +187,7 @@ class OnlineClassifier:
             If the disk refuses.
 
         """
-        store = CheckpointStore(Path(path) / SAVED, keep=1)
+        store = CheckpointStore(_directory(path) / SAVED, keep=1)
         number = max(map(step_of, store.names()), default=0) + 1
         store.write(number, 0, {"settings": self.config.decisive(), "learner": self.learner.state()})
 
@@ -209,7 +210,7 @@ class OnlineClassifier:
             If the transformer that it began with is not there any more.
 
         """
-        store = CheckpointStore(Path(path) / SAVED, keep=1)
+        store = CheckpointStore(_directory(path) / SAVED, keep=1)
         names = store.names()
         if not names:
             raise StateError(f"no classifier is saved in {path}")
@@ -296,6 +297,13 @@ class OnlineClassifier:
                     raise ValueError(f"{names[len(found)]} cannot be predicted: its probabilities are not finite")
                 found.append(dict(zip(updater.labels, row, strict=True)))
         return found
+
+
+def _directory(path: str | Path) -> Path:
+    """Return `path`; StateError where a file is in its place."""
+    if Path(path).is_file():
+        raise StateError(f"{path} is a file, and what is saved takes a directory")
+    return Path(path)
 
 
 def _most_probable(probabilities: dict[Label, float]) -> Label | None:

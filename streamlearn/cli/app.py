@@ -165,7 +165,9 @@ def _sampled(record: Any) -> str:
 
 @app.command()
 def predict(
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; lines of standard input where none.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; lines of standard input where none, but for empty ones.")
+    ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     snapshot: Annotated[str, typer.Option(help="A version, 'latest', or the path of a snapshot.")] = "latest",
@@ -178,8 +180,8 @@ def predict(
     from streamlearn.commands.predict import predict as label  # noqa: PLC0415
 
     path = _snapshot_path(snapshot, config, overrides)
-    lines = map(readable, texts) if texts else (line.rstrip("\r\n") for line in sys.stdin)
-    for found in label(path, (text for text in lines if text.strip())):
+    lines = (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+    for found in label(path, map(readable, texts) if texts else lines):
         if json_output:
             say_json({"text": found.text, "label": found.label, "score": found.score})
         else:

@@ -44,7 +44,7 @@ def predict(snapshot: Path, texts: Iterable[str]) -> Iterator[Prediction]:
         try:
             labels, probabilities = predictor.predict(batch)
         except UnpredictableError as error:
-            raise UnpredictableError(done + error.index) from None
+            raise UnpredictableError(done + error.index, error.why) from None
         done += len(batch)
         for text, label, score in zip(batch, labels, probabilities.max(-1).tolist(), strict=True):
             yield Prediction(text=text, label=str(label), score=score)

@@ -46,6 +46,10 @@ def load(path: str | Path) -> Predictor:
 
     """
     directory = locate(Path(path))
+    if os.path.lexists(directory / EXPERTS) and not os.path.lexists(directory / MANIFEST):
+        raise StateError(
+            f"the snapshot {path} cannot be loaded: it has {EXPERTS}, but no {MANIFEST} to say what they are"
+        )
     with one_sentence(f"the snapshot {path} cannot be loaded", StateError):
         manifest = verify_directory(directory, MANIFEST) if os.path.lexists(directory / MANIFEST) else {}
         origin = msgspec.convert(manifest, Origin)

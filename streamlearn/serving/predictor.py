@@ -80,7 +80,7 @@ class Predictor:
         TypeError
             If `texts` is a single text, or one of them is no text.
         UnpredictableError
-            If a text has no probabilities, which is a ValueError; it names the index of the first.
+            If a text is empty or has no probabilities, which is a ValueError; it names the index of the first.
 
         """
         if isinstance(texts, str):
@@ -99,6 +99,10 @@ class Predictor:
         for index, text in enumerate(texts, first):
             if not isinstance(text, str):
                 raise TypeError(f"the text at index {index} is of type {type(text).__name__}, not str")
+            if not text or text.isspace():
+                raise UnpredictableError(index, "it is empty")
+            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise UnpredictableError(index, "it holds half of a surrogate pair, which no text has")
         with self._turn:
             log_probabilities = self._scorer.log_probabilities(texts)
         for index, good in enumerate(sound(log_probabilities), first):

@@ -84,6 +84,20 @@ def test_a_directory_that_nobody_here_has_written_needs_no_manifest(state: Path)
     assert predictor.predict(TEXTS)[0] == streamlearn.load(state).predict(TEXTS)[0]
 
 
+def test_experts_without_the_manifest_that_says_what_they_are_are_refused(state: Path) -> None:
+    path = state / "snapshots" / "v00000001"
+    (path / "streamlearn.json").unlink()
+    (path / "experts.safetensors").touch()
+    with pytest.raises(StateError, match="it has experts.safetensors, but no streamlearn.json"):
+        streamlearn.load(path)
+
+
+@pytest.mark.parametrize(("text", "why"), [("", "it is empty"), (" \n", "it is empty"), ("a\ud800", "surrogate pair")])
+def test_what_is_no_text_is_refused_by_its_index_and_for_what_it_is(state: Path, text: str, why: str) -> None:
+    with pytest.raises(UnpredictableError, match=f"the text at index 1 cannot be labelled: .*{why}"):
+        streamlearn.load(state).predict([TEXTS[0], text])
+
+
 def test_no_texts_have_no_labels(state: Path) -> None:
     labels, probabilities = streamlearn.load(state).predict([])
     assert (labels, probabilities.shape, probabilities.dtype) == ([], (0, 2), np.float32)

@@ -15,17 +15,14 @@ from typing_extensions import Self
 from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
 from streamlearn.config import Config
 from streamlearn.config.mistakes import sentence
-from streamlearn.decisions import Step
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label
 from streamlearn.learner import Learner
 from streamlearn.learner.classification import Classification
-from streamlearn.records import Arrival, Record
+from streamlearn.learner.direct import NOWHERE, take_step
 from streamlearn.reports import StepReport
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-NOWHERE = ("memory", 0)
-"""The partition that the learner takes its events to come from."""
 SAVED = "saved"
 TOGETHER = 32  # texts that are predicted at once: more take memory and are hardly faster
 NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to
@@ -231,7 +228,7 @@ class OnlineClassifier:
         """Learn `texts`, called `named` in an error where there is only one, and return what each step did."""
         events = self._events(texts, labels, named)
         size = self.config.updater.micro_batch
-        reports = [self._step(events[first : first + size]) for first in range(0, len(events), size)]
+        reports = [take_step(self.learner, events[first : first + size]) for first in range(0, len(events), size)]
         first = events[0].offset if events else 0
         refused = {record.offset - first: reason for report in reports for record, reason in report.refused}
         if refused:
@@ -239,14 +236,6 @@ class OnlineClassifier:
             others = f"; the other {len(events) - len(refused)} are learnt" if len(refused) < len(events) else ""
             raise ValueError(f"nothing can be learnt of {told}{others}")
         return reports
-
-    def _step(self, events: list[Event]) -> StepReport:
-        """Take one step on `events`, which come after all before them."""
-        records = [Record(*NOWHERE, event.offset, None, None, None, []) for event in events]
-        begin, end = events[0].offset, events[-1].offset + 1
-        draft = self.learner.draft()
-        draft.take(Arrival(*NOWHERE, records, list(events), begin, end, 0))
-        return self.learner.learn(Step(self.learner.step + 1, draft.batch.ranges), draft.batch)
 
     def _events(self, texts: Iterable[str], labels: Iterable[Label], named: str | None) -> list[Event]:
         """Return `texts` and `labels` as the events that come next; ValueError where one is none."""

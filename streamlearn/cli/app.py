@@ -13,6 +13,7 @@ import typer
 
 from streamlearn import __version__
 from streamlearn.cli.evaluate import evaluate
+from streamlearn.cli.finetune import finetune
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.cli.snapshots import snapshots_app
 from streamlearn.errors import ConfigurationError, StreamlearnError
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(snapshots_app, name="snapshots")
 app.command()(evaluate)
+app.command()(finetune)
 
 MARKS = {True: "✓", False: "✗", None: "–"}
 

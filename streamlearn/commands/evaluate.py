@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Annotated, BinaryIO
 
 import msgspec
 
+from streamlearn.commands.lines import lines
 from streamlearn.commands.measures import Measures
 from streamlearn.commands.tally import ExpertCourse, Tally
 from streamlearn.config import Config
@@ -18,10 +18,9 @@ from streamlearn.decisions import Step
 from streamlearn.errors import StreamlearnError
 from streamlearn.events import NAME_LIMIT, Event, Reason
 from streamlearn.learner import Learner
-from streamlearn.records import Arrival, Record, Withheld
+from streamlearn.records import Arrival, Record
 from streamlearn.reports import MicroBatch
 
-LONGEST_LINE = 32 * 2**20  # bytes, as of a record
 TOGETHER = 256  # lines that are decoded before they are learnt
 
 
@@ -131,7 +130,7 @@ def _micro_batches(learner: Learner, arrivals: Iterable[Arrival], size: int) -> 
 def _arrivals(file: BinaryIO, decoder: Decoder) -> Iterator[Arrival]:
     """Yield the lines of `file` as records, each part as a topic of its own, with the events in them."""
     held: list[tuple[Record, Event | Reason]] = []
-    for number, value in enumerate(_lines(file), 1):
+    for number, value in enumerate(lines(file), 1):
         part, fits = _part_of(value)
         record = Record(part, 0, number, None, None, value, [])
         outcome = decoder.decode(record)
@@ -164,18 +163,3 @@ def _part_of(value: bytes) -> tuple[str, bool]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the decoder of events finds out which
         return "", False
     return "" if part is None else str(part), True
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield each line that is not blank, without its end; what stands for it where it is too long for memory."""
-    while line := file.readline(LONGEST_LINE + 1):
-        length = len(line)
-        if length <= LONGEST_LINE:
-            if line.strip():
-                yield line.rstrip(b"\r\n")
-            continue
-        digest = hashlib.sha256(line)
-        while not line.endswith(b"\n") and (line := file.readline(LONGEST_LINE)):
-            length += len(line)
-            digest.update(line)
-        yield Withheld.of(Reason.RECORD_TOO_LARGE, length=length, sha256=digest.hexdigest())

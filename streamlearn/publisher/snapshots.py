@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import re
+from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, Literal
@@ -147,30 +148,14 @@ class SnapshotStore(Store):
         path = self.path(version)
         if not NAME.fullmatch(path.name):
             raise StateError(f"the name of a snapshot cannot hold the version {version}")
-        manifest = {
-            "version": version,
-            "parent": self.latest(),
-            "step": step,
-            "predictor": "mixture" if export.mixture else "transformer",
-            **provenance,
-            "settings": export.settings,
-            "packages": packages(),
-        }
-
-        def fill(directory: Path) -> None:
-            export.config.save_pretrained(directory)
-            export.tokenizer.save_pretrained(directory)
-            save_file(export.weights, directory / WEIGHTS, metadata={"format": "pt"})
-            if export.mixture:
-                (directory / EXPERTS).write_bytes(pack(export.mixture))
-
+        manifest = _manifest(version, step, export, {"parent": self.latest(), **provenance})
         if self.step_of(version) != step:
             if os.path.lexists(path):
                 if version <= (self.latest() or 0):  # published: readers may have it, and it never changes
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
                 with self._change():
                     discard(path)
-            write_directory(path, MANIFEST, manifest, fill, change=self._change)
+            write_directory(path, MANIFEST, manifest, lambda into: _fill(into, export), change=self._change)
         try:
             point(self.directory / LATEST, path, change=self._change)
         finally:  # what stands in the way of the link must not fill the disk
@@ -202,6 +187,55 @@ class SnapshotStore(Store):
             for version in [v for v in self.versions() if v <= newest][: -self._keep]:
                 if version != latest:
                     discard(self.path(version))
+
+
+def write_alone(path: Path, step: int, export: Export, provenance: dict[str, Any], *, texts: Mapping[str, str]) -> None:
+    """Write a snapshot of θ after `step` to `path`, where nothing lies, as the only version of what it belongs to.
+
+    Parameters
+    ----------
+    path
+        Its directory.
+    step, export, provenance
+        As :meth:`SnapshotStore.write` takes them.
+    texts
+        What else lies there, by the name of its file.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses.
+    StateError
+        If something else lies in the way.
+
+    """
+
+    def fill(directory: Path) -> None:
+        _fill(directory, export)
+        for name, text in texts.items():
+            (directory / name).write_text(text)
+
+    write_directory(path, MANIFEST, _manifest(1, step, export, {"parent": None, **provenance}), fill)
+
+
+def _manifest(version: int, step: int, export: Export, provenance: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": version,
+        "step": step,
+        "predictor": "mixture" if export.mixture else "transformer",
+        **provenance,
+        "settings": export.settings,
+        "packages": packages(),
+    }
+
+
+def _fill(directory: Path, export: Export) -> None:
+    """Write the files of a snapshot into `directory`."""
+    export.config.save_pretrained(directory)
+    export.tokenizer.save_pretrained(directory)
+    save_file(export.weights, directory / WEIGHTS, metadata={"format": "pt"})
+    if export.mixture:
+        (directory / EXPERTS).write_bytes(pack(export.mixture))
 
 
 def packages() -> dict[str, str]:

@@ -133,6 +133,21 @@ class Mixture:
         norm = math.hypot(*(found.norm for found in each))
         return MixedGradients(log_probabilities, losses, norm, each=each, fresh=new, targets=targets[:fresh])
 
+    def follow(self, encoded: Encoded, targets: Sequence[int | None]) -> Tensor:
+        """Return what :meth:`predict` does of texts that no expert learns, and let the pool alone learn from them.
+
+        It leaves out those whose label no expert knows, which have no target, and those that have no prediction.
+        """
+        if self._pool is None or not self._extract(encoded):
+            return self.predict(encoded)
+        each = self.predict_each(encoded)
+        predicted = self._pool.predict(each)
+        finite = predicted.isfinite().all(-1).tolist()
+        told = {row: target for row, target in enumerate(targets) if target is not None and finite[row]}
+        if told:
+            self._pool.learn([one[list(told)] for one in each], list(told.values()))
+        return predicted
+
     def apply(self, gradients: MixedGradients) -> None:
         """Let every expert, the features and the pool move by what has just been prepared.
 
@@ -239,6 +254,15 @@ class Mixture:
         if self._pool:
             state["pool"] = {**self._pool.state(), "experts": [expert.name for expert in self.experts]}
         return state
+
+    def pooling(self) -> State:
+        """Return how the experts are pooled, which :meth:`load_pooling` goes back to."""
+        return self._pool.state() if self._pool else {}
+
+    def load_pooling(self, state: State) -> None:
+        """Pool the experts, which must be the same, as they were pooled when `state` was made."""
+        if self._pool:
+            self._pool.load(state, range(len(self.experts)))
 
     def load(self, state: State, columns: Sequence[str], *, as_they_are: Collection[str] = ()) -> None:
         """Continue from `state`, whose labels have the names `columns`; an expert that is not in it starts over.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streamlearn.cli.evaluate import Progress
-from streamlearn.commands import evaluate as command
+from streamlearn.commands import lines as lines_of
 from streamlearn.commands.curve import WINDOW, rolling
 from streamlearn.commands.evaluate import evaluate
 from streamlearn.commands.measures import Meter
@@ -111,7 +111,7 @@ def test_each_part_is_measured_apart_and_the_lines_that_name_none_count_in_the_w
 def test_lines_that_are_no_events_are_counted_by_reason_and_stop_nothing(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "LONGEST_LINE", 200)
+    monkeypatch.setattr(lines_of, "LONGEST_LINE", 200)
     bad = [
         b"no json\n",
         b"  \r\n",

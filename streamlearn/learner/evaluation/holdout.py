@@ -64,8 +64,7 @@ class HoldOut:
     def extend(self, events: Iterable[Event]) -> None:
         """Take in held-out events, encoded."""
         for event in events:
-            split = SPLITS[zlib.crc32(event.text.encode()) & 1]
-            self._splits[split].append(event)
+            self._splits[split_of(event)].append(event)
 
     def evaluate(self, predict: Callable[[Sequence[Event]], Sequence[Label | None]]) -> dict[str, Score]:
         """Return how `predict`, which returns None for an event that it cannot predict, does on each split."""
@@ -80,3 +79,8 @@ class HoldOut:
         for split, events in self._splits.items():
             events.clear()
             events.extend(state[split])
+
+
+def split_of(event: Event) -> str:
+    """Return the split of `event`, which is held out."""
+    return SPLITS[zlib.crc32(event.text.encode()) & 1]

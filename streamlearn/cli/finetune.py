@@ -1,0 +1,118 @@
+"""The command that fine-tunes: what it shows on the way and in the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
+from streamlearn.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from streamlearn.commands.finetuning import Epoch, Outcome, Standing
+    from streamlearn.commands.finetuning.outcome import Figures
+
+LINE_SECONDS = 10.0
+ERASE = "\x1b[K"  # what stands on a terminal behind the cursor
+FILE = "JSON lines, .csv or .parquet"
+
+
+def finetune(
+    data: Annotated[Path, typer.Option("--data", help=f"What to learn: {FILE}.", metavar="FILE")],
+    output: Annotated[Path, typer.Option("--output", help="The directory of the model.", metavar="DIR")],
+    validation: Annotated[
+        Path | None, typer.Option("--validation", help="What chooses the epoch; else held out.", metavar="FILE")
+    ] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="What is only reported.", metavar="FILE")] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="The most passes over the data.")] = 5,
+    patience: Annotated[
+        int, typer.Option("--patience", min=1, help="End after so many passes that were no better.")
+    ] = 2,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Learn a file of labelled texts, pass after pass, and leave a model that 'run' can go on from.
+
+    Killed, it goes on where it was when the same command is given again.
+
+    Example: streamlearn finetune --data train.jsonl --test test.jsonl --output tickets-model
+    """
+    settings = configuration(config, overrides)
+    from streamlearn.commands.finetuning import finetune as tune  # noqa: PLC0415 - torch takes seconds to import
+
+    progress = Progress()
+    try:
+        outcome = tune(
+            settings,
+            data,
+            output=output,
+            validation=validation,
+            test=test,
+            epochs=epochs,
+            patience=patience,
+            progress=progress,
+            passed=progress.passed,
+        )
+    finally:
+        progress.clear()
+    if json_output:
+        say_json(asdict(outcome))
+    else:
+        _show(outcome)
+
+
+class Progress:
+    """Says how far it has come: in one line on a terminal, elsewhere now and then, and after each pass."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._terminal = sys.stderr.isatty()
+        self._said = clock()
+
+    def passed(self, epoch: Epoch) -> None:
+        """Say what a pass came to."""
+        self.clear()
+        say(f"epoch {epoch.number}: validation {_in_words(epoch.validation)}, {epoch.seconds:.0f} s", error=True)
+
+    def __call__(self, now: Standing) -> None:
+        """Show where it is `now`, if it is time to."""
+        at = self._clock()
+        if at - self._said < (1.0 if self._terminal else LINE_SECONDS):
+            return
+        self._said = at
+        line = f"epoch {now.epoch} of at most {now.epochs}: {now.taken} of {now.examples} examples"
+        if self._terminal:
+            sys.stderr.write(f"\r{line}{ERASE}")
+            sys.stderr.flush()
+        else:
+            say(line, error=True)
+
+    def clear(self) -> None:
+        """Take the line off a terminal again."""
+        if self._terminal:
+            sys.stderr.write(f"\r{ERASE}")
+            sys.stderr.flush()
+
+
+def _in_words(figures: Figures) -> str:
+    return f"accuracy {figures.accuracy:.4f}, log loss {figures.log_loss:.4f} ({figures.events} examples)"
+
+
+def _show(outcome: Outcome) -> None:
+    refused = ", ".join(f"{count} {reason}" for reason, count in outcome.refused.items())
+    odd = [f"refused: {refused}"] if refused else []
+    odd += [f"{outcome.duplicates} repeated ids"] if outcome.duplicates else []
+    say(f"learnt {outcome.train} examples of {outcome.labels} labels" + (f" ({'; '.join(odd)})" if odd else ""))
+    say(f"kept epoch {outcome.chosen} of {len(outcome.epochs)}: validation {_in_words(outcome.validation)}")
+    if outcome.test:
+        alone = outcome.transformer_test_accuracy
+        shown = "" if alone is None else f"; its transformer alone: accuracy {alone:.4f}"
+        say(f"test {_in_words(outcome.test)}{shown}")
+    say(f"{outcome.output} holds the model, after {outcome.seconds:.0f} s; README.md in it is its card")

@@ -1,0 +1,139 @@
+"""The examples of a fine-tuning: which of them are learnt, which choose the epoch, and which are only reported."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streamlearn.commands.finetuning.files import TABLES, values
+from streamlearn.config import Config
+from streamlearn.config import Events as EventsConfig
+from streamlearn.consumer.decode import Decoder
+from streamlearn.errors import ConfigurationError
+from streamlearn.events import Event, Label, Outcome, Reason
+from streamlearn.learner.admission import Admission
+from streamlearn.learner.direct import NOWHERE
+from streamlearn.learner.draft import Draft
+from streamlearn.learner.evaluation.holdout import SPLITS, split_of
+from streamlearn.records import Record
+
+log = logging.getLogger(__name__)
+
+VALIDATION, TEST = SPLITS
+
+
+@dataclass
+class Examples:
+    """The texts of a data set, decoded.
+
+    Attributes
+    ----------
+    train
+        Those that are learnt; the offset of each is its index.
+    validation, test
+        Those that choose the epoch, and those that are only reported; neither is learnt.
+    refused
+        How many examples of all files are none, by the reason.
+    duplicates
+        How many of the examples to learn repeat an id.
+
+    """
+
+    train: list[Event] = field(default_factory=list)
+    validation: list[Event] = field(default_factory=list)
+    test: list[Event] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all texts and labels, in their order and with what they are for."""
+        digest = hashlib.sha256()
+        for events in (self.train, self.validation, self.test):
+            digest.update(f"{len(events)}\n".encode())
+            for event in events:
+                digest.update(f"{len(event.text)} {event.text} {event.label!r}\n".encode())
+        return digest.hexdigest()
+
+
+def read(config: Config, data: Path, validation: Path | None, test: Path | None) -> Examples:
+    """Return the examples in these files.
+
+    Where no file is given for `validation`, texts of `data` are held out for it by the hash by which a stream's are, so
+    that a text stays on its side when the stream brings it again: ``events.holdout_ratio`` of them. Half of these are
+    for the test, if no file is given for that either.
+
+    Raises
+    ------
+    ConfigurationError
+        If a file cannot be read, or there is nothing to learn or to choose an epoch by.
+
+    """
+    examples = Examples()
+    events = config.events if validation is None else config.events.model_copy(update={"holdout_ratio": 0.0})
+    _sort_in(examples, decoded(data, events, None), events, splits=test is None)
+    if not examples.train:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in examples.refused.most_common())
+        raise ConfigurationError(f"{data} holds no example that can be learnt" + (f": {reasons}" if reasons else ""))
+    kind = type(examples.train[0].label)
+    known = {event.label for event in examples.train}
+    texts = {event.text for event in examples.train}
+    for path, into in ((validation, examples.validation), (test, examples.test)):
+        if path is None:
+            continue
+        for found in decoded(path, config.events, kind):
+            outcome = Reason.LABEL_TYPE if isinstance(found, Event) and type(found.label) is not kind else found
+            if isinstance(outcome, Event):
+                into.append(outcome)
+            else:
+                examples.refused[outcome.value] += 1
+        _say_what_is_odd(path, into, known, texts)
+    if not examples.validation:
+        raise ConfigurationError(
+            f"{validation} holds no example that could choose the epoch"
+            if validation
+            else "no text is held out to choose the epoch by: name a file with --validation, or set "
+            "events.holdout_ratio higher"
+        )
+    return examples
+
+
+def decoded(path: Path, config: EventsConfig, kind: type[Label] | None) -> Iterable[Event | Reason]:
+    """Yield each example in the file `path` as an event, or why it is none."""
+    if path.suffix in TABLES:  # a row is an object, whatever the values of a topic are
+        config = config.model_copy(update={"format": "json", "decoder": None})
+    decoder = Decoder(config)
+    for number, value in enumerate(values(path, config.fields, kind=kind)):
+        yield decoder.decode(Record(*NOWHERE, number, None, None, value, []))
+
+
+def _sort_in(examples: Examples, found: Iterable[Event | Reason], config: EventsConfig, *, splits: bool) -> None:
+    """Sort what was `found` as a stream's events are; `splits` says whether half of what is held out is a test."""
+    draft = Draft(Admission(config))
+    for event in found:
+        outcome = draft.admit(event) if isinstance(event, Event) else event
+        if isinstance(outcome, Reason):
+            examples.refused[outcome.value] += 1
+        elif outcome is Outcome.DUPLICATE:
+            examples.duplicates += 1
+        elif isinstance(event, Event) and outcome is Outcome.HELD_OUT:
+            (examples.test if splits and split_of(event) == TEST else examples.validation).append(event)
+        elif isinstance(event, Event):
+            examples.train.append(_at(event, len(examples.train)))
+
+
+def _at(event: Event, index: int) -> Event:
+    return Event(event.text, event.label, event.id, event.timestamp, *NOWHERE, index, None, identified=False)
+
+
+def _say_what_is_odd(path: Path, events: Iterable[Event], known: set[Label], learnt: set[str]) -> None:
+    strange = sorted({str(event.label) for event in events if event.label not in known})
+    if strange:
+        shown = ", ".join(strange[:5]) + (", …" if len(strange) > 5 else "")  # noqa: PLR2004 - enough to see which
+        log.warning("%s has labels that nothing to learn has, and counts as wrong about them: %s", path.name, shown)
+    again = sum(event.text in learnt for event in events)
+    if again:
+        log.warning("%d texts of %s are among those that are learnt, and say nothing about new ones", again, path.name)

@@ -1,0 +1,230 @@
+"""What ``streamlearn finetune`` does: pass after pass over a data set, until the validation says that it is enough."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from streamlearn.commands.finetuning.card import card
+from streamlearn.commands.finetuning.course import Course
+from streamlearn.commands.finetuning.examples import Examples, read
+from streamlearn.commands.finetuning.order import batches
+from streamlearn.commands.finetuning.outcome import Epoch, Figures, Outcome, Standing
+from streamlearn.commands.finetuning.unfinished import Unfinished
+from streamlearn.config import Config
+from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
+from streamlearn.events import Event
+from streamlearn.learner import Learner
+from streamlearn.learner.direct import take_step
+from streamlearn.learner.rehearsal import Rehearsal
+from streamlearn.publisher.snapshots import SnapshotStore, write_alone
+from streamlearn.publisher.triggers import Triggers
+from streamlearn.storage.layout import MANIFEST
+from streamlearn.storage.store import read_manifest
+
+CARD = "README.md"
+SECTION = "finetuning"  # of the manifest
+
+
+def finetune(
+    config: Config,
+    data: Path,
+    *,
+    output: Path,
+    validation: Path | None = None,
+    test: Path | None = None,
+    epochs: int = 5,
+    patience: int = 2,
+    progress: Callable[[Standing], None] = lambda _: None,
+    passed: Callable[[Epoch], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Let a new learner go over `data` again and again, and leave the best of what it comes to in `output`.
+
+    The first pass is a stream's: in micro-batches with replayed examples, each predicted before all experts learn it.
+    In further passes, in steps of as many examples, only the transformer learns, as
+    :mod:`~streamlearn.updater.rehearsal` says why. Behind each pass the validation is predicted, and how the experts
+    are pooled follows it. Where the same was begun before and was killed, it is gone on with.
+
+    Parameters
+    ----------
+    config
+        The sections ``events``, ``buffer`` and ``updater`` count, and when to checkpoint.
+    data, validation, test
+        Files of examples, as :func:`~streamlearn.commands.finetuning.examples.read` reads them.
+    output
+        The directory of the model; what lies beside it until then is called alike, with ``.unfinished``.
+    epochs, patience
+        The most passes, and after how many in a row that were no better it ends.
+    progress, passed
+        Told after each step, and after each pass.
+    clock
+        Monotonic seconds.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model or a file cannot be read, nothing is there to learn, or `output` is something else already.
+    StateError
+        If the disk refuses, or another process is at it.
+    StreamlearnError
+        If no example could be learnt, or the learner went astray.
+
+    """
+    examples = read(config, data, validation, test)
+    given = {"settings": config.digest(), "data": examples.digest(), "epochs": epochs, "patience": patience}
+    if (done := _finished(output, given)) is not None:
+        return done
+    with Unfinished(output, given) as unfinished:
+        tuning = _Tuning(config, examples, unfinished, most=epochs, patience=patience, clock=clock)
+        tuning.run(progress, passed)
+        outcome = tuning.publish(output, given, files=[path for path in (data, validation, test) if path])
+        unfinished.remove()
+    return outcome
+
+
+def _finished(output: Path, given: dict[str, Any]) -> Outcome | None:
+    """Return what came of the same when it was finished; ConfigurationError where something else lies there."""
+    if not os.path.lexists(output):
+        return None
+    try:
+        recorded = read_manifest(output, MANIFEST).get(SECTION, {})
+    except StateError:
+        recorded = {}
+    if recorded.get("given") != given:
+        raise ConfigurationError(f"{output} is there already, and not what this command makes; name another --output")
+    return Outcome.load({**recorded["outcome"], "output": str(output)})
+
+
+class _Tuning:
+    """One fine-tuning, from where it stands to its end."""
+
+    def __init__(
+        self,
+        config: Config,
+        examples: Examples,
+        unfinished: Unfinished,
+        *,
+        most: int,
+        patience: int,
+        clock: Callable[[], float],
+    ) -> None:
+        alone = {"holdout_ratio": 0.0, "duplicate_window": 0}  # what is held out or repeated has been sorted out
+        self._config = config.model_copy(update={"events": config.events.model_copy(update=alone)})
+        self._examples = examples
+        self._unfinished = unfinished
+        self._patience, self._clock = patience, clock
+        self._learner = Learner(self._config)
+        self._rehearsal = Rehearsal(self._learner)
+        self._most = most if self._rehearsal.gains else 1
+        self._course = Course()
+        self._due = Triggers(config.publisher.checkpoints.every_steps, config.publisher.checkpoints.every_seconds)
+
+    def run(self, progress: Callable[[Standing], None], passed: Callable[[Epoch], None]) -> None:
+        """Make pass after pass, beginning where the last checkpoint was."""
+        kept = self._unfinished.newest()
+        if kept is not None:
+            self._learner.load(kept["learner"])
+            self._course = Course.load(kept["course"])
+            for epoch in self._course.epochs:
+                passed(epoch)
+        while not self._course.over(most=self._most, patience=self._patience):
+            self._pass(progress)
+            passed(self._judge())
+
+    def _pass(self, progress: Callable[[Standing], None]) -> None:
+        course, train, updater = self._course, self._examples.train, self._config.updater
+        first = course.epoch == 1
+        size = updater.micro_batch if first else max(1, round(updater.micro_batch * (1.0 + updater.replay_ratio)))
+        begun = self._clock()
+        for batch in batches(train, size=size, seed=updater.seed, epoch=course.epoch, taken=course.taken):
+            (self._meet if first else self._meet_again)(batch)
+            course.taken += len(batch)
+            now = self._clock()
+            course.seconds, begun = course.seconds + now - begun, now
+            if self._due.due(self._learner.step, done=0):
+                self._keep()
+            progress(Standing(course.epoch, self._most, course.taken, len(train)))
+        if first and len(course.refused) == len(train):
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self._learner.reasons.most_common())
+            raise StreamlearnError(f"none of the {len(train)} examples could be learnt: {reasons}")
+
+    def _meet(self, batch: Sequence[Event]) -> None:
+        learnt = {event.offset for event in take_step(self._learner, batch).learnt}
+        self._course.refused += [event.offset for event in batch if event.offset not in learnt]
+
+    def _meet_again(self, batch: Sequence[Event]) -> None:
+        refused = set(self._course.refused)
+        self._rehearsal.again([event for event in batch if event.offset not in refused])
+
+    def _judge(self) -> Epoch:
+        """Predict the validation behind a pass, keep the learner where nothing was better, and begin the next pass."""
+        course, learner, begun = self._course, self._learner, self._clock()
+        learner.prove()
+        if course.epoch == 1:
+            course.pooling = self._rehearsal.pooling()
+        said = self._rehearsal.judge(self._examples.validation, pooling=course.pooling)
+        figures = Figures.of(self._examples.validation, said)
+        course.seconds += self._clock() - begun
+        spent = course.seconds - sum(epoch.seconds for epoch in course.epochs)
+        course.epochs.append(Epoch(course.epoch, figures, spent))
+        if course.best is course.epochs[-1]:
+            self._unfinished.write_best(learner.step, course.epoch, {"learner": learner.state()})
+        course.epoch, course.taken = course.epoch + 1, 0
+        self._keep()
+        return course.epochs[-1]
+
+    def _keep(self) -> None:
+        learner, course = self._learner, self._course
+        self._unfinished.write(learner.step, len(course.epochs), {"learner": learner.state(), "course": course.state()})
+        self._due.tried(learner.step)
+
+    def publish(self, output: Path, given: dict[str, Any], *, files: Sequence[Path]) -> Outcome:
+        """Go back to the best pass, predict the test, and leave all of it in `output`."""
+        learner, course, examples = self._learner, self._course, self._examples
+        best = course.best
+        assert best is not None  # noqa: S101 - a pass has been made
+        learner.load(self._unfinished.best(best.number)["learner"])
+        learner.prove()
+        test = Figures.of(examples.test, self._rehearsal.judge(examples.test)) if examples.test else None
+        outcome = Outcome(
+            output=str(output),
+            train=len(examples.train) - len(course.refused),
+            labels=len(learner.objective.labels),
+            refused=dict(examples.refused + learner.reasons),
+            duplicates=examples.duplicates,
+            epochs=course.epochs,
+            chosen=best.number,
+            validation=best.validation,
+            test=test,
+            transformer_test_accuracy=self._rehearsal.judge_transformer(examples.test),
+            seconds=course.seconds,
+        )
+        export = learner.export(learner.state())
+        if misnamed := SnapshotStore.misnamed(export):
+            raise StateError(f"the model cannot be published: {misnamed}")
+        alone = self._rehearsal.judge_transformer(examples.validation)
+        provenance = {
+            "positions": {},
+            "events": dict(learner.counts),
+            "metrics": {
+                "prequential_accuracy": learner.standing().accuracy,
+                "holdout_accuracy": {"validation": best.validation.accuracy, "test": test.accuracy if test else None},
+                "transformer_holdout_accuracy": {"validation": alone, "test": outcome.transformer_test_accuracy},
+            },
+            "model": self._config.updater.model,
+            "warm_from": learner.updater.warm_from,
+            "config_digest": given["settings"],
+            "created": time.time(),
+            SECTION: {"given": given, "outcome": asdict(outcome) | {"output": output.name}},
+        }
+        texts = {CARD: card(outcome, self._config, list(learner.objective.labels), [path.name for path in files])}
+        try:
+            write_alone(output, learner.step, export, provenance, texts=texts)
+        except OSError as error:
+            raise StateError(f"{output} cannot be written: {error.strerror or error}") from None
+        return outcome

@@ -1,0 +1,84 @@
+"""A step on texts that every expert has learnt before: those learn from it that gain by meeting a text again.
+
+Only the transformer does, and its average follows it. What counts or remembers texts would count them twice, and then
+find each text of the second pass in its own memory; and so sure of themselves, all of them would be given weights that
+no new text justifies. So neither they nor the pool move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from streamlearn.events import Event, Reason
+from streamlearn.updater.experts.expert import Gradients
+from streamlearn.updater.experts.registry import AVERAGED, TRANSFORMER
+from streamlearn.updater.experts.transformer.expert import TransformerExpert
+from streamlearn.updater.features import Encoded
+from streamlearn.updater.isolation import find_guilty
+from streamlearn.updater.updater import Updater
+
+
+def rehearse(updater: Updater, events: Sequence[Event]) -> int:
+    """Let the transformer take a step on encoded `events`, which have been learnt; return on how many it could.
+
+    Those on which it cannot are left out. Without a transformer nothing happens.
+
+    Raises
+    ------
+    DeviceError
+        If the device has no memory for it, or has failed.
+
+    """
+    transformer = updater.transformer
+    if transformer is None or not events:
+        return 0
+    encoded, targets = Encoded.of(events, frozenset()), [updater.labels.index(event.label) for event in events]
+    rows: Sequence[int] = range(len(events))
+    found = transformer.gradients(encoded, targets)
+    if isinstance(found, Reason):
+
+        def objection(tried: Sequence[int]) -> Reason | None:
+            return _objection(transformer, encoded.take(tried), [targets[row] for row in tried])
+
+        guilty = find_guilty(rows, objection)
+        rows = [row for row in rows if row not in guilty]
+        if not rows:
+            return 0
+        rest = [targets[row] for row in rows]
+        found = transformer.gradients(encoded.take(rows), rest)
+        if isinstance(found, Reason):
+            found = transformer.gradients(encoded.take(rows), rest, apart=True)
+        if isinstance(found, Reason):
+            return 0
+    _apply(updater, found)
+    return len(rows)
+
+
+def follow(updater: Updater, events: Sequence[Event]) -> Tensor:
+    """Return the log-probabilities of the labels of encoded `events`, and let how experts are pooled follow their loss.
+
+    They are of shape (events, labels), as they were before; NaN where the model raises. No expert moves.
+    """
+    targets = [updater.labels.index(event.label) if event.label in updater.labels else None for event in events]
+    return updater.mixture.follow(Encoded.of(events, updater.mixture.reads), targets)
+
+
+def _objection(transformer: TransformerExpert, encoded: Encoded, targets: Sequence[int]) -> Reason | None:
+    mark = transformer.random.mark()
+    found = transformer.gradients(encoded, targets)
+    transformer.drop()
+    transformer.random.reset(mark)
+    return found if isinstance(found, Reason) else None
+
+
+def _apply(updater: Updater, gradients: Gradients) -> None:
+    lost = []
+    for expert in updater.mixture.experts:
+        if expert.name in (TRANSFORMER, AVERAGED):
+            expert.apply(gradients)
+            if not expert.finite:
+                lost.append(expert.name)
+    updater.mixture.restart(lost)
+    updater.steps += 1

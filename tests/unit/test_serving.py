@@ -88,7 +88,7 @@ def test_experts_without_the_manifest_that_says_what_they_are_are_refused(state:
     path = state / "snapshots" / "v00000001"
     (path / "streamlearn.json").unlink()
     (path / "experts.safetensors").touch()
-    with pytest.raises(StateError, match="it has experts.safetensors, but no streamlearn.json"):
+    with pytest.raises(StateError, match=r"it has experts\.safetensors, but no streamlearn\.json"):
         streamlearn.load(path)
 
 

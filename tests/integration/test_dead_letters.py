@@ -205,7 +205,9 @@ def test_a_thousand_letters_each_too_large_for_their_topic_become_a_thousand_stu
 
 
 def limit_dead_letter_topic(config: Config, settings: dict[str, str]) -> None:
-    create_topic(config.kafka, config.kafka.dead_letter_topic, settings=settings)
+    topic = config.kafka.dead_letter_topic
+    create_topic(config.kafka, topic, settings=settings)
+    wait_until(lambda: bool(partition_count(config.kafka, topic)), f"'{topic}' is seen by whoever asks")
 
 
 def test_odd_records_among_events_cost_nothing_and_the_learner_ends_at_once_with_all_kept(

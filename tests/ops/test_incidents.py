@@ -116,7 +116,8 @@ def test_a_producer_floods_the_topic_with_what_is_no_event(
         reasons = desk.answer(alert, "Diagnosis 2")
         assert values(reasons, 'reason="missing_field"')[0] > 10
         assert len(values(reasons)) == 1  # step 4, after the source
-        assert "streamlearn.reason:missing_field,streamlearn.topic:" in desk.answer(alert, "Diagnosis 3")
+        letters = desk.answer(alert, "Diagnosis 3")
+        assert "streamlearn.reason:missing_field,streamlearn.detail:text,streamlearn.topic:" in letters
         assert '"text": "text"' in desk.answer(alert, "Diagnosis 4")  # as was agreed: A, the producer
 
     with flowing(config, map(themed, count()), each=30):

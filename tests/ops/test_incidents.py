@@ -217,7 +217,7 @@ def test_the_transformer_goes_astray(
 
         assert learner.terminate() == 0
         learner = start_learner(port=learner.port)
-        wait_until(lambda: left_out() < 0.1, "the transformer is back")
+        wait_until(lambda: left_out() < 0.1, "the transformer is back", seconds=150)  # it learns from nothing again
         stack.wait_until_over(alert, group)
         assert "the expert 'transformer' is back in the mixture" in learner.stderr()
 

@@ -14,17 +14,15 @@ from numpy.typing import NDArray
 
 from benchmarks.streams import Stream
 from streamlearn.config import Config, load
-from streamlearn.decisions import Step
 from streamlearn.events import Event
 from streamlearn.learner import Learner
+from streamlearn.learner.direct import NOWHERE, take_step
 from streamlearn.local.data import minilm
-from streamlearn.records import Arrival, Record
 from streamlearn.updater.pool import Pool
 
 TIERS = ("tokens", "frozen", "tuned")
 ALONE = "transformer"  # the transformer without the others, which is what the mixture's cost is compared with
 NAMES = (*TIERS, ALONE)
-TOPIC = "benchmark"
 
 
 def configuration(name: str, seed: int, overrides: Sequence[str] = ()) -> Config:
@@ -71,13 +69,9 @@ class Stepper:
         """Learn the events from `first` to below `end`, in as many steps as they fill."""
         texts, labels = self._stream.texts[first:end], self._stream.labels[first:end]
         pairs = enumerate(zip(texts, labels, strict=True), first)
-        events = [Event(text, label, "", 0.0, TOPIC, 0, n, None, identified=False) for n, (text, label) in pairs]
-        records: list[Record] = [Record(TOPIC, 0, event.offset, None, None, None, []) for event in events]
-        arrival = Arrival(TOPIC, 0, records, list(events), first, end, len(events))
-        while arrival.start < len(records):
-            draft = self.learner.draft()
-            draft.take(arrival, size=self._size)
-            report = self.learner.learn(Step(self.learner.step + 1, draft.batch.ranges), draft.batch)
+        events = [Event(text, label, "", 0.0, *NOWHERE, n, None, identified=False) for n, (text, label) in pairs]
+        for begin in range(0, len(events), self._size):
+            report = take_step(self.learner, events[begin : begin + self._size])
             if report.result:
                 offsets = [event.offset for event in report.learnt]
                 self.correct[offsets], self.losses[offsets] = report.result.correct, report.result.losses

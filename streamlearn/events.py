@@ -34,6 +34,15 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     identified: bool = True
 
 
+def flaw(text: str) -> str:
+    """Return what is wrong with a `text` that can neither be learnt nor labelled, nothing where it can be."""
+    if not text or text.isspace():
+        return "is empty"
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        return "holds half of a surrogate pair, which no text has"
+    return ""
+
+
 class Reason(str, Enum):
     """Why a record became a dead letter. The values are a closed set: they label a metric."""
 

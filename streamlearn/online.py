@@ -16,7 +16,7 @@ from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
 from streamlearn.config import Config
 from streamlearn.config.mistakes import sentence
 from streamlearn.errors import ConfigurationError, StateError
-from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label
+from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label, flaw
 from streamlearn.learner import Learner
 from streamlearn.learner.classification import Classification
 from streamlearn.learner.direct import NOWHERE, take_step
@@ -310,12 +310,8 @@ def _text(text: Any, name: str) -> str:
     """Return `text`; ValueError that says what is wrong with what is called `name`, where it is none."""
     if not isinstance(text, str):
         raise ValueError(f"{name} must be a string, and is of type {type(text).__name__}")  # noqa: TRY004
-    if not text or text.isspace():
-        raise ValueError(f"{name} is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} holds half of a surrogate pair, which no text has") from None
+    if wrong := flaw(text):
+        raise ValueError(f"{name} {wrong}")
     return str(text)
 
 

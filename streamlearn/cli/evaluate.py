@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
+from streamlearn.cli.progress import ProgressLine
 from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.terminal import say, say_json
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from streamlearn.commands.measures import Measures
     from streamlearn.commands.tally import Tally
 
-LINE_SECONDS = 10.0
-ERASE = "\x1b[K"  # what stands on a terminal behind the cursor
 COLUMNS = ("events", "accuracy", "macro-F1", "kappa", "calibration", "log loss")
 
 
@@ -69,40 +67,27 @@ def evaluate(
         draw(tally, plot)
 
 
-class Progress:
-    """Says how far the learner has come: in one line on a terminal, elsewhere now and then and after each part."""
+class Progress(ProgressLine):
+    """Says how far the learner has come, and how it did on each part.
+
+    Its parameter is that of :class:`~streamlearn.cli.progress.ProgressLine`.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._terminal = sys.stderr.isatty()
-        self._begun = self._said = clock()
+        super().__init__(clock)
         self._parts: list[str] = []
 
     def __call__(self, tally: Tally) -> None:
         """Show `tally`, where it is time to."""
         for part in list(tally.parts)[len(self._parts) :]:
             if self._parts:
-                self.clear()
-                say(f"part {self._parts[-1]}: {_in_words(tally.parts[self._parts[-1]].measures())}", error=True)
+                self.say(f"part {self._parts[-1]}: {_in_words(tally.parts[self._parts[-1]].measures())}")
             self._parts.append(part)
-        now = self._clock()
-        if now - self._said < (1.0 if self._terminal else LINE_SECONDS) or not tally.whole.events:
+        if not self.is_due or not tally.whole.events:
             return
-        self._said = now
         last = tally.correct[-500:]
-        accuracy, rate = sum(last) / len(last), tally.whole.events / (now - self._begun)
-        line = f"{tally.lines} lines, accuracy {accuracy:.3f} over the last {len(last)}, {rate:.0f} events/s"
-        if self._terminal:
-            sys.stderr.write(f"\r{line}{ERASE}")
-            sys.stderr.flush()
-        else:
-            say(line, error=True)
-
-    def clear(self) -> None:
-        """Take the line off a terminal again."""
-        if self._terminal:
-            sys.stderr.write(f"\r{ERASE}")
-            sys.stderr.flush()
+        accuracy, rate = sum(last) / len(last), tally.whole.events / self.seconds
+        self.show(f"{tally.lines} lines, accuracy {accuracy:.3f} over the last {len(last)}, {rate:.0f} events/s")
 
 
 def _in_words(measures: Measures) -> str:

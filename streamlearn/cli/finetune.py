@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
+from streamlearn.cli.progress import ProgressLine
 from streamlearn.terminal import say, say_json
 
 if TYPE_CHECKING:
     from streamlearn.commands.finetuning import Epoch, Outcome, Standing
     from streamlearn.commands.finetuning.outcome import Figures
 
-LINE_SECONDS = 10.0
-ERASE = "\x1b[K"  # what stands on a terminal behind the cursor
 FILE = "JSON lines, .csv or .parquet"
 
 
@@ -68,37 +64,17 @@ def finetune(
         _show(outcome)
 
 
-class Progress:
-    """Says how far it has come: in one line on a terminal, elsewhere now and then, and after each pass."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._terminal = sys.stderr.isatty()
-        self._said = clock()
+class Progress(ProgressLine):
+    """Says how far it has come, and what each pass came to."""
 
     def passed(self, epoch: Epoch) -> None:
         """Say what a pass came to."""
-        self.clear()
-        say(f"epoch {epoch.number}: validation {_in_words(epoch.validation)}, {epoch.seconds:.0f} s", error=True)
+        self.say(f"epoch {epoch.number}: validation {_in_words(epoch.validation)}, {epoch.seconds:.0f} s")
 
     def __call__(self, now: Standing) -> None:
         """Show where it is `now`, if it is time to."""
-        at = self._clock()
-        if at - self._said < (1.0 if self._terminal else LINE_SECONDS):
-            return
-        self._said = at
-        line = f"epoch {now.epoch} of at most {now.epochs}: {now.taken} of {now.examples} examples"
-        if self._terminal:
-            sys.stderr.write(f"\r{line}{ERASE}")
-            sys.stderr.flush()
-        else:
-            say(line, error=True)
-
-    def clear(self) -> None:
-        """Take the line off a terminal again."""
-        if self._terminal:
-            sys.stderr.write(f"\r{ERASE}")
-            sys.stderr.flush()
+        if self.is_due:
+            self.show(f"epoch {now.epoch} of at most {now.epochs}: {now.taken} of {now.examples} examples")
 
 
 def _in_words(figures: Figures) -> str:

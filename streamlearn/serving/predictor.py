@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamlearn.errors import UnpredictableError
-from streamlearn.events import Label
+from streamlearn.events import Label, flaw
 from streamlearn.updater.soundness import sound
 
 AT_ONCE = 256  # texts: memory is bounded however many come, and there is little left to gain from more
@@ -99,10 +99,8 @@ class Predictor:
         for index, text in enumerate(texts, first):
             if not isinstance(text, str):
                 raise TypeError(f"the text at index {index} is of type {type(text).__name__}, not str")
-            if not text or text.isspace():
-                raise UnpredictableError(index, "it is empty")
-            if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-                raise UnpredictableError(index, "it holds half of a surrogate pair, which no text has")
+            if wrong := flaw(text):
+                raise UnpredictableError(index, f"it {wrong}")
         with self._turn:
             log_probabilities = self._scorer.log_probabilities(texts)
         for index, good in enumerate(sound(log_probabilities), first):

@@ -14,7 +14,7 @@ from streamlearn.errors import DeviceError
 from streamlearn.events import Reason
 from streamlearn.reports import ExpertReport
 from streamlearn.state import State
-from streamlearn.updater.experts.expert import Expert, Gradients
+from streamlearn.updater.experts.expert import Expert, Gradients, objection
 from streamlearn.updater.extraction import FeatureExtractor
 from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.pool import Pool
@@ -201,11 +201,7 @@ class Mixture:
         """Whether `expert` could take a step on one of the texts, on which it takes none."""
         if not expert.replays:  # nor does its own gradient stand between it and a step
             return True
-        mark = expert.random.mark()
-        found = expert.gradients(encoded.take([row]), [target])
-        expert.drop()
-        expert.random.reset(mark)
-        return not isinstance(found, Reason)
+        return objection(expert, encoded.take([row]), [target]) is None
 
     def _say(self, before: Sequence[str]) -> None:
         assert self._pool  # noqa: S101 - whoever asks has one

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from streamlearn.events import Event, Reason
-from streamlearn.updater.experts.expert import Gradients
+from streamlearn.updater.experts.expert import Gradients, objection
 from streamlearn.updater.experts.registry import AVERAGED, TRANSFORMER
-from streamlearn.updater.experts.transformer.expert import TransformerExpert
 from streamlearn.updater.features import Encoded
 from streamlearn.updater.isolation import find_guilty
 from streamlearn.updater.updater import Updater
@@ -39,10 +38,10 @@ def rehearse(updater: Updater, events: Sequence[Event]) -> int:
     found = transformer.gradients(encoded, targets)
     if isinstance(found, Reason):
 
-        def objection(tried: Sequence[int]) -> Reason | None:
-            return _objection(transformer, encoded.take(tried), [targets[row] for row in tried])
+        def objects(tried: Sequence[int]) -> Reason | None:
+            return objection(transformer, encoded.take(tried), [targets[row] for row in tried])
 
-        guilty = find_guilty(rows, objection)
+        guilty = find_guilty(rows, objects)
         rows = [row for row in rows if row not in guilty]
         if not rows:
             return 0
@@ -63,14 +62,6 @@ def follow(updater: Updater, events: Sequence[Event]) -> Tensor:
     """
     targets = [updater.labels.index(event.label) if event.label in updater.labels else None for event in events]
     return updater.mixture.follow(Encoded.of(events, updater.mixture.reads), targets)
-
-
-def _objection(transformer: TransformerExpert, encoded: Encoded, targets: Sequence[int]) -> Reason | None:
-    mark = transformer.random.mark()
-    found = transformer.gradients(encoded, targets)
-    transformer.drop()
-    transformer.random.reset(mark)
-    return found if isinstance(found, Reason) else None
 
 
 def _apply(updater: Updater, gradients: Gradients) -> None:

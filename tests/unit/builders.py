@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import torch
@@ -41,3 +42,10 @@ def flat(state: object, path: str = "") -> dict[str, object]:
     if isinstance(state, torch.Tensor):
         return {path: state.numpy().tobytes()}
     return {path: repr(state)}
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True

@@ -24,7 +24,7 @@ from streamlearn.learner import Learner
 from streamlearn.local.tiny import WORDS
 from streamlearn.reports import ExpertReport, MicroBatch, StepReport, StepResult
 from tests.conftest import OVERFLOWING, streamlearn, without
-from tests.unit.builders import make_event
+from tests.unit.builders import Terminal, make_event
 from tests.unit.conftest import MakeConfig
 from tests.unit.test_learner import admitted, learn
 
@@ -188,11 +188,6 @@ def test_a_rolling_mean_begins_with_what_there_is() -> None:
     assert found[:3].tolist() == [1.0, 0.5, pytest.approx(2 / 3)]
     assert found[-1] == pytest.approx(0.5)
     assert len(found) == len(values)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(("stream", "erased"), [(Terminal(), "\r\x1b[K"), (io.StringIO(), "")])

@@ -28,7 +28,7 @@ from streamlearn.learner.rehearsal import Rehearsal
 from streamlearn.local.tiny import WORDS
 from streamlearn.updater import Updater
 from tests.conftest import OVERFLOWING, streamlearn
-from tests.unit.builders import flat, make_event
+from tests.unit.builders import Terminal, flat, make_event
 from tests.unit.test_warm_start import configured
 
 Example = dict[str, Any]
@@ -396,11 +396,6 @@ def test_the_command_says_what_it_came_to_in_words_and_as_json(tiny_model: Path,
     assert wrong.stderr == "streamlearn: cannot read /no/such/file: No such file or directory\n"
     assert found["train"] + found["validation"]["events"] + found["test"]["events"] == 160
     assert found["chosen"] == 1
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(("stream", "erased"), [(Terminal(), "\r\x1b[K"), (io.StringIO(), "")])

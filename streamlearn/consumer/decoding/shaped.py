@@ -11,6 +11,7 @@ import msgspec
 
 from streamlearn.config import Events
 from streamlearn.config.places import Header, Key, Names, Place, parse
+from streamlearn.config.plain import is_text
 from streamlearn.consumer.decoding.fields import FIELDS, RefusedError, refusal, wire_type
 from streamlearn.consumer.decoding.places import NOTHING, Find, finder, joined
 from streamlearn.events import Reason
@@ -110,11 +111,8 @@ def _there(finders: Mapping[str, Find], record: Record, tree: Any) -> list[str]:
 
 def _require_text(text: Any, field: str) -> None:
     """Raise RefusedError where `text` holds half of a surrogate pair, which no file or topic takes."""
-    if isinstance(text, str) and not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise RefusedError(Reason.NOT_UTF8, field) from None
+    if isinstance(text, str) and not text.isascii() and not is_text(text):
+        raise RefusedError(Reason.NOT_UTF8, field)
 
 
 def spelled(setting: str | list[str]) -> dict[str, Place]:

@@ -127,3 +127,12 @@ class Expert(Protocol):
 
         """
         ...
+
+
+def objection(expert: Expert, encoded: Encoded, targets: Sequence[int]) -> Reason | None:
+    """Return why `expert` can take no step on the texts of `encoded`, None where it can; it takes none."""
+    mark = expert.random.mark()
+    found = expert.gradients(encoded, targets)
+    expert.drop()
+    expert.random.reset(mark)
+    return found if isinstance(found, Reason) else None

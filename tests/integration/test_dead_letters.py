@@ -317,20 +317,23 @@ def test_a_network_thread_that_keeps_its_errors_to_itself_is_given_up_and_the_le
     caplog.set_level(logging.INFO)
     topic_of(Sent(b"no JSON"))
     hasty = config.kafka.model_copy(update={"client": {"delivery_timeout_ms": 600, "request_timeout_ms": 500}})
+    kinds = [hasty]  # the last is how the next producer is made: a slow broker's answer is then waited for
     dead_letters = DeadLetters(
-        partial(make_dead_letter_producer, hasty), hasty.dead_letter_topic, refused=lambda _: None
+        lambda **how: make_dead_letter_producer(kinds[-1], **how), hasty.dead_letter_topic, refused=lambda _: None
     )
     healthy = Sender._send_producer_data
 
-    def broken(*_: Any, **__: Any) -> Any:
-        raise LookupError
+    def broken_if_hasty(sender: Any, *args: Any, **how: Any) -> Any:
+        if sender.config["request_timeout_ms"] == 500:
+            raise LookupError
+        return healthy(sender, *args, **how)
 
-    monkeypatch.setattr(Sender, "_send_producer_data", broken)
+    monkeypatch.setattr(Sender, "_send_producer_data", broken_if_hasty)
     dead_letters.start()
     for record in read(config, config.kafka.topic):
         dead_letters.put(record, Reason.NOT_JSON)
     wait_until(lambda: dead_letters.blocked, "consumption is paused")
-    monkeypatch.setattr(Sender, "_send_producer_data", healthy)
+    kinds.append(config.kafka)
     assert dead_letters.settle(30)
     dead_letters.stop()
     assert [letter.value for letter in read(config, config.kafka.dead_letter_topic)] == [b"no JSON"]

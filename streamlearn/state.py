@@ -30,6 +30,14 @@ class Stateful(Protocol):
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """The low-rank adapters of a model without its head, as peft reads them: settings, and tensors by name."""
+
+    settings: dict[str, Any]
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Export:
     """What a snapshot publishes: the mixture, and its transformer as Hugging Face's code loads it.
 
@@ -45,6 +53,8 @@ class Export:
         Empty where the transformer is published alone.
     settings
         The settings that decide what the mixture predicts, as JSON values.
+    adapter
+        What of the weights was learnt as adapters, which are merged into them; None where none was.
 
     """
 
@@ -54,6 +64,7 @@ class Export:
     columns: int
     mixture: State = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    adapter: Adapter | None = None
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:

@@ -164,6 +164,8 @@ class Updater(Section):
     experts: Experts = "tuned"
     pooling: Literal["mean", "native"] = "mean"
     trains: Trained = "last-3"
+    lora_rank: int = Field(default=8, ge=1, le=2**12)
+    lora_targets: list[Text] = Field(default_factory=list)
     embeddings: Literal["dense", "frozen", "sparse"] = "dense"
     max_tokens: int = Field(default=128, ge=1, le=2**20)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)

@@ -175,7 +175,9 @@ Function = Annotated[
         "this is a module and a function in it, such as shapes:decode",
     ),
 ]
-Trained = Annotated[str, spelled(r"all|head|last-[1-9][0-9]{0,2}", "what trains is all, head, or such as last-2")]
+Trained = Annotated[
+    str, spelled(r"all|bias|head|lora|last-[1-9][0-9]{0,2}", "what trains is all, head, bias, lora, or such as last-2")
+]
 Experts = Annotated[Literal["tokens", "frozen", "tuned"] | list[Text], BeforeValidator(_experts)]
 UserName = Annotated[Text, spelled(r"[^:]+", "a user's name has no colon")]
 

@@ -23,7 +23,7 @@ import streamlearn
 from streamlearn.errors import StateError
 from streamlearn.state import Export
 from streamlearn.storage.files import names_in, refuse_other_than_directory
-from streamlearn.storage.layout import EXPERTS, LATEST, MANIFEST, WEIGHTS
+from streamlearn.storage.layout import ADAPTER, EXPERTS, LATEST, MANIFEST, WEIGHTS
 from streamlearn.storage.states import pack
 from streamlearn.storage.store import Store, discard, point, read_manifest, verify_directory, write_directory
 
@@ -234,6 +234,11 @@ def _fill(directory: Path, export: Export) -> None:
     export.config.save_pretrained(directory)
     export.tokenizer.save_pretrained(directory)
     save_file(export.weights, directory / WEIGHTS, metadata={"format": "pt"})
+    if export.adapter:
+        (directory / ADAPTER).mkdir()  # of its own: beside them transformers would add it to the merged weights
+        settings = msgspec.json.format(msgspec.json.encode(export.adapter.settings), indent=1)
+        (directory / ADAPTER / "adapter_config.json").write_bytes(settings)
+        save_file(export.adapter.weights, directory / ADAPTER / "adapter_model.safetensors", {"format": "pt"})
     if export.mixture:
         (directory / EXPERTS).write_bytes(pack(export.mixture))
 

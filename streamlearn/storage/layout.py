@@ -4,4 +4,5 @@ SNAPSHOTS = "snapshots"  # the directory of all of them, below that of the learn
 LATEST = "latest"
 MANIFEST = "streamlearn.json"
 WEIGHTS = "model.safetensors"  # the transformer's, where Hugging Face's code looks for them
+ADAPTER = "adapter"  # the directory of what was learnt as adapters, as peft reads it
 EXPERTS = "experts.safetensors"  # what of the mixture is not the transformer

@@ -108,7 +108,8 @@ def write_directory(
         whole = manifest | {"files": files, "sizes": sizes}
         sealed = whole | {"manifest_sha256": _seal(whole)}
         _write_synced(temporary / manifest_name, json.dumps(sealed, indent=1).encode(), mode=mode)
-        _sync_directory(temporary)
+        for directory in (temporary, *(p for p in temporary.rglob("*") if p.is_dir())):
+            _sync_directory(directory)
         with change():
             temporary.rename(final)
         _sync_directory(final.parent)

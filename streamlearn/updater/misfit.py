@@ -9,6 +9,7 @@ from streamlearn.state import State
 from streamlearn.updater.experts.registry import TRANSFORMER
 from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.head import is_pooler
+from streamlearn.updater.experts.transformer.lora import plain
 from streamlearn.updater.features import EMBEDDINGS, Feature
 
 BEFORE_THE_MIXTURE = (
@@ -33,7 +34,7 @@ def refuse_other_features(state: State, model: str, backbone: Backbone, reads: f
     if not reads & EMBEDDINGS:
         return
     saved = state.get(TRANSFORMER, {}).get("weights", {})
-    for name, parameter in backbone.model.named_parameters():
+    for name, parameter in ((plain(n), p) for n, p in backbone.model.named_parameters()):
         if name not in saved or parameter.requires_grad or is_pooler(name):
             continue
         if not torch.equal(saved[name], parameter.detach().cpu()):

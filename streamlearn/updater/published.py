@@ -8,7 +8,8 @@ from typing import Any
 
 from streamlearn.config import Config
 from streamlearn.state import Export, State
-from streamlearn.updater.experts.registry import TRANSFORMER
+from streamlearn.updater.experts.registry import AVERAGED, TRANSFORMER
+from streamlearn.updater.experts.transformer.averaged import AveragedTransformer
 from streamlearn.updater.experts.transformer.mean_pooled import MeanPooledForSequenceClassification
 from streamlearn.updater.experts.transformer.published import Published
 from streamlearn.updater.features import FROZEN
@@ -16,6 +17,8 @@ from streamlearn.updater.updater import Updater
 
 OF_THE_MACHINE = {"model", "model_overrides", "trust_remote_code", "device", "precision", "threads"}
 """Settings of the updater that a snapshot does not pass on, because it is the model, or is loaded elsewhere."""
+OF_LEARNING = {"regularizer", "regularization"}
+"""Settings that it does not pass on, because they cost memory and whoever predicts has no use for them."""
 
 
 def export(updater: Updater, state: State) -> Export:
@@ -29,12 +32,16 @@ def export(updater: Updater, state: State) -> Export:
         if "static" in updater.mixture.reads and backbone.embeddings_moved:
             mixture["embeddings"] = backbone.embeddings
     pooling = "mean" if isinstance(model, MeanPooledForSequenceClassification) else "native"
-    settings = updater.config.model_dump(mode="json", exclude=OF_THE_MACHINE)
+    settings = updater.config.model_dump(mode="json", exclude=OF_THE_MACHINE | OF_LEARNING)
     settings |= {"experts": updater.experts, "pooling": pooling}
     if updater.transformer:
         config = backbone.model_config(updater.transformer.columns)
-        weights = updater.transformer.weights(state[TRANSFORMER])
-        return Export(config, weights, backbone.tokenizer, updater.transformer.width, mixture, settings)
+        weights, adapter = updater.transformer.weights(state[TRANSFORMER]), updater.transformer.adapter()
+        if adapter:  # which is merged into all that is published
+            settings["trains"] = "all"
+            for average in (expert for expert in updater.mixture.experts if isinstance(expert, AveragedTransformer)):
+                mixture[AVERAGED] = average.merged(mixture[AVERAGED])
+        return Export(config, weights, backbone.tokenizer, updater.transformer.width, mixture, settings, adapter)
     base = model.base_model
     return Export(copy.deepcopy(base.config), backbone.weights(), backbone.tokenizer, 0, mixture, settings)
 

@@ -29,6 +29,8 @@ SETS = {
     "tuned": ["updater.experts=tuned", "updater.trains=last-1", "updater.dropout=0.1"],
     "transformer": ["updater.experts=[transformer]", "updater.pooling=native"],
     "odd": ["updater.experts=[naive_bayes, frozen_long_memory, transformer]", "updater.trains=head"],
+    "lora": ["updater.experts=tuned", "updater.trains=lora", "updater.dropout=0.1"],
+    "bias": ["updater.experts=[transformer, averaged]", "updater.trains=bias", "updater.regularizer=l2_sp"],
     "ewc": ["updater.experts=[transformer, averaged]", "updater.trains=last-1", "updater.regularizer=ewc"],
     "der": ["updater.experts=[transformer, least_squares]", "updater.regularizer=der", "updater.dropout=0.1"],
 }

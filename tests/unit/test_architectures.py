@@ -69,7 +69,11 @@ def test_a_model_of_any_family_learns_what_can_be_learnt(saved: Save, kind: str)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "xlnet", "gpt2", "llama", "t5", "bart", "fnet"])
-@pytest.mark.parametrize("overrides", [(), ("updater.trains=last-1",)], ids=["all layers", "frozen layers run once"])
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("updater.trains=last-1",), ("updater.trains=lora",)],
+    ids=["all layers", "frozen layers run once", "adapters"],
+)
 def test_a_published_model_gives_the_probabilities_of_the_learner(
     saved: Save, kind: str, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -117,6 +121,8 @@ def test_a_start_leaves_weights_optimiser_and_random_state_as_if_nothing_had_bee
         ("bert", ["updater.max_tokens=2"], "updater.max_tokens is 2, but 2 of a text's tokens are special"),
         ("xlm", ["updater.trains=last-1"], "updater.trains .* set it to all or head"),
         ("albert", ["updater.trains=last-1"], "updater.trains .* set it to all or head"),
+        ("llama", ["updater.trains=bias"], "updater.trains is 'bias', but LlamaModel has no biases; set it to lora"),
+        ("bert", ["updater.trains=lora", "updater.lora_targets=[qery]"], "is called 'qery'; did you mean 'query'"),
         ("mra", [], "its predictions do not depend on the text"),
         ("perceiver", ["updater.max_tokens=32"], "updater.model: .*perceiver"),
     ],

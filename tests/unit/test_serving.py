@@ -167,6 +167,8 @@ TIERS = {
     "tokens": ["updater.experts=tokens"],
     "frozen": ["updater.experts=frozen"],
     "tuned": ["updater.experts=tuned", "updater.pooling=mean", "updater.trains=last-1"],
+    "adapters tuned": ["updater.experts=tuned", "updater.pooling=mean", "updater.trains=lora"],
+    "biases tuned": ["updater.experts=tuned", "updater.pooling=mean", "updater.trains=bias"],
     "all of it tuned": ["updater.experts=tuned", "updater.trains=all"],
 }
 

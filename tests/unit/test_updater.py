@@ -137,6 +137,7 @@ def test_a_step_that_is_not_finite_leaves_every_bit_as_it_was(make_config: MakeC
     [
         ("head", lambda name: name.startswith("classifier")),
         ("last-1", lambda name: name.startswith(("classifier", "bert.pooler", "bert.encoder.layer.1."))),
+        ("bias", lambda name: name.startswith("classifier") or name.endswith(".bias")),
         ("all", lambda _: True),
     ],
 )
@@ -207,6 +208,7 @@ SHAPES = [
     "updater.trains=all",
     "updater.trains=last-1",
     "updater.trains=head",
+    "updater.trains=bias",
     "updater.embeddings=frozen",
     "updater.embeddings=sparse",
     "updater.optimizer=sgd",
@@ -220,6 +222,8 @@ SHAPES = [
         ["updater.optimizer=sgd"],
         ["updater.embeddings=sparse"],
         ["updater.trains=last-1", "updater.embeddings=frozen"],
+        ["updater.trains=bias"],
+        ["updater.trains=lora", "updater.dropout=0.2"],
         ["updater.dropout=0.2"],
         [CLOSED, "updater.precision=bf16"],
     ],

@@ -23,6 +23,7 @@ from streamlearn.updater.experts.expert import Gradients
 from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.forward import copy_of
 from streamlearn.updater.experts.transformer.head import grow_head, output_layer, shrink_head
+from streamlearn.updater.experts.transformer.lora import is_factor, merged
 from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.randomness import OwnRandom
 
@@ -136,6 +137,11 @@ class AveragedTransformer:
         """Return the averaged weights, and over how many steps they are."""
         weights = {name: value.detach().to("cpu", copy=True) for name, value in self._averages().items()}
         return {"columns": list(self.columns), "steps": self._steps, "weights": weights}
+
+    def merged(self, state: State) -> State:
+        """Return `state`, made just now, with the weights that compute in the place of adapters and what they adapt."""
+        rest = {name: value for name, value in state["weights"].items() if not is_factor(name)}
+        return state | {"weights": rest | dict(merged(self._model))}
 
     def load(self, state: State) -> None:
         """Continue from `state`, growing to its labels.

@@ -24,6 +24,7 @@ from streamlearn.updater.experts.transformer.fingerprint import fingerprint
 from streamlearn.updater.experts.transformer.frozen import Embedding, FrozenModel
 from streamlearn.updater.experts.transformer.head import output_layer, problem_type
 from streamlearn.updater.experts.transformer.inputs import find_layout, probe_texts
+from streamlearn.updater.experts.transformer.lora import linear_layers
 from streamlearn.updater.experts.transformer.model import load_model, one_sentence
 from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
 from streamlearn.updater.experts.transformer.trainable import base_of, layers_of, select
@@ -131,9 +132,14 @@ class Backbone:
     @cached_property
     def frozen(self) -> FrozenModel:
         """The model as it was loaded, which must be asked for before anything moves it."""
-        moving, base = self._moving(), base_of(self.model)
-        stays = {name: p for name, p in base.named_parameters() if id(p) not in moving and name not in self._before}
-        frozen = FrozenModel(base, stays.values(), _layers, cut=self.cut, run=self.run)
+        base = base_of(self.model)
+        moving, adapted = self._moving(), self._adapted()
+        stays = [
+            p
+            for name, p in base.named_parameters()
+            if (id(p) not in moving or id(p) in adapted) and name not in self._before
+        ]
+        frozen = FrozenModel(base, stays, _layers, cut=self.cut, run=self.run, adapted=adapted)
         if self._before:
             frozen.load(self._before)
         return frozen
@@ -172,7 +178,13 @@ class Backbone:
         if not self._tuned:
             return set()
         trained = select(self.model, self._config)
-        return {id(parameter) for parameter in (*trained.body, *trained.head, *trained.sparse)}
+        return self._adapted() | {id(p) for p in (*trained.body, *trained.head, *trained.sparse)}
+
+    def _adapted(self) -> set[int]:
+        """Return the ids of the weights that stay, and in whose place others compute."""
+        if not self._tuned or self._config.trains != "lora":
+            return set()
+        return {id(module.weight) for module in linear_layers(base_of(self.model), self._config).values()}
 
     def run(self, base: nn.Module, tokens: NDArray[np.int32]) -> Any:
         """Run `base`, a model without a head, on the token ids of one text."""

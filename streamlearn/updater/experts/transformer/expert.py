@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamlearn.config import Updater as UpdaterConfig
 from streamlearn.events import Reason
-from streamlearn.state import State
+from streamlearn.state import Adapter, State
 from streamlearn.updater.experts.expert import Gradients
 from streamlearn.updater.experts.transformer.backbone import Backbone
 from streamlearn.updater.experts.transformer.batches import Part, collate
@@ -29,6 +29,7 @@ from streamlearn.updater.experts.transformer.head import (
     output_layer,
     shrink_head,
 )
+from streamlearn.updater.experts.transformer.lora import adapt, as_peft_has_it, is_factor
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
 from streamlearn.updater.experts.transformer.probe import mixed_lengths, probe_step
 from streamlearn.updater.experts.transformer.regularizers.choice import make_regularizer
@@ -87,14 +88,22 @@ class TransformerExpert:
         self.model = backbone.model
         self.bypass: Bypass | None = None
         self.forward = Forward(backbone, self.model)
+        self._adapt()
         self.model.train(config.dropout > 0.0)
         self.optimizer = Optimizer(select(self.model, config), config)
         self._weights = Weights(self.model, config.model)
         self._probe()
-        heads = head_keys(self.model)
-        self._head = {name: p.detach().clone() for name, p in self.model.named_parameters() if name in heads}
+        heads, named = head_keys(self.model), list(self.model.named_parameters())
+        self._first = {name: p.detach().clone() for name, p in named if name in heads or is_factor(name)}
         self._pass_by_what_is_frozen()
         self.regularizer = make_regularizer(config, backbone)
+
+    def _adapt(self) -> None:
+        """Give the model its adapters, where they are what trains; the frozen one goes on without them."""
+        if self.adapted:
+            _ = self.backbone.frozen
+            with self.random:
+                adapt(base_of(self.model), self._config)
 
     def _probe(self) -> None:
         """Take a step on texts of mixed length, then put everything back."""
@@ -104,7 +113,7 @@ class TransformerExpert:
             parts = collate(texts, self.backbone.layout, device=self.backbone.device, overhead=10**9)
             probe_step(parts, lambda part: self.forward.logits(part, texts), self.optimizer, self._config)
         self.random.reset(mark)
-        self.model.load_state_dict(weights, strict=False)
+        self._weights.put(weights)
         self.model.zero_grad(set_to_none=True)
         self.optimizer = Optimizer(select(self.model, self._config), self._config)
 
@@ -219,14 +228,14 @@ class TransformerExpert:
 
     def restart(self) -> None:
         """Begin again with the model and the head that were loaded; labels met since then get columns that are new."""
-        base_of(self.model).load_state_dict(self.backbone.frozen.base.state_dict())
+        base_of(self.model).load_state_dict(self.backbone.frozen.base.state_dict(), strict=not self.adapted)
         with self.random:
             draw_head(self.model, self.columns or [NO_LABEL_YET])
         self.backbone.heads += 1
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
-                if name in self._head:
-                    first = self._head[name]
+                if name in self._first:
+                    first = self._first[name]
                     rows = min(len(first), len(parameter))
                     parameter[:rows] = first[:rows]
         self.model.train(self._config.dropout > 0.0)
@@ -240,6 +249,11 @@ class TransformerExpert:
         return math.isfinite(self.optimizer.parameter_norm())
 
     @property
+    def adapted(self) -> bool:
+        """Whether adapters are what trains, beside the head."""
+        return self._config.trains == "lora"
+
+    @property
     def width(self) -> int:
         """How many outputs the head has."""
         return output_layer(self.model)[2].out_features
@@ -248,9 +262,13 @@ class TransformerExpert:
         """Return θ by parameter name, on the CPU; what of it is in `state`, made just now, is not copied again."""
         return self._weights.complete(state and state["weights"])
 
+    def adapter(self) -> Adapter | None:
+        """Return a copy of the adapters, for the model without its head, or None where there are none."""
+        return as_peft_has_it(base_of(self.model), self._config) if self.adapted else None
+
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """Take `weights`, by parameter name and of the same labels, in place of θ."""
-        self.model.load_state_dict(weights)
+        self._weights.put(weights)
 
     def state(self) -> State:
         """Return what of θ learns, the states of optimiser and regulariser, the head's columns and the random state."""

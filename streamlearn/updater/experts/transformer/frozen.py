@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +86,8 @@ class FrozenModel:
         The layers at the bottom of which :meth:`states` are wanted; 0 for none.
     run
         Runs such a model on one text.
+    adapted
+        The ids of those that are shared, and yet are not what the published model has.
 
     Attributes
     ----------
@@ -106,13 +108,14 @@ class FrozenModel:
         *,
         cut: int,
         run: Run,
+        adapted: Collection[int] = (),
     ) -> None:
         shared = {id(parameter): parameter for parameter in stay}
         self.base = copy.deepcopy(base, memo=dict(shared))
         self.base.requires_grad_(False)
         self.base.eval()
         self.bytes = 0
-        self._own = {name: p for name, p in self.base.named_parameters() if id(p) not in shared}
+        self._own = {n: p for n, p in self.base.named_parameters() if id(p) not in shared or id(p) in adapted}
         self._layers = layers(self.base)
         self._middle = len(self._layers) // 2
         self.cut = cut
@@ -165,7 +168,7 @@ class FrozenModel:
                 hook.remove()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the parameters that are not shared, by name; they never change."""
+        """Return the parameters that the published model does not have, by name; they never change."""
         return {name: parameter.detach().cpu() for name, parameter in self._own.items()}
 
     def load(self, weights: Mapping[str, Tensor]) -> None:

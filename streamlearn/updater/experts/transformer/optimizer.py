@@ -24,7 +24,8 @@ from streamlearn.updater.experts.transformer.trainable import Trainable
 SHAPING = ("optimizer", "trains", "embeddings")
 """The settings that decide which moments there are."""
 
-HEAD_RATE = 10.0  # times the body's, by default: the head begins with nothing
+HEAD_RATE = 10.0  # times the configured rate, by default: the head begins with nothing
+FEW_RATE = {"bias": 10.0, "lora": 10.0}  # times it, of the body: where little of it trains, that has to go further
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Optimizer:
     def __init__(self, trainable: Trainable, config: Updater) -> None:
         self._config = config
         self._steps = 0
+        self._body_rate = config.learning_rate * FEW_RATE.get(config.trains, 1.0)
         self._dense = self._make_dense(trainable)
         self._sparse = self._make_sparse(trainable.sparse)
         self._rates = [group["lr"] for group in self._groups()]
@@ -52,7 +54,7 @@ class Optimizer:
         config = self._config
         head_rate = config.head_learning_rate or HEAD_RATE * config.learning_rate
         groups = []
-        for rate, parameters in ((config.learning_rate, trainable.body), (head_rate, trainable.head)):
+        for rate, parameters in ((self._body_rate, trainable.body), (head_rate, trainable.head)):
             for decay, matrices in ((config.weight_decay, True), (0.0, False)):
                 members = [p for p in parameters if (p.ndim > 1) == matrices]
                 if members:
@@ -76,7 +78,7 @@ class Optimizer:
     @property
     def rate(self) -> float:
         """The body's learning rate η of the next step."""
-        return self._config.learning_rate * self._factor()
+        return self._body_rate * self._factor()
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         return [self._dense] if self._sparse is None else [self._dense, self._sparse]

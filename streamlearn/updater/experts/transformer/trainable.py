@@ -1,4 +1,8 @@
-"""Which parameters train: all, the head, or the last layers; the token embeddings dense, frozen or sparse."""
+"""Which parameters train: all, the head, the last layers, biases or adapters; token embeddings dense, frozen or sparse.
+
+``bias`` is BitFit: Ben Zaken, E., Ravfogel, S. and Goldberg, Y. (2022). BitFit: simple parameter-efficient fine-tuning
+for transformer-based masked language-models. ACL.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from transformers import PreTrainedModel
 
 from streamlearn.config import Updater
 from streamlearn.errors import ConfigurationError
+from streamlearn.updater.experts.transformer.lora import is_factor
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,13 @@ def select(model: PreTrainedModel, config: Updater) -> Trainable:
 
     ``head`` is everything outside the pre-trained base; ``last-N`` adds the last N layers and whatever the
     base computes after its layers (a pooler, a final normalisation). Of an encoder with a decoder, the layers are
-    those of the decoder.
+    those of the decoder. ``bias`` adds all biases of the base, and ``lora`` the adapters that it has been given.
 
     Raises
     ------
     ConfigurationError
-        If the model has fewer layers than ``last-N`` asks for, or its embeddings cannot be frozen or sparse.
+        If the model has fewer layers than ``last-N`` asks for, or no biases, or its embeddings cannot be frozen or
+        sparse.
 
     """
     base = base_of(model)
@@ -89,6 +95,15 @@ def _trained_in_base(base: PreTrainedModel, config: Updater) -> set[int]:
     trains, chosen = config.trains, config.trains != Updater.model_fields["trains"].default
     if trains == "head":
         return set()
+    if trains == "lora":
+        return {id(parameter) for name, parameter in base.named_parameters() if is_factor(name)}
+    if trains == "bias":
+        biases = {id(p) for name, p in base.named_parameters() if name.rpartition(".")[2] == "bias"}
+        if not biases:
+            raise ConfigurationError(
+                f"updater.trains is 'bias', but {type(base).__name__} has no biases; set it to lora, head or all"
+            )
+        return biases
     everything = {id(parameter) for parameter in base.parameters()}
     if trains == "all":
         return everything

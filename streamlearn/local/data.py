@@ -93,6 +93,11 @@ def newsgroups(sizes: tuple[int, int, int], *, seed: int = 0) -> list[Part]:
     ]
 
 
+def split(name: str) -> Iterator[tuple[str, str]]:
+    """Yield the newsgroup and the text of each document of ``train`` or ``test``, 20 Newsgroups' own split."""
+    return _newsgroup_documents(name)
+
+
 def sentiment(size: int | None = None, *, seed: int = 0) -> list[Part]:
     """Return the four rated corpora as one stream, up to `size` examples each, labelled neg, neu and pos."""
     generator = random.Random(seed)

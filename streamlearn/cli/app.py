@@ -14,6 +14,7 @@ import typer
 from streamlearn import __version__
 from streamlearn.cli.evaluate import evaluate
 from streamlearn.cli.finetune import finetune
+from streamlearn.cli.init import init
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.cli.snapshots import snapshots_app
 from streamlearn.errors import ConfigurationError, StreamlearnError
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(snapshots_app, name="snapshots")
 app.command()(evaluate)
 app.command()(finetune)
+app.command()(init)
 
 MARKS = {True: "✓", False: "✗", None: "–"}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
@@ -27,10 +28,20 @@ NUMBER = "a number is not expected here, and text could spell it in another way;
 TRUTH = "true and false, and so yes, no, on and off in YAML, are not expected here; put it in quotes if it is a word"
 
 
-class Section(BaseModel):
-    """A frozen part of the tree in which an unknown key is an error, and nothing under a section means its defaults."""
+@dataclass(frozen=True)
+class Unit:
+    """What a number counts, or is a share of."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    name: str
+
+
+class Section(BaseModel):
+    """A frozen part of the tree in which an unknown key is an error, and nothing under a section means its defaults.
+
+    The text under a setting is its description, of which the reference is made.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -183,12 +194,12 @@ UserName = Annotated[Text, spelled(r"[^:]+", "a user's name has no colon")]
 
 Labels = Annotated[Literal["discover"] | list[Label], BeforeValidator(_labels)]
 
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Bytes = Annotated[int, Field(ge=1, le=2**40)]
+Count = Annotated[int, Unit("steps"), Field(ge=1, le=10**9)]
+Bytes = Annotated[int, Unit("bytes"), Field(ge=1, le=2**40)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Wait = Annotated[float, Field(ge=0.001, le=86_400)]
+Wait = Annotated[float, Unit("seconds"), Field(ge=0.001, le=86_400)]
 """Seconds, at most a day: system calls count milliseconds in 31 bits."""
-Period = Annotated[float, Field(ge=0.001, le=10**9)]
+Period = Annotated[float, Unit("seconds"), Field(ge=0.001, le=10**9)]
 """Seconds between two times at which something is due; never is ``null``."""
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]

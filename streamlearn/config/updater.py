@@ -64,8 +64,8 @@ class Updater(Section):
     """How the gradient moves the transformer. ``sgd`` keeps no moments: less memory and smaller checkpoints, and it
     needs a learning rate of its own."""
     learning_rate: Positive = 1e-4
-    """How far a step moves the transformer's layers; adapters or biases that train alone, ten times as far. More follows
-    faster, forgets more and can diverge."""
+    """How far a step moves the transformer's layers; adapters or biases that train alone, ten times as far. More
+    follows faster, forgets more and can diverge."""
     head_learning_rate: Positive | None = None
     """How far a step moves the head; ``null`` is ten times ``learning_rate``, because the head begins with nothing."""
     warmup_steps: Annotated[int, Unit("steps")] = Field(default=20, ge=0, le=10**9)

@@ -177,6 +177,10 @@ class Source(Protocol):
         """Return the ids of the topics as they are now."""
         ...
 
+    def retained(self) -> list[Range]:
+        """Return what each partition holds now, in order; those that hold nothing, as an empty range."""
+        ...
+
     def require_same(self, before: Topics, now: Topics) -> None:
         """Raise BrokerError where topics were created again and the configuration says to fail then."""
         ...

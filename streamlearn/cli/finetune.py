@@ -10,6 +10,7 @@ import typer
 
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.cli.progress import ProgressLine
+from streamlearn.errors import ConfigurationError
 from streamlearn.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -20,8 +21,11 @@ FILE = "JSON lines, .csv or .parquet"
 
 
 def finetune(
-    data: Annotated[Path, typer.Option("--data", help=f"What to learn: {FILE}.", metavar="FILE")],
     output: Annotated[Path, typer.Option("--output", help="The directory of the model.", metavar="DIR")],
+    data: Annotated[Path | None, typer.Option("--data", help=f"What to learn: {FILE}.", metavar="FILE")] = None,
+    from_topic: Annotated[
+        bool, typer.Option("--from-topic", help="Learn what is retained of kafka.topic, without joining the group.")
+    ] = False,
     validation: Annotated[
         Path | None, typer.Option("--validation", help="What chooses the epoch; else held out.", metavar="FILE")
     ] = None,
@@ -34,12 +38,14 @@ def finetune(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Learn a file of labelled texts, pass after pass, and leave a model that 'run' can go on from.
+    """Learn a file of labelled texts, or a topic's past, pass after pass, and leave a model that 'run' can go on from.
 
     Killed, it goes on where it was when the same command is given again.
 
     Example: streamlearn finetune --data train.jsonl --test test.jsonl --output tickets-model
     """
+    if (data is None) != from_topic:
+        raise ConfigurationError("say what to learn: either --data FILE or --from-topic")
     settings = configuration(config, overrides)
     from streamlearn.commands.finetuning import finetune as tune  # noqa: PLC0415 - torch takes seconds to import
 
@@ -91,4 +97,7 @@ def _show(outcome: Outcome) -> None:
         alone = outcome.transformer_test_accuracy
         shown = "" if alone is None else f"; its transformer alone: accuracy {alone:.4f}"
         say(f"test {_in_words(outcome.test)}{shown}")
+    if outcome.positions:
+        ended = ", ".join(f"{partition} at {offset}" for partition, offset in outcome.positions.items())
+        say(f"learnt the topic up to: {ended}")
     say(f"{outcome.output} holds the model, after {outcome.seconds:.0f} s; README.md in it is its card")

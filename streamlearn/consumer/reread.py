@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 from kafka import TopicPartition
@@ -21,6 +21,22 @@ from streamlearn.records import Arrival, Partition, Positions, Range, Record
 
 POLL_MILLISECONDS = 500
 AHEAD_BYTES = 16 * 2**20  # of memory, of records that are read before they are wanted
+
+
+def retained(config: Kafka) -> list[Range]:
+    """Return what each partition of the topic holds now, in order, as far as ``isolation_level`` lets it be read.
+
+    Raises
+    ------
+    BrokerError
+        If Kafka cannot be asked.
+
+    """
+    with as_sentence(config), closing(make_consumer(config)) as client:
+        numbers = sorted(client.partitions_for_topic(config.topic) or ())
+        partitions = [TopicPartition(config.topic, number) for number in numbers]
+        first, end = client.beginning_offsets(partitions), client.end_offsets(partitions)
+    return [Range(p.topic, p.partition, first[p], end[p], end[p] - first[p]) for p in partitions]
 
 
 class Rereader:

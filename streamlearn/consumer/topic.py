@@ -10,7 +10,7 @@ from streamlearn.consumer.consumer import Consumer
 from streamlearn.consumer.dead_letter_topic import compaction
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.out_of_range import created_again
-from streamlearn.consumer.reread import Rereader
+from streamlearn.consumer.reread import Rereader, retained
 from streamlearn.consumer.sample import look_at_records, newest
 from streamlearn.consumer.sampled import looked_at
 from streamlearn.errors import BrokerError
@@ -78,6 +78,17 @@ class TopicSource:
     def topics(self) -> Topics:
         """Return the id of the topic; none where there is no such topic, or the broker is too old to know ids."""
         return topic_ids(self._kafka)
+
+    def retained(self) -> list[Range]:
+        """Return what each partition holds now.
+
+        Raises
+        ------
+        BrokerError
+            If Kafka cannot be asked.
+
+        """
+        return retained(self._kafka)
 
     def require_same(self, before: Topics, now: Topics) -> None:
         """Raise BrokerError where the topic was created again and ``kafka.out_of_range`` says to fail."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamlearn.commands.finetuning.files import TABLES, values
+from streamlearn.commands.finetuning.past import Past
 from streamlearn.config import Config
 from streamlearn.config import Events as EventsConfig
 from streamlearn.consumer.decode import Decoder
@@ -59,8 +60,8 @@ class Examples:
         return digest.hexdigest()
 
 
-def read(config: Config, data: Path, validation: Path | None, test: Path | None) -> Examples:
-    """Return the examples in these files.
+def read(config: Config, data: Path | Past, validation: Path | None, test: Path | None) -> Examples:
+    """Return the examples in these files; `data` may be a topic's past.
 
     Where no file is given for `validation`, texts of `data` are held out for it by the hash by which a stream's are, so
     that a text stays on its side when the stream brings it again: ``events.holdout_ratio`` of them. Half of these are
@@ -70,14 +71,18 @@ def read(config: Config, data: Path, validation: Path | None, test: Path | None)
     ------
     ConfigurationError
         If a file cannot be read, or there is nothing to learn or to choose an epoch by.
+    BrokerError
+        If a topic cannot be read.
 
     """
     examples = Examples()
     events = config.events if validation is None else config.events.model_copy(update={"holdout_ratio": 0.0})
-    _sort_in(examples, decoded(data, events, None), events, splits=test is None)
+    outcomes = data.outcomes() if isinstance(data, Past) else decoded(data, events, None)
+    _sort_in(examples, outcomes, events, splits=test is None)
     if not examples.train:
         reasons = ", ".join(f"{count} {reason}" for reason, count in examples.refused.most_common())
-        raise ConfigurationError(f"{data} holds no example that can be learnt" + (f": {reasons}" if reasons else ""))
+        name = data.name if isinstance(data, Past) else data
+        raise ConfigurationError(f"{name} holds no example that can be learnt" + (f": {reasons}" if reasons else ""))
     kind = type(examples.train[0].label)
     known = {event.label for event in examples.train}
     texts = {event.text for event in examples.train}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from streamlearn.commands.measures import Measures, Meter
@@ -61,6 +61,8 @@ class Outcome:
         That of the transformer alone; None where there is none, or no test.
     seconds
         How long learning and judging took.
+    positions
+        Where it ended in the topic of which it learnt the past, by ``topic/partition``; empty where it was a file.
 
     """
 
@@ -75,6 +77,7 @@ class Outcome:
     test: Figures | None
     transformer_test_accuracy: float | None
     seconds: float
+    positions: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(cls, told: Mapping[str, Any]) -> Outcome:

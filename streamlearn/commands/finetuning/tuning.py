@@ -14,7 +14,8 @@ from streamlearn.commands.finetuning.course import Course
 from streamlearn.commands.finetuning.examples import Examples, read
 from streamlearn.commands.finetuning.order import batches
 from streamlearn.commands.finetuning.outcome import Epoch, Figures, Outcome, Standing
-from streamlearn.commands.finetuning.unfinished import Unfinished
+from streamlearn.commands.finetuning.past import Past, remember, remembered
+from streamlearn.commands.finetuning.unfinished import Unfinished, unfinished_of
 from streamlearn.config import Config
 from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
 from streamlearn.events import Event
@@ -23,16 +24,18 @@ from streamlearn.learner.direct import take_step
 from streamlearn.learner.rehearsal import Rehearsal
 from streamlearn.publisher.snapshots import SnapshotStore, write_alone
 from streamlearn.publisher.triggers import Triggers
+from streamlearn.records import by_name
 from streamlearn.storage.layout import MANIFEST
 from streamlearn.storage.store import read_manifest
 
 CARD = "README.md"
 SECTION = "finetuning"  # of the manifest
+PAST = "past.json"
 
 
 def finetune(
     config: Config,
-    data: Path,
+    data: Path | None,
     *,
     output: Path,
     validation: Path | None = None,
@@ -53,9 +56,10 @@ def finetune(
     Parameters
     ----------
     config
-        The sections ``events``, ``buffer`` and ``updater`` count, and when to checkpoint.
+        The sections ``events``, ``buffer`` and ``updater`` count, when to checkpoint, and for a topic ``kafka``.
     data, validation, test
-        Files of examples, as :func:`~streamlearn.commands.finetuning.examples.read` reads them.
+        Files of examples, as :func:`~streamlearn.commands.finetuning.examples.read` reads them. None for `data` takes
+        what is retained of ``kafka.topic`` when this is begun, with positions of its own: the group is not touched.
     output
         The directory of the model; what lies beside it until then is called alike, with ``.unfinished``.
     epochs, patience
@@ -73,28 +77,40 @@ def finetune(
         If the disk refuses, or another process is at it.
     StreamlearnError
         If no example could be learnt, or the learner went astray.
+    BrokerError
+        If the topic cannot be read.
 
     """
-    examples = read(config, data, validation, test)
+    finished = _finished(output)
+    source = data or Past(config, finished.get("past") or remembered(unfinished_of(output) / PAST))
+    past = source if isinstance(source, Past) else None
+    examples = read(config, source, validation, test)
     given = {"settings": config.digest(), "data": examples.digest(), "epochs": epochs, "patience": patience}
-    if (done := _finished(output, given)) is not None:
+    if (done := _outcome(finished, output, given)) is not None:
         return done
     with Unfinished(output, given) as unfinished:
+        if past:
+            remember(unfinished.directory / PAST, past)
         tuning = _Tuning(config, examples, unfinished, most=epochs, patience=patience, clock=clock)
         tuning.run(progress, passed)
-        outcome = tuning.publish(output, given, files=[path for path in (data, validation, test) if path])
+        outcome = tuning.publish(output, given, past, files=[path for path in (data, validation, test) if path])
         unfinished.remove()
     return outcome
 
 
-def _finished(output: Path, given: dict[str, Any]) -> Outcome | None:
+def _finished(output: Path) -> dict[str, Any]:
+    """Return what is recorded of the fine-tuning that made `output`; nothing where none did."""
+    try:
+        recorded: dict[str, Any] = read_manifest(output, MANIFEST).get(SECTION, {})
+    except StateError:
+        return {}
+    return recorded
+
+
+def _outcome(recorded: dict[str, Any], output: Path, given: dict[str, Any]) -> Outcome | None:
     """Return what came of the same when it was finished; ConfigurationError where something else lies there."""
     if not os.path.lexists(output):
         return None
-    try:
-        recorded = read_manifest(output, MANIFEST).get(SECTION, {})
-    except StateError:
-        recorded = {}
     if recorded.get("given") != given:
         raise ConfigurationError(f"{output} is there already, and not what this command makes; name another --output")
     return Outcome.load({**recorded["outcome"], "output": str(output)})
@@ -183,7 +199,7 @@ class _Tuning:
         self._unfinished.write(learner.step, len(course.epochs), {"learner": learner.state(), "course": course.state()})
         self._due.tried(learner.step)
 
-    def publish(self, output: Path, given: dict[str, Any], *, files: Sequence[Path]) -> Outcome:
+    def publish(self, output: Path, given: dict[str, Any], past: Past | None, *, files: Sequence[Path]) -> Outcome:
         """Go back to the best pass, predict the test, and leave all of it in `output`."""
         learner, course, examples = self._learner, self._course, self._examples
         best = course.best
@@ -203,13 +219,14 @@ class _Tuning:
             test=test,
             transformer_test_accuracy=self._rehearsal.judge_transformer(examples.test),
             seconds=course.seconds,
+            positions=by_name(past.positions) if past else {},
         )
         export = learner.export(learner.state())
         if misnamed := SnapshotStore.misnamed(export):
             raise StateError(f"the model cannot be published: {misnamed}")
         alone = self._rehearsal.judge_transformer(examples.validation)
         provenance = {
-            "positions": {},
+            "positions": outcome.positions,
             "events": dict(learner.counts),
             "metrics": {
                 "prequential_accuracy": learner.standing().accuracy,
@@ -220,9 +237,14 @@ class _Tuning:
             "warm_from": learner.updater.warm_from,
             "config_digest": given["settings"],
             "created": time.time(),
-            SECTION: {"given": given, "outcome": asdict(outcome) | {"output": output.name}},
+            SECTION: {
+                "given": given,
+                "outcome": asdict(outcome) | {"output": output.name},
+                **({"past": past.kept()} if past else {}),
+            },
         }
-        texts = {CARD: card(outcome, self._config, list(learner.objective.labels), [path.name for path in files])}
+        names = [*([past.name] if past else []), *(path.name for path in files)]
+        texts = {CARD: card(outcome, self._config, list(learner.objective.labels), names)}
         try:
             write_alone(output, learner.step, export, provenance, texts=texts)
         except OSError as error:

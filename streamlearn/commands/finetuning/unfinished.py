@@ -22,6 +22,11 @@ KEPT = 2
 LOCK = "lock"
 
 
+def unfinished_of(output: Path) -> Path:
+    """Return the directory of what is unfinished of `output`."""
+    return output.with_name(f"{output.name}.unfinished")
+
+
 class Unfinished:
     """The directory ``OUTPUT.unfinished``, which is this process's alone while the context lasts.
 
@@ -40,7 +45,7 @@ class Unfinished:
     """
 
     def __init__(self, output: Path, given: dict[str, Any]) -> None:
-        self.directory = output.with_name(f"{output.name}.unfinished")
+        self.directory = unfinished_of(output)
         self._given = given
         try:
             make_directory(self.directory, private=True)

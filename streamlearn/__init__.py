@@ -1,4 +1,4 @@
-"""streamlearn keeps a transformer text classifier up to date from a Kafka topic of labelled events.
+"""streamlearn keeps a text classifier, or a language model, up to date from a Kafka topic of events.
 
 Four ways through the code, from file to file. What is handed on stands on the ground: ``records.py``, ``events.py``,
 ``decisions/``, ``reports.py``, ``state.py``.
@@ -38,8 +38,9 @@ One checkpoint, from the learner to the disk:
 Then ``publisher/publisher.py`` has its positions committed and, where a snapshot is due, publishes it.
 
 Without Kafka the same learner is a library: :class:`~streamlearn.online.OnlineClassifier`. What a learner has published
-is used with :func:`~streamlearn.serving.loading.load`. Its transformer alone is for transformers' Auto classes, which
-know a head over the mean of the states once ``MeanPooledForSequenceClassification`` has been imported from here.
+is used with :func:`~streamlearn.serving.loading.load`, and a language model with
+:func:`~streamlearn.serving.language.load_language_model`. Its transformer alone is for transformers' Auto classes,
+which know a head over the mean of the states once ``MeanPooledForSequenceClassification`` has been imported from here.
 """
 
 from __future__ import annotations
@@ -49,19 +50,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamlearn.online import OnlineClassifier as OnlineClassifier
+    from streamlearn.serving.language import load_language_model as load_language_model
     from streamlearn.serving.loading import load as load
     from streamlearn.updater.experts.transformer.mean_pooled import (
         MeanPooledForSequenceClassification as MeanPooledForSequenceClassification,
     )
 
 __version__ = "0.1.0"
-__all__ = ["MeanPooledForSequenceClassification", "OnlineClassifier", "__version__", "load"]
+__all__ = ["MeanPooledForSequenceClassification", "OnlineClassifier", "__version__", "load", "load_language_model"]
 
 _MEAN_POOLED = "streamlearn.updater.experts.transformer.mean_pooled"
 _LIBRARY = {
     "MeanPooledForSequenceClassification": f"{_MEAN_POOLED}:MeanPooledForSequenceClassification",
     "OnlineClassifier": "streamlearn.online:OnlineClassifier",
     "load": "streamlearn.serving.loading:load",
+    "load_language_model": "streamlearn.serving.language:load_language_model",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from streamlearn.config import Config
 from streamlearn.learner import Learner
-from streamlearn.learner.evaluation.holdout import Score
+from streamlearn.learner.objective import Scored
 from streamlearn.publisher.progress import Accuracy
 from streamlearn.publisher.publisher import Capture
 from streamlearn.records import by_name
@@ -56,20 +56,24 @@ def capture_snapshot(learner: Learner, config: Config, *, version: int) -> Captu
     )
 
 
-def _figures(scores: Mapping[str, Score]) -> Accuracy:
+def _figures(scores: Mapping[str, Scored]) -> Accuracy:
     return {split: score.figure for split, score in scores.items()}
 
 
-def _provenance(learner: Learner, config: Config, accuracy: Accuracy, transformer: Accuracy) -> dict[str, Any]:
-    prequential = learner.standing().accuracy
+def _provenance(learner: Learner, config: Config, figures: Accuracy, transformer: Accuracy) -> dict[str, Any]:
+    prequential = {
+        f"prequential_{name}": None if math.isnan(value) else value
+        for name, value in learner.objective.figures().items()
+    }
+    holdout: dict[str, Accuracy] = (
+        {"holdout_accuracy": figures, "transformer_holdout_accuracy": transformer}
+        if config.labelled
+        else {"holdout_bits_per_byte": figures}
+    )
     return {
         "positions": by_name(learner.positions),
         "events": dict(learner.counts),
-        "metrics": {
-            "prequential_accuracy": None if math.isnan(prequential) else prequential,
-            "holdout_accuracy": accuracy,
-            "transformer_holdout_accuracy": transformer,
-        },
+        "metrics": {**prequential, **holdout},
         "model": config.updater.model,
         "warm_from": learner.updater.warm_from,
         "config_digest": config.digest(),

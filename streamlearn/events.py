@@ -12,10 +12,12 @@ NAME_LIMIT = 512  # characters of a label or an id: they are remembered, and mus
 LABELS_FROM, LABELS_TO = -(2**63), 2**63 - 1  # integers that every reader of a published model can hold
 
 Label = str | int
+UNLABELLED = ""
+"""The label of an event that a language model learns; no event that has a label has this one."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One labelled text from Kafka.
+    """One text from Kafka, with its label where a classifier learns.
 
     ``timestamp`` is the event time in Unix seconds, 0 where neither the event nor Kafka tells it. ``tokens`` are the
     token ids, of shape (tokens,) and type int32, once the updater has encoded the text; they travel with the event

@@ -100,6 +100,8 @@ class OnlineClassifier:
             self.config = Config.model_validate(tree)
         except ValidationError as error:
             raise ConfigurationError(sentence(error, Config, {})) from None
+        if not self.config.labelled:
+            raise ConfigurationError("updater.objective: an OnlineClassifier learns labels, and no language model")
         self.learner = Learner(self.config)
 
     @property

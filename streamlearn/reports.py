@@ -75,6 +75,36 @@ class ExpertReport:
 
 
 @dataclass(frozen=True)
+class TextFigures:
+    """What texts cost a language model.
+
+    Attributes
+    ----------
+    nats
+        The sum of −log p over the tokens of each text and its end, of shape (texts,), NaN where it is not known.
+    tokens
+        How many tokens that are, the end included, of shape (texts,).
+    bytes
+        How many bytes each text has in UTF-8, of shape (texts,).
+
+    """
+
+    nats: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+
+    @property
+    def losses(self) -> NDArray[np.float32]:
+        """The mean of −log p over the tokens of each text, of shape (texts,)."""
+        return (self.nats / self.tokens).astype(np.float32)
+
+    @property
+    def bits_per_byte(self) -> NDArray[np.float64]:
+        """The bits that each text costs, by its bytes, of shape (texts,): other tokenizers compare with it."""
+        return np.asarray(self.nats / math.log(2.0) / self.bytes, dtype=np.float64)
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What one step showed.
 
@@ -88,6 +118,9 @@ class StepResult:
     step that it is left out of, with the reason, ``not_finite`` or ``runaway``. ``predicted`` and ``confidences``
     belong to the same events as ``correct``: the label that was predicted, None where none was known yet, and its
     probability, of shape (learnt,) like it.
+
+    Where a language model learns there are no labels, and ``correct`` is empty; ``texts`` says what the same events
+    cost before they were learnt, and ``losses`` are per token.
     """
 
     correct: NDArray[np.bool_]
@@ -101,6 +134,7 @@ class StepResult:
     dropped: Mapping[str, str] = field(default_factory=dict)
     predicted: list[Label | None] = field(default_factory=list)
     confidences: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    texts: TextFigures | None = None
 
     @property
     def applied(self) -> bool:
@@ -145,7 +179,9 @@ class Standing:
     counts, reasons
         Records dealt with since the beginning, by outcome, and the dead letters among them by reason.
     accuracy
-        The prequential accuracy over the last events; NaN before the first.
+        The prequential accuracy over the last events; NaN before the first, and where there are no labels.
+    perplexity, bits_per_byte
+        Prequential, too, of a language model; NaN before the first event, and of a classifier.
     buffer_records, buffer_capacity, by_label
         How many events the replay buffer holds, how many it may hold, and how many of each label it does.
     drift_means
@@ -159,6 +195,8 @@ class Standing:
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     accuracy: float = math.nan
+    perplexity: float = math.nan
+    bits_per_byte: float = math.nan
     buffer_records: int = 0
     buffer_capacity: int = 0
     by_label: Mapping[Label, int] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -55,6 +55,8 @@ class Export:
         The settings that decide what the mixture predicts, as JSON values.
     adapter
         What of the weights was learnt as adapters, which are merged into them; None where none was.
+    language_model
+        Whether it is a language model that is published, which has neither labels nor a mixture.
 
     """
 
@@ -65,6 +67,14 @@ class Export:
     mixture: State = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     adapter: Adapter | None = None
+    language_model: bool = False
+
+    @property
+    def predictor(self) -> Literal["mixture", "transformer", "language_model"]:
+        """What it is that predicts."""
+        if self.language_model:
+            return "language_model"
+        return "mixture" if self.mixture else "transformer"
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:

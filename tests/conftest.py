@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from safetensors.torch import load_file, save_file
 
 from streamlearn.local.broker import ApacheKafka, Broker, NoidaDB
-from streamlearn.local.tiny import SPECIAL, WORDS, save_tiny_model
+from streamlearn.local.tiny import SPECIAL, WORDS, save_tiny_language_model, save_tiny_model
 
 TIERS = frozenset({"integration", "fault", "ops"})
 """Directories whose tests are marked with their name."""
@@ -39,6 +39,12 @@ def _two_threads() -> None:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of two layers and a vocabulary of some forty words, saved as a hub model is."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of two layers and a vocabulary of some forty words, saved as a hub model is."""
+    return save_tiny_language_model(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture

@@ -177,15 +177,24 @@ def predict(
     snapshot: Annotated[str, typer.Option(help="A version, 'latest', or the path of a snapshot.")] = "latest",
     json_output: JsonOption = False,
 ) -> None:
-    """Label texts with a published snapshot.
+    """Label texts with a published snapshot, or let a language model continue them.
 
     Example: streamlearn predict --snapshot demo-output/state/snapshots/latest "my bike needs a new clutch"
     """
+    from streamlearn.commands.predict import continue_texts, continues  # noqa: PLC0415
     from streamlearn.commands.predict import predict as label  # noqa: PLC0415
 
     path = _snapshot_path(snapshot, config, overrides)
     lines = (line.rstrip("\r\n") for line in sys.stdin if line.strip())
-    for found in label(path, map(readable, texts) if texts else lines):
+    given = map(readable, texts) if texts else lines
+    if continues(path):
+        for continued in continue_texts(path, given):
+            if json_output:
+                say_json(asdict(continued))
+            else:
+                say_texts(continued.text + continued.continuation)
+        return
+    for found in label(path, given):
         if json_output:
             say_json({"text": found.text, "label": found.label, "score": found.score})
         else:
@@ -244,7 +253,7 @@ def compare(
     settings = configuration(config, overrides)
     from streamlearn.commands.compare import compare as run_again  # noqa: PLC0415 - torch takes seconds to import
 
-    courses = [asdict(course) for course in run_again(settings, from_step=from_step, to_step=to_step)]
+    courses = [course.figures() for course in run_again(settings, from_step=from_step, to_step=to_step)]
     if json_output:
         say_json(courses)
         return

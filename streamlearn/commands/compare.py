@@ -6,8 +6,9 @@ state and meet the same records in the same order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import msgspec
 
@@ -23,9 +24,10 @@ from streamlearn.reports import MicroBatch, StepReport
 
 @dataclass(frozen=True)
 class Course:
-    """How one configuration fared: means over the fresh events, and the hold-out's accuracy at the end.
+    """How one configuration fared: means over the fresh events, and what came of the hold-out at the end.
 
-    ``accuracy`` and ``loss`` are prequential; each is None where there was no event to measure it on.
+    ``accuracy`` and ``loss`` are prequential; each is None where there was no event to measure it on. A language model
+    has the prequential ``bits_per_byte`` instead of the accuracy. ``validation`` and ``test`` are of the same kind.
     """
 
     configuration: str
@@ -35,6 +37,12 @@ class Course:
     loss: float | None
     validation: float | None
     test: float | None
+    bits_per_byte: float | None = None
+
+    def figures(self) -> dict[str, str | int | float | None]:
+        """Return what is shown of it: the accuracy, or else the bits per byte."""
+        idle = "bits_per_byte" if self.bits_per_byte is None else "accuracy"
+        return {name: value for name, value in asdict(self).items() if name != idle}
 
 
 def compare(config: Config, *, from_step: int, to_step: int | None = None) -> list[Course]:
@@ -113,20 +121,25 @@ def regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[
 
 def _course(configuration: str, learner: Callable[[], Learner], reports: Iterator[StepReport]) -> Course:
     steps = events = correct = 0
-    loss = 0.0
+    loss = nats = 0.0
+    size = 0
     for report in reports:
         steps += 1
         if report.result and report.result.applied:
             events += len(report.learnt)
             correct += int(report.result.correct.sum())
             loss += float(report.result.losses.sum())
+            if report.result.texts is not None:
+                nats += float(report.result.texts.nats.sum())
+                size += int(report.result.texts.bytes.sum())
     holdout = learner().evaluate()
     return Course(
         configuration=configuration,
         steps=steps,
         events=events,
-        accuracy=correct / events if events else None,
+        accuracy=correct / events if events and not size else None,
         loss=loss / events if events else None,
-        validation=holdout["validation"].accuracy,
-        test=holdout["test"].accuracy,
+        validation=holdout["validation"].figure,
+        test=holdout["test"].figure,
+        bits_per_byte=nats / math.log(2.0) / size if size else None,
     )

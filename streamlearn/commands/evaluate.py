@@ -15,7 +15,7 @@ from streamlearn.commands.tally import ExpertCourse, Tally
 from streamlearn.config import Config
 from streamlearn.consumer.decode import Decoder
 from streamlearn.decisions import Step
-from streamlearn.errors import StreamlearnError
+from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.events import NAME_LIMIT, Event, Reason
 from streamlearn.learner import Learner
 from streamlearn.records import Arrival, Record
@@ -82,16 +82,22 @@ def evaluate(
     Raises
     ------
     ConfigurationError
-        If the model cannot be loaded or does not fit.
+        If the model cannot be loaded or does not fit, or there are no labels.
     StreamlearnError
         If no event could be learnt, or the learner went astray.
     OSError
         If the file cannot be read.
 
     """
+    if not config.labelled:
+        raise ConfigurationError(
+            "evaluate says how often labels are predicted, and with updater.objective: language_model there are none; "
+            "compare says what a recorded stretch of the topic costs a language model"
+        )
     learner, tally = Learner(config), Tally()
+    decoder = Decoder(config.events, labelled=config.labelled)
     begun = clock()
-    for batch in _micro_batches(learner, _arrivals(file, Decoder(config.events)), config.updater.micro_batch):
+    for batch in _micro_batches(learner, _arrivals(file, decoder), config.updater.micro_batch):
         tally.add(learner.learn(Step(learner.step + 1, batch.ranges), batch))
         progress(tally)
     seconds = clock() - begun
@@ -108,7 +114,7 @@ def evaluate(
         events_per_second=tally.whole.events / seconds if seconds else 0.0,
         whole=tally.whole.measures(),
         parts={part: meter.measures() for part, meter in tally.parts.items()},
-        hold_out={split: score.accuracy for split, score in learner.evaluate().items()},
+        hold_out={split: score.figure for split, score in learner.evaluate().items()},
         experts=tally.experts(),
     )
     return evaluation, tally

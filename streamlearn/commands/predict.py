@@ -1,4 +1,4 @@
-"""Labels texts with a published snapshot."""
+"""Labels texts with a published snapshot, or continues them where it is a language model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from streamlearn.errors import UnpredictableError
+from streamlearn.errors import StreamlearnError, UnpredictableError
 
 BATCH = 32
 
@@ -19,6 +19,42 @@ class Prediction:
     text: str
     label: str
     score: float
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A text, and what a language model takes to come after it."""
+
+    text: str
+    continuation: str
+
+
+def continues(snapshot: Path) -> bool:
+    """Whether `snapshot` holds a language model; StateError where there is none at all."""
+    from streamlearn.serving.loading import is_a_language_model  # noqa: PLC0415 - seconds that only this command needs
+
+    return is_a_language_model(snapshot)
+
+
+def continue_texts(snapshot: Path, texts: Iterable[str]) -> Iterator[Continuation]:
+    """Yield the continuation of each of `texts`, as they come, by the language model in `snapshot`.
+
+    Raises
+    ------
+    StateError
+        If the snapshot cannot be loaded.
+    StreamlearnError
+        If a text cannot be continued.
+
+    """
+    from streamlearn.serving.language import load_language_model  # noqa: PLC0415 - seconds, likewise
+
+    model = load_language_model(snapshot)
+    for index, text in enumerate(texts):
+        try:
+            yield Continuation(text, model.continue_text(text))
+        except ValueError as error:
+            raise StreamlearnError(f"the text at index {index} cannot be continued: {error}") from None
 
 
 def predict(snapshot: Path, texts: Iterable[str]) -> Iterator[Prediction]:

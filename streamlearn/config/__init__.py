@@ -24,6 +24,7 @@ from streamlearn.config.kafka import READ_COMMITTED, Kafka
 from streamlearn.config.layers import Origins, merge
 from streamlearn.config.mistakes import sentence
 from streamlearn.config.monitor import BasicAuth, Drift, Monitor, Tls
+from streamlearn.config.objectives import refuse_what_is_of_the_other
 from streamlearn.config.publisher import Checkpoints, Journal, Publisher, Snapshots
 from streamlearn.config.schema_registry import SchemaRegistry, check_registry
 from streamlearn.config.updater import Updater
@@ -75,9 +76,15 @@ class Config(Section):
     """What is seen of it, and by whom."""
 
     @model_validator(mode="after")
-    def _registry_is_named(self) -> Config:
+    def _sections_fit_one_another(self) -> Config:
         check_registry(self)
+        refuse_what_is_of_the_other(self)
         return self
+
+    @property
+    def labelled(self) -> bool:
+        """Whether an event has a label."""
+        return self.updater.objective == "classification"
 
     def decisive(self) -> dict[str, Any]:
         """Return the settings that decide θ and the learner's state as plain values, which the journal records.

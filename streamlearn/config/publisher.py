@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from streamlearn.config.bounds import Count, FilePath, Period, Section, Unit
+from streamlearn.config.bounds import Count, FilePath, Period, Positive, Section, Unit
 
 
 class Checkpoints(Section):
@@ -35,6 +35,9 @@ class Snapshots(Section):
     min_validation_accuracy: Annotated[float, Unit("of the validation")] = Field(default=0.0, ge=0.0, le=1.0)
     """The accuracy on the hold-out's validation split below which nothing is published; 0 publishes always. Too high
     a floor serves old weights."""
+    max_validation_bits_per_byte: Annotated[Positive, Unit("bits per byte")] | None = None
+    """The bits that a byte of the hold-out's validation split may cost a language model, above which nothing is
+    published; ``null`` publishes always."""
 
 
 class Journal(Section):

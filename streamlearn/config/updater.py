@@ -7,12 +7,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from streamlearn.config.bounds import Experts, NotNegative, Positive, Section, Seed, Text, Trained, Unit, Wait
+from streamlearn.config.objectives import with_defaults_of_its_objective
 from streamlearn.config.passed_through import check_overrides
 
 
 class Updater(Section):
     """How θ moves."""
 
+    objective: Literal["classification", "language_model"] = "classification"
+    """What is learnt: the label of each event, or each token of its text from those before it. The second needs no
+    labels, and ``model`` (SmolLM2-135M), ``max_tokens`` (512) and ``replay_ratio`` (0.05) have other defaults with it.
+    """
     model: Text = "sentence-transformers/all-MiniLM-L6-v2"
     """The transformer to begin with, by hub name or as a directory; or a snapshot's directory, from whose whole
     mixture a learner without state goes on. Larger ones know more before the first event, and cost more a step."""
@@ -48,7 +53,8 @@ class Updater(Section):
     """Where the embeddings of tokens train: ``dense`` updates and decays the whole table, ``sparse`` the rows of the
     tokens that occurred, ``frozen`` none. ``sparse`` is much cheaper with large vocabularies."""
     max_tokens: Annotated[int, Unit("tokens")] = Field(default=128, ge=1, le=2**20)
-    """Where a text is cut. More reads more of long texts, and costs time and memory for them."""
+    """Where a text is cut; a language model learns the rest as further texts. More reads more of long texts, and costs
+    time and memory for them."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """The share of activations that is dropped while the transformer trains. More keeps it from learning single texts
     by heart, and slows learning."""
@@ -83,6 +89,11 @@ class Updater(Section):
     memory."""
     regularization: Annotated[float, Field(gt=0.0, le=10**9)] | None = None
     """λ, how strong the regularizer is; ``null`` is its own default. More keeps more, and learns less."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_are_those_of_the_objective(cls, section: Any) -> Any:
+        return with_defaults_of_its_objective(section)
 
     @field_validator("model_overrides")
     @classmethod

@@ -10,10 +10,10 @@ from __future__ import annotations
 from streamlearn.config import Events
 from streamlearn.config.schema_registry import SchemaRegistry
 from streamlearn.consumer.decoding.acceptance import ABOUT, Acceptance
-from streamlearn.consumer.decoding.fields import RefusedError
+from streamlearn.consumer.decoding.fields import FIELDS, RefusedError
 from streamlearn.consumer.decoding.shapes import fields_reader, shaped
 from streamlearn.errors import BrokerError
-from streamlearn.events import NAME_LIMIT, Event, Reason
+from streamlearn.events import NAME_LIMIT, UNLABELLED, Event, Reason
 from streamlearn.records import Record, Withheld
 
 
@@ -28,6 +28,8 @@ class Decoder:
         What a value looks like, where the fields stand, the limit on the text, and the closed set of labels if any.
     registry
         Where the schemas are that a value names.
+    labelled
+        Whether an event has a label; otherwise whatever stands in its place is not looked at.
 
     Raises
     ------
@@ -42,13 +44,18 @@ class Decoder:
     't/0/7'
     >>> decode(Record("t", 0, 8, 1_700_000_000_000, None, b'{"text": "late again"}', []))
     <Reason.MISSING_FIELD: 'missing_field'>
+    >>> unlabelled = Decoder(Events(), labelled=False).decode
+    >>> unlabelled(Record("t", 0, 8, 1_700_000_000_000, None, b'{"text": "late again"}', [])).text
+    'late again'
 
     """
 
-    def __init__(self, config: Events, registry: SchemaRegistry | None = None) -> None:
-        self._event = Acceptance(config).event
-        self._shaped = shaped(config, registry)
-        self._read = fields_reader(config) or self._shaped.read
+    def __init__(self, config: Events, registry: SchemaRegistry | None = None, *, labelled: bool = True) -> None:
+        self._event = Acceptance(config, labelled=labelled).event
+        self._labelled = labelled
+        fields = [field for field in FIELDS if labelled or field != "label"]
+        self._shaped = shaped(config, registry, fields)
+        self._read = fields_reader(config, fields) or self._shaped.read
 
     def decode(self, record: Record) -> Event | Reason:
         """Return the event in `record`, or why there is none.
@@ -68,7 +75,7 @@ class Decoder:
             wire = self._read(record)
         except RefusedError as error:
             return error.reason
-        return self._event(record, wire.text, wire.label, wire.id, wire.timestamp)
+        return self._event(record, wire.text, wire.label if self._labelled else UNLABELLED, wire.id, wire.timestamp)
 
     def where(self, record: Record) -> dict[str, list[str]]:
         """Return for each field at which of its places something stands in `record`; RefusedError where none can."""

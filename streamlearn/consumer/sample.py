@@ -35,7 +35,7 @@ def look_at_records(config: Config) -> str:
         If they cannot be read, or Kafka cannot be asked.
 
     """
-    decode = Decoder(config.events, config.kafka.schema_registry).decode
+    decode = Decoder(config.events, config.kafka.schema_registry, labelled=config.labelled).decode
     found: Counter[str] = Counter()
     with as_sentence(config.kafka), closing(make_consumer(config.kafka)) as client:
         for record in _ends(client, config.kafka.topic):

@@ -32,7 +32,7 @@ class TopicSource:
 
     def __init__(self, config: Config) -> None:
         self._config, self._kafka = config, config.kafka
-        self._decoder = Decoder(config.events, config.kafka.schema_registry)
+        self._decoder = Decoder(config.events, config.kafka.schema_registry, labelled=config.labelled)
 
     def require(self) -> None:
         """Raise BrokerError where Kafka cannot be reached, or the topic does not exist."""

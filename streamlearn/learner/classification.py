@@ -33,7 +33,9 @@ class Classification:
 
     """
 
+    name = "classification"
     detectors: Sequence[str] = ("loss", "error")
+    references = 0
 
     def __init__(self, config: Config) -> None:
         self.updater = Updater(config)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
+from collections.abc import Mapping
 from fractions import Fraction
 
 from streamlearn.buffer import make_buffer
 from streamlearn.config import Config
 from streamlearn.decisions import Decision
-from streamlearn.errors import AstrayError
+from streamlearn.errors import AstrayError, StateError
 from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner.admission import Admission
-from streamlearn.learner.classification import Classification
 from streamlearn.learner.draft import Draft
 from streamlearn.learner.evaluation.drift import RiseDetector
-from streamlearn.learner.evaluation.holdout import HoldOut, Score
-from streamlearn.learner.objective import Objective
+from streamlearn.learner.evaluation.holdout import HoldOut
+from streamlearn.learner.objective import Objective, Scored, make_objective
 from streamlearn.records import Positions, Record, Topics
 from streamlearn.reports import MicroBatch, Rise, Standing, StepReport, StepResult
 from streamlearn.state import Export, State, Stateful
@@ -65,13 +65,13 @@ class Learner:
     """
 
     def __init__(self, config: Config) -> None:
-        self.objective: Objective = Classification(config)
+        self.objective: Objective = make_objective(config)
         self.admission = Admission(config.events)
         if self.updater.warm_from is not None:
             self.admission.labels = dict.fromkeys(self.objective.labels)
         self.buffer = make_buffer(config.buffer, seed=config.updater.seed)
         self.detectors = {name: RiseDetector(config.monitor.drift) for name in self.objective.detectors}
-        self.holdout = HoldOut(config.events.holdout_records)
+        self.holdout = HoldOut(config.events.holdout_records, references=self.objective.references)
         self.step = 0
         self.version = 0
         self.positions: Positions = {}
@@ -215,11 +215,11 @@ class Learner:
         """Whether there is anything to publish."""
         return self.objective.presentable
 
-    def evaluate(self) -> dict[str, Score]:
+    def evaluate(self) -> Mapping[str, Scored]:
         """Return how what would be published does on each split of the hold-out."""
         return self.objective.evaluate(self.holdout)
 
-    def evaluate_transformer(self) -> dict[str, Score]:
+    def evaluate_transformer(self) -> Mapping[str, Scored]:
         """Return how the transformer alone does on each split; nothing where there is none, or it is all there is."""
         return self.objective.evaluate_transformer(self.holdout)
 
@@ -260,9 +260,15 @@ class Learner:
         Raises
         ------
         StateError
-            If it was made with another model or other labels.
+            If it was made with another objective, another model or other labels.
 
         """
+        learnt = state["updater"].get("objective", "classification")
+        if learnt != self.objective.name:
+            raise StateError(
+                f"the checkpoint was made with updater.objective: {learnt}, and the configuration says "
+                f"{self.objective.name}; give it a publisher.directory of its own"
+            )
         if not self.updater.encodes_as(state["updater"]):
             state = self._encoded_again(state)
         for name, part in self._parts.items():

@@ -5,11 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from streamlearn.config import Config
 from streamlearn.events import Label
-from streamlearn.learner.evaluation.holdout import HoldOut, Score
+from streamlearn.learner.classification import Classification
+from streamlearn.learner.evaluation.holdout import HoldOut
+from streamlearn.learner.language_model import LanguageModel
 from streamlearn.reports import StepResult
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater.contract import AnyUpdater
+
+
+class Scored(Protocol):
+    """What came of predicting a split of the hold-out."""
+
+    @property
+    def events(self) -> int:
+        """How many events it has."""
+        ...
+
+    @property
+    def unpredictable(self) -> float:
+        """The share of those for which there is no sound prediction, 0 where there is no event."""
+        ...
+
+    @property
+    def figure(self) -> float | None:
+        """What the objective goes by, None where there is no event."""
+        ...
 
 
 class Objective(Protocol):
@@ -17,14 +39,18 @@ class Objective(Protocol):
 
     Attributes
     ----------
-    updater
-        What learns.
+    name
+        What the configuration calls it.
     detectors
         The signals in which a drift is looked for.
+    references
+        How many of the first events that are held out stay as a reference.
 
     """
 
+    name: str
     detectors: Sequence[str]
+    references: int
 
     @property
     def updater(self) -> AnyUpdater:
@@ -54,11 +80,11 @@ class Objective(Protocol):
         """Return the prequential figures by their names in :class:`~streamlearn.reports.Standing`."""
         ...
 
-    def evaluate(self, holdout: HoldOut) -> dict[str, Score]:
+    def evaluate(self, holdout: HoldOut) -> Mapping[str, Scored]:
         """Return how what is published does on each split of `holdout`."""
         ...
 
-    def evaluate_transformer(self, holdout: HoldOut) -> dict[str, Score]:
+    def evaluate_transformer(self, holdout: HoldOut) -> Mapping[str, Scored]:
         """Return how the transformer alone does on each split, where that is something else; or nothing."""
         ...
 
@@ -74,3 +100,10 @@ class Objective(Protocol):
     def describe(self) -> str:
         """Say in a few words what is learnt, and by what."""
         ...
+
+
+def make_objective(config: Config) -> Objective:
+    """Return the objective that `config` names; the errors are those of its updater."""
+    if config.updater.objective == LanguageModel.name:
+        return LanguageModel(config)
+    return Classification(config)

@@ -21,6 +21,7 @@ POINTS = 500
 MARKS = 200
 REFUSALS = 20
 LABELS = 30
+NO_LABEL = "texts without labels"
 
 
 class Course:
@@ -33,13 +34,16 @@ class Course:
     def __init__(self) -> None:
         self.events: list[int] = []
         self.loss: list[float] = []
-        self.accuracy: list[float] = []
+        self.accuracy: list[float | None] = []
         self._each = 1  # micro-batches in a point
         self._open: list[float] = []  # losses of the point that is not full yet
-        self._now = (0, 0.0)  # events and accuracy after the last of them
+        self._now: tuple[int, float | None] = (0, 0.0)  # events and accuracy after the last of them
 
-    def add(self, events: int, loss: float, accuracy: float) -> None:
-        """Add a micro-batch with the mean `loss`, after which so many `events` have been learnt."""
+    def add(self, events: int, loss: float, accuracy: float | None) -> None:
+        """Add a micro-batch with the mean `loss`, after which so many `events` have been learnt.
+
+        `accuracy` is None where there are no labels.
+        """
         self._open.append(loss)
         self._now = events, accuracy
         if len(self._open) < self._each:
@@ -92,7 +96,7 @@ class Live:
         self._refusals: deque[dict[str, Any]] = deque(maxlen=REFUSALS)
         self._counts: dict[str, int] = {}
         self._step = 0
-        self._latest: dict[str, float] | None = None
+        self._latest: dict[str, float | None] | None = None
         self._snapshot: dict[str, Any] | None = None
         self._lag: dict[str, int] = {}
         self._experts: list[dict[str, Any]] = []
@@ -103,8 +107,8 @@ class Live:
         with self._lock:
             self._step, self._counts = step, dict(counts)
 
-    def learnt(self, events: int, *, loss: float, accuracy: float) -> None:
-        """Add a micro-batch to the course."""
+    def learnt(self, events: int, *, loss: float, accuracy: float | None) -> None:
+        """Add a micro-batch to the course; `accuracy` is None where there are no labels."""
         with self._lock:
             self._latest = {"loss": loss, "accuracy": accuracy}
             self._course.add(events, loss, accuracy)
@@ -164,7 +168,7 @@ class Live:
 
     def standing(self, lag: Mapping[Partition, int], labels: Mapping[Label, int], capacity: int) -> None:
         """Show the lag of each partition and what the buffer holds of each label."""
-        most = Counter({str(label): held for label, held in labels.items()}).most_common(LABELS)
+        most = Counter({str(label) or NO_LABEL: held for label, held in labels.items()}).most_common(LABELS)
         with self._lock:
             self._lag = {f"{topic}/{partition}": records for (topic, partition), records in sorted(lag.items())}
             self._buffer = {"records": sum(labels.values()), "capacity": capacity, "labels": most}

@@ -29,11 +29,13 @@ class Metrics:
     ----------
     registry
         Where they are registered.
+    labelled
+        Whether the hold-out is judged by accuracy, and not, as a language model is, by bits per byte.
 
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+    def __init__(self, registry: CollectorRegistry, *, labelled: bool = True) -> None:
+        self.registry, self._labelled = registry, labelled
 
         def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
             return Counter(f"streamlearn_{name}", text, tuple(labels), registry=registry)
@@ -71,6 +73,11 @@ class Metrics:
         self.accuracy = gauge("prequential_accuracy_ratio", "Test-then-train accuracy over the window.")
         self.holdout_accuracy = gauge(
             "holdout_accuracy_ratio", "Accuracy on events never trained on.", ["split", "role"]
+        )
+        self.perplexity = gauge("perplexity", "Test-then-train perplexity over the window, of a language model.")
+        self.bits_per_byte = gauge("bits_per_byte", "Test-then-train bits per byte over the window, likewise.")
+        self.holdout_bits_per_byte = gauge(
+            "holdout_bits_per_byte", "A language model's bits per byte of texts never trained on.", ["split", "role"]
         )
         self.drift_score = gauge("drift_score", "Mean of the signal in the detector's window.", ["detector"])
         self.expert_loss = gauge(
@@ -136,10 +143,14 @@ class Metrics:
             self.last_checkpoint.set_to_current_time()
 
     def evaluated(self, role: str, accuracy: Mapping[str, float | None]) -> None:
-        """Show the hold-out accuracy of the ``candidate`` or the ``champion`` on each split that has events."""
+        """Show the hold-out accuracy of the ``candidate`` or the ``champion`` on each split that has events.
+
+        Of a language model it is the bits per byte.
+        """
+        gauge = self.holdout_accuracy if self._labelled else self.holdout_bits_per_byte
         for split, value in accuracy.items():
             if value is not None:
-                self.holdout_accuracy.labels(split, role).set(value)
+                gauge.labels(split, role).set(value)
 
     def published(self, outcome: str, version: int, seconds: float, accuracy: Mapping[str, float | None]) -> None:
         """Count a snapshot that was ``published``, ``rejected`` or ``failed``; a published one is the champion."""

@@ -49,11 +49,11 @@ class Monitor:
     """
 
     def __init__(self, config: Config, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = Metrics(CollectorRegistry(), labelled=config.labelled)
         self.health = Health(config.monitor.heartbeat_timeout_seconds)
         self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
         self.server: Server | None = None
-        self._config, self._clock = config.monitor, clock
+        self._config, self._labelled, self._clock = config.monitor, config.labelled, clock
         self._looked = -LOOK_SECONDS
         self._place: Place = START
         self._experts = Experts(config.monitor.accuracy_window)
@@ -116,7 +116,8 @@ class Monitor:
         if snapshot:
             self.metrics.snapshot_version.set(snapshot["version"])
             self.metrics.last_publish.set(snapshot["created"])
-            self.metrics.evaluated("champion", snapshot["metrics"]["holdout_accuracy"])
+            figures = "holdout_accuracy" if self._labelled else "holdout_bits_per_byte"
+            self.metrics.evaluated("champion", snapshot["metrics"][figures])
 
     def stepped(self, standing: Standing, report: StepReport, seconds: float) -> None:
         """Show `report` of a step that took `seconds`, and how the learner stands after it."""

@@ -49,7 +49,8 @@ def show_step(
             metrics.event_age.observe(max(0.0, now - event.timestamp))
     show_standing(metrics, standing)
     trained = standing.counts["trained"]
-    live.learnt(trained, loss=float(result.losses.mean()), accuracy=standing.accuracy)
+    accuracy = None if math.isnan(standing.accuracy) else standing.accuracy
+    live.learnt(trained, loss=float(result.losses.mean()), accuracy=accuracy)
     for rise in report.rises:
         metrics.drift_detections.labels(rise.detector).inc()
         live.drifted(trained, rise.detector)
@@ -59,8 +60,13 @@ def show_step(
 
 def show_standing(metrics: Metrics, standing: Standing) -> None:
     """Show the figures that describe a learner whatever its last step did."""
-    if not math.isnan(standing.accuracy):
-        metrics.accuracy.set(standing.accuracy)
+    for gauge, value in (
+        (metrics.accuracy, standing.accuracy),
+        (metrics.perplexity, standing.perplexity),
+        (metrics.bits_per_byte, standing.bits_per_byte),
+    ):
+        if not math.isnan(value):
+            gauge.set(value)
     metrics.buffer_records.set(standing.buffer_records)
     metrics.buffer_capacity.set(standing.buffer_capacity)
     for name, mean in standing.drift_means.items():

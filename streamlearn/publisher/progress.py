@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-Accuracy = dict[str, float | None]  # by hold-out split; None while the split is empty
+Accuracy = dict[str, float | None]
+"""By hold-out split, None while it is empty; of a language model it is the bits per byte."""
 
 
 class Progress(Protocol):

@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 class Capture:
     """A copy of the learner at one step; what follows ``version`` only where a snapshot is due.
 
+    ``accuracy`` is by hold-out split what the objective goes by: of a language model the bits per byte.
     ``unpredictable`` is the share of the validation hold-out that it has no sound prediction for.
     """
 
@@ -105,6 +106,7 @@ class Publisher:
         self._checkpoint_due = Triggers(config.checkpoints.every_steps, config.checkpoints.every_seconds)
         self._snapshot_due = Triggers(config.snapshots.every_steps, config.snapshots.every_seconds)
         self._min_accuracy = config.snapshots.min_validation_accuracy
+        self._max_bits = config.snapshots.max_validation_bits_per_byte
         self._settle, self._commit, self._progress = settle, commit, progress
         self._capture: Capture | None = None
         self._changed = threading.Condition()
@@ -258,13 +260,15 @@ class Publisher:
         self._progress.published(outcome, version, time.monotonic() - started, capture.accuracy)
 
     def _publish(self, capture: Capture, export: Export) -> str:
-        version, accuracy = capture.version, capture.accuracy.get("validation")
+        version, figure = capture.version, capture.accuracy.get("validation")
         least, unpredictable = self._min_accuracy, capture.unpredictable
         reason = self.snapshots.misnamed(export) or rejection(
             {**export.weights, **tensors_of(export.mixture)},
-            accuracy,
+            None if export.language_model else figure,
             min_validation_accuracy=least,
             unpredictable=unpredictable,
+            bits_per_byte=figure if export.language_model else None,
+            max_bits_per_byte=self._max_bits,
         )
         if reason:
             log.warning("snapshot %d is rejected: %s", version, reason, extra=_place(capture))

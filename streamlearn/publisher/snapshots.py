@@ -37,12 +37,16 @@ PACKAGES = {
 class Evidence(msgspec.Struct):
     """The figures of a snapshot, each None where nothing was measured.
 
-    They hold for the predictor that is published; those of its transformer alone are said to be so.
+    They hold for the predictor that is published; those of its transformer alone are said to be so. A language model
+    has the last three, a classifier the others.
     """
 
     prequential_accuracy: float | None = None
     holdout_accuracy: dict[str, float | None] = {}
     transformer_holdout_accuracy: dict[str, float | None] = {}
+    prequential_perplexity: float | None = None
+    prequential_bits_per_byte: float | None = None
+    holdout_bits_per_byte: dict[str, float | None] = {}
 
 
 class Manifest(msgspec.Struct):
@@ -53,7 +57,7 @@ class Manifest(msgspec.Struct):
     created: float = 0.0
     events: dict[str, int] = {}
     metrics: Evidence = msgspec.field(default_factory=Evidence)
-    predictor: Literal["mixture", "transformer"] = "transformer"  # as in earlier versions, which do not say so
+    predictor: Literal["mixture", "transformer", "language_model"] = "transformer"  # earlier versions do not say so
     settings: dict[str, Any] = {}
     config_digest: str = ""
 
@@ -222,7 +226,7 @@ def _manifest(version: int, step: int, export: Export, provenance: dict[str, Any
     return {
         "version": version,
         "step": step,
-        "predictor": "mixture" if export.mixture else "transformer",
+        "predictor": export.predictor,
         **provenance,
         "settings": export.settings,
         "packages": packages(),

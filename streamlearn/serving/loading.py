@@ -15,6 +15,7 @@ from streamlearn.serving.scorers import MixtureScorer, TransformerScorer
 from streamlearn.storage.layout import EXPERTS, LATEST, MANIFEST, SNAPSHOTS
 from streamlearn.storage.store import verify_directory
 from streamlearn.updater.experts.transformer.model import one_sentence
+from streamlearn.updater.experts.transformer.model_files import read_json
 from streamlearn.updater.experts.transformer.published import Published, load_published
 from streamlearn.updater.published import from_published
 
@@ -23,6 +24,7 @@ class Origin(msgspec.Struct):
     """What of a manifest loading relies on, with its types; nothing of it where there is no manifest."""
 
     version: int | None = None
+    predictor: str = ""
     settings: dict[str, Any] = {}
     files: dict[str, str] = {}
 
@@ -52,8 +54,29 @@ def load(path: str | Path) -> Predictor:
         )
     with one_sentence(f"the snapshot {path} cannot be loaded", StateError):
         manifest = verify_directory(directory, MANIFEST) if os.path.lexists(directory / MANIFEST) else {}
+        if holds_a_language_model(directory, manifest):
+            raise ValueError(
+                "it holds a language model, which has no labels to predict; streamlearn.load_language_model loads it, "
+                "and so does AutoModelForCausalLM of transformers"
+            )
         origin = msgspec.convert(manifest, Origin)
         return Predictor(_scorer(directory, manifest, origin), version=origin.version)
+
+
+def is_a_language_model(path: str | Path) -> bool:
+    """Whether what was published at `path` is a language model; StateError where there is none, or it is damaged."""
+    directory = locate(Path(path))
+    with one_sentence(f"the snapshot {path} cannot be loaded", StateError):
+        written = os.path.lexists(directory / MANIFEST)
+        return holds_a_language_model(directory, read_json(directory / MANIFEST) if written else {})
+
+
+def holds_a_language_model(directory: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether what lies in `directory` is one, as its `manifest` says or, where it is empty, its configuration."""
+    if manifest:
+        return msgspec.convert(manifest, Origin).predictor == "language_model"
+    named = read_json(directory / "config.json").get("architectures") or [""]
+    return str(named[0]).endswith(("ForCausalLM", "LMHeadModel"))
 
 
 def _scorer(directory: Path, manifest: Mapping[str, Any], origin: Origin) -> Scorer:

@@ -81,6 +81,8 @@ def finetune(
         If the topic cannot be read.
 
     """
+    if not config.labelled:
+        raise ConfigurationError("finetune learns labels, and with updater.objective: language_model there are none")
     finished = _finished(output)
     source = data or Past(config, finished.get("past") or remembered(unfinished_of(output) / PAST))
     past = source if isinstance(source, Past) else None

@@ -31,10 +31,13 @@ class Acceptance:
     ----------
     config
         The limit on the text, and the closed set of labels if there is one.
+    labelled
+        Whether an event has a label.
 
     """
 
-    def __init__(self, config: Events) -> None:
+    def __init__(self, config: Events, *, labelled: bool = True) -> None:
+        self._labelled = labelled
         self._limit = config.max_text_characters
         self._closed = None if config.labels == "discover" else frozenset(config.labels)
         self._label_type = None if config.labels == "discover" else type(config.labels[0])
@@ -54,7 +57,9 @@ class Acceptance:
             return Reason.EMPTY_TEXT
         if len(identity) > NAME_LIMIT:
             return Reason.FIELD_TOO_LONG
-        if isinstance(label, str):
+        if not self._labelled:
+            pass
+        elif isinstance(label, str):
             if len(label) > NAME_LIMIT:
                 return Reason.FIELD_TOO_LONG
             if not label or label.isspace():

@@ -32,19 +32,15 @@ class RefusedError(Exception):
         self.reason, self.detail = reason, detail
 
 
-def wire_type(names: Mapping[str, str] | None = None) -> Any:
-    """Return the structure of fields as they are found, each under its own name or under that in `names`."""
-    return msgspec.defstruct(
-        "WireEvent",
-        [
-            ("text", str),
-            ("label", str | int),
-            ("id", str | int | None, None),
-            ("timestamp", float | datetime | None, None),
-        ],
-        rename=names,
-        gc=False,
-    )
+def wire_type(names: Mapping[str, str]) -> Any:
+    """Return the structure of fields as they are found: those in `names`, each under the name there."""
+    every: list[Any] = [
+        ("text", str),
+        ("label", str | int),
+        ("id", str | int | None, None),
+        ("timestamp", float | datetime | None, None),
+    ]
+    return msgspec.defstruct("WireEvent", [field for field in every if field[0] in names], rename=names, gc=False)
 
 
 def refusal(error: msgspec.ValidationError, names: Mapping[str, str]) -> RefusedError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,9 +19,6 @@ from streamlearn.records import Record
 
 INTEGER = re.compile(r"-?[0-9]{1,19}")
 NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,9})?")
-
-_wire = wire_type()
-_names = {field: field for field in FIELDS}
 
 Tree = Callable[[Record], Any]
 """Makes plain values of a record's value, or raises RefusedError."""
@@ -39,27 +36,32 @@ class Shaped:
         Where the fields stand, and whether labels are integers.
     tree
         Makes plain values of the value.
+    fields
+        Which of them.
     untyped
         Whether all in the tree is text.
 
     """
 
-    def __init__(self, config: Events, tree: Tree, *, untyped: bool = False) -> None:
+    def __init__(self, config: Events, tree: Tree, fields: Sequence[str] = FIELDS, *, untyped: bool = False) -> None:
         self._tree = tree
-        places = {field: list(spelled(getattr(config.fields, field)).values()) for field in FIELDS}
+        self._names = {field: field for field in fields}
+        self._wire = wire_type(self._names)
+        self._texts = [field for field in fields if field != "timestamp"]
+        places = {field: list(spelled(getattr(config.fields, field)).values()) for field in fields}
         self._finders = {
             field: {
                 spelling: finder(place, field) for spelling, place in spelled(getattr(config.fields, field)).items()
             }
-            for field in FIELDS
+            for field in fields
         }
         self._find = {
             field: joined(list(finders.values()), field) if len(finders) > 1 else next(iter(finders.values()))
             for field, finders in self._finders.items()
         }
-        self._untyped = {field for field in FIELDS if untyped or isinstance(places[field][0], Key | Header)}
+        self._untyped = {field for field in fields if untyped or isinstance(places[field][0], Key | Header)}
         self._integers = config.labels != "discover" and isinstance(config.labels[0], int)
-        self._in_an_object = any(isinstance(place, Names) for field in FIELDS for place in places[field])
+        self._in_an_object = any(isinstance(place, Names) for field in fields for place in places[field])
 
     def read(self, record: Record) -> Any:
         """Return the fields of the event in `record`; RefusedError where it has none."""
@@ -70,10 +72,10 @@ class Shaped:
             if value is not NOTHING:
                 found[field] = self._typed(field, value) if field in self._untyped else value
         try:
-            fields = msgspec.convert(found, _wire)
+            fields = msgspec.convert(found, self._wire)
         except msgspec.ValidationError as error:
-            raise refusal(error, _names) from None
-        for field in ("text", "label", "id"):
+            raise refusal(error, self._names) from None
+        for field in self._texts:
             _require_text(getattr(fields, field), field)
         return fields
 

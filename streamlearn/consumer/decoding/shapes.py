@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamlearn.config import Events
@@ -10,6 +10,7 @@ from streamlearn.config.schema_registry import WITH_SCHEMAS, SchemaRegistry
 from streamlearn.consumer.decoding import json_value
 from streamlearn.consumer.decoding.avro_value import avro_tree
 from streamlearn.consumer.decoding.csv_value import csv_tree
+from streamlearn.consumer.decoding.fields import FIELDS
 from streamlearn.consumer.decoding.framed import json_schema_tree
 from streamlearn.consumer.decoding.own import own_tree
 from streamlearn.consumer.decoding.shaped import Shaped, plain_names
@@ -21,16 +22,16 @@ UNTYPED = {"csv", "text"}
 """Formats in which all is text."""
 
 
-def fields_reader(config: Events) -> Callable[[Record], Any] | None:
-    """Return what reads fields at the top of an object of JSON without the rest of it; None where that is no reader."""
-    names = plain_names(dict(config.fields))
+def fields_reader(config: Events, fields: Sequence[str] = FIELDS) -> Callable[[Record], Any] | None:
+    """Return what reads `fields` at the top of an object of JSON without the rest; None where that is no reader."""
+    names = plain_names({field: getattr(config.fields, field) for field in fields})
     if config.decoder is not None or config.format != "json" or names is None:
         return None
     return json_value.fields_reader(names)
 
 
-def shaped(config: Events, registry: SchemaRegistry | None) -> Shaped:
-    """Return what reads the fields of an event of any shape, by the schemas of `registry` where it needs one.
+def shaped(config: Events, registry: SchemaRegistry | None, fields: Sequence[str] = FIELDS) -> Shaped:
+    """Return what reads the `fields` of an event of any shape, by the schemas of `registry` where it needs one.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def shaped(config: Events, registry: SchemaRegistry | None) -> Shaped:
         If what it needs is not there.
 
     """
-    return Shaped(config, _tree(config, registry), untyped=config.format in UNTYPED)
+    return Shaped(config, _tree(config, registry), fields, untyped=config.format in UNTYPED)
 
 
 def _tree(config: Events, registry: SchemaRegistry | None) -> Callable[[Record], Any]:

@@ -2,19 +2,23 @@
 
 ``validation`` decides (the gate reads it), ``test`` is only reported. A stable hash of the text chooses the
 split, as it chose the hold-out, so a text stays on its side.
+
+A language model has a third one beside them: ``reference``, the first events that were held out, which stay. What it
+comes to on them later says what has been forgotten since.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from streamlearn.events import Event, Label
 from streamlearn.state import State
 
 SPLITS = ("validation", "test")
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
@@ -55,20 +59,31 @@ class HoldOut:
     ----------
     records
         How many events of each split are kept.
+    references
+        How many of the first events of all stay; 0 for no such split.
 
     """
 
-    def __init__(self, records: int) -> None:
+    def __init__(self, records: int, *, references: int = 0) -> None:
         self._splits: dict[str, deque[Event]] = {split: deque(maxlen=records) for split in SPLITS}
+        self._references = references
+        if references:
+            self._splits[REFERENCE] = deque(maxlen=references)
 
     def extend(self, events: Iterable[Event]) -> None:
         """Take in held-out events, encoded."""
         for event in events:
             self._splits[split_of(event)].append(event)
+            if self._references and len(self._splits[REFERENCE]) < self._references:
+                self._splits[REFERENCE].append(event)
 
     def evaluate(self, predict: Callable[[Sequence[Event]], Sequence[Label | None]]) -> dict[str, Score]:
         """Return how `predict`, which returns None for an event that it cannot predict, does on each split."""
-        return {split: Score.of(list(events), predict) for split, events in self._splits.items()}
+        return {split: Score.of(list(events), predict) for split, events in self.splits()}
+
+    def splits(self) -> Iterator[tuple[str, Sequence[Event]]]:
+        """Yield each split's name with its events, oldest first."""
+        yield from self._splits.items()
 
     def state(self) -> State:
         """Return the kept events, oldest first."""

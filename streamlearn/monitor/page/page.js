@@ -138,7 +138,7 @@ function show(view) {
   const lags = Object.entries(lag);
   say("source", `topic ${view.topic}, group ${view.group}`);
   showState(view.state);
-  say("accuracy", latest ? percent(latest.accuracy) : "–");
+  say("accuracy", latest && latest.accuracy !== null ? percent(latest.accuracy) : "–"); // a language model has none
   say("loss", latest ? latest.loss.toFixed(3) : "–");
   say("lag", lags.length ? number.format(lags.reduce((sum, [, records]) => sum + records, 0)) : "–");
   const behind = lags.filter(([, records]) => records > 0).sort(([, one], [, other]) => other - one).slice(0, 4);

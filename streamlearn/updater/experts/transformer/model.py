@@ -147,12 +147,12 @@ def _load(directory: Path, files: WeightFiles, config: Updater, labels: list[str
     source = AutoConfig.from_pretrained(directory, **how)
     pooled = isinstance(source, MeanPooledConfig)
     below = source.body_config() if pooled else source
-    _check_overrides(config.model_overrides, below)
+    check_overrides(config.model_overrides, below)
     known = labels_of(source)
     keeps_head = bool(known) and (not labels or set(known) <= set(labels))
     names = (known if keeps_head else labels) or [NO_LABEL_YET]
     changed: dict[str, Any] = {
-        **{key: config.dropout for key, value in below.to_dict().items() if _is_dropout(key, value)},
+        **{key: config.dropout for key, value in below.to_dict().items() if is_dropout(key, value)},
         **config.model_overrides,
     }
     named: dict[str, Any] = {
@@ -212,13 +212,14 @@ def _load_weights(
     return model, {*found["missing_keys"], *mismatched}
 
 
-def _check_overrides(overrides: dict[str, Any], settings: Any) -> None:
+def check_overrides(overrides: dict[str, Any], settings: Any) -> None:
+    """Raise ConfigurationError where `overrides` are not a model's own `settings`."""
     given = settings.to_dict()
     known = {*given, *type(settings).attribute_map} - OWN_SETTINGS
     for key in overrides:
         if key in OWN_SETTINGS:
             raise ConfigurationError(f"updater.model_overrides: '{key}' is decided by streamlearn")
-        if key in given and _is_dropout(key, given[key]):
+        if key in given and is_dropout(key, given[key]):
             raise ConfigurationError(f"updater.model_overrides: '{key}' is decided by updater.dropout, for all layers")
         if key not in known:
             match = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
@@ -296,7 +297,7 @@ def bounded_by(files: WeightFiles) -> Iterator[None]:
             hook.remove()
 
 
-def _is_dropout(key: str, value: Any) -> bool:
+def is_dropout(key: str, value: Any) -> bool:
     """Whether a setting is a rate of dropout; ESM's ``token_dropout``, which is none, is a switch."""
     return key.endswith(("dropout", "dropout_prob", "pdrop", "drop")) and not isinstance(value, bool)
 

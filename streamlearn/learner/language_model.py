@@ -1,0 +1,103 @@
+"""The objective ``language_model``: each token is predicted, and a text judged by the bits that a byte of it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from streamlearn.config import Config
+from streamlearn.events import Event, Label
+from streamlearn.learner.evaluation.bits import Bits, PrequentialBits
+from streamlearn.learner.evaluation.holdout import REFERENCE, HoldOut
+from streamlearn.reports import StepResult
+from streamlearn.state import Export, State, Stateful
+from streamlearn.updater.language.updater import LanguageUpdater
+
+MEASURED_TOKENS = 8192  # of a split: on two cores a model of 135 million weights reads them in about 40 s
+
+
+class LanguageModel:
+    """Texts without labels, as :class:`~streamlearn.learner.objective.Objective` says.
+
+    Parameters
+    ----------
+    config
+        The sections ``updater`` and ``monitor`` count.
+
+    Attributes
+    ----------
+    bits
+        Prequential.
+
+    """
+
+    name = "language_model"
+    detectors: Sequence[str] = ("loss",)
+    references = 64
+
+    def __init__(self, config: Config) -> None:
+        self.updater = LanguageUpdater(config)
+        self.bits = PrequentialBits(config.monitor.accuracy_window)
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """None."""
+        return ()
+
+    @property
+    def parts(self) -> Mapping[str, Stateful]:
+        """The bits."""
+        return {"bits": self.bits}
+
+    @property
+    def tells(self) -> bool:
+        """A language model always predicts something."""
+        return True
+
+    def signals(self, result: StepResult) -> Mapping[str, Sequence[float]]:
+        """Return 1 − 2^(−bits per byte) as the loss: 1 less the geometric mean of the probabilities of bytes."""
+        texts = result.texts
+        if texts is None:
+            raise ValueError("the step says nothing about what texts cost")
+        self.bits.update(zip(texts.nats.tolist(), texts.tokens.tolist(), texts.bytes.tolist(), strict=True))
+        return {"loss": (1.0 - np.exp2(-texts.bits_per_byte)).tolist()}
+
+    def figures(self) -> Mapping[str, float]:
+        """Return the perplexity and the bits per byte."""
+        return {"perplexity": self.bits.perplexity, "bits_per_byte": self.bits.bits_per_byte}
+
+    def evaluate(self, holdout: HoldOut) -> dict[str, Bits]:
+        """Return what the last texts of each split cost, and the first that were held out, the reference.
+
+        At most :data:`MEASURED_TOKENS` of each split count, and one text where it is longer.
+        """
+        return {split: Bits.of(self.updater.measure(self._measured(split, held))) for split, held in holdout.splits()}
+
+    @staticmethod
+    def _measured(split: str, held: Sequence[Event]) -> list[Event]:
+        counted: list[Event] = []
+        tokens = 0
+        for event in held if split == REFERENCE else reversed(held):
+            tokens += 0 if event.tokens is None else len(event.tokens)
+            if counted and tokens > MEASURED_TOKENS:
+                break
+            counted.append(event)
+        return counted
+
+    def evaluate_transformer(self, holdout: HoldOut) -> dict[str, Bits]:  # noqa: ARG002 - it is all there is
+        """Return nothing: the transformer is all there is."""
+        return {}
+
+    @property
+    def presentable(self) -> bool:
+        """Whether a step has been taken."""
+        return self.updater.steps > 0
+
+    def export(self, state: State) -> Export:
+        """Return the model as transformers loads it."""
+        return self.updater.export(state)
+
+    def describe(self) -> str:
+        """Say how much of the model trains."""
+        return self.updater.describe()

@@ -1,0 +1,1 @@
+"""The objective ``language_model``: texts without labels, each token predicted from those before it."""

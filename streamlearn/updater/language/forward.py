@@ -1,0 +1,95 @@
+"""Runs texts through a causal language model, packed into blocks or one by one, and gives what each of them costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its name in the field
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from streamlearn.updater.language.documents import Piece, Tokens, pieces_of
+from streamlearn.updater.language.packing import Block, make_block, pack
+
+DEVICE_BLOCK = 4096  # tokens: their logits over 50,000 words take 0.8 GB, and as much again with their gradient
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The tokens with which each text begins and ends."""
+
+    start: int
+    end: int
+
+
+class Forward:
+    """A model, and how texts are laid out for it.
+
+    Parameters
+    ----------
+    model
+        A causal language model, on `device`.
+    ends
+        What texts begin and end with.
+    most
+        The most tokens of a document; a longer text is cut into several.
+    device
+        Where the model is.
+    autocast
+        Whether it runs in bfloat16.
+
+    Attributes
+    ----------
+    packs
+        Whether documents may go side by side; otherwise each is a block of its own.
+    autocast
+        As given.
+
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, ends: Ends, *, most: int, device: torch.device, autocast: bool = False
+    ) -> None:
+        self.packs = True
+        self._model, self._ends, self._most = model, ends, most
+        self._device, self.autocast = device, autocast
+
+    def pieces(self, texts: Sequence[Tokens]) -> list[Piece]:
+        """Return the documents that `texts` become."""
+        return pieces_of(texts, start=self._ends.start, end=self._ends.end, most=self._most)
+
+    def blocks(self, texts: Sequence[Tokens]) -> Iterator[Block]:
+        """Yield all of `texts` in blocks."""
+        pieces = self.pieces(texts)
+        most = self._most if self._device.type == "cpu" else max(self._most, DEVICE_BLOCK)
+        rows = pack([len(piece) for piece in pieces], most) if self.packs else [[row] for row in range(len(pieces))]
+        for block in rows:
+            yield make_block([pieces[row] for row in block], self._device)
+
+    def losses(self, block: Block) -> Tensor:
+        """Return the loss −log p of each target of `block` in nats, of shape (tokens,)."""
+        beside = {} if block.mask is None else {"attention_mask": block.mask, "position_ids": block.position_ids}
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            logits = self._model(input_ids=block.input_ids, use_cache=False, **beside).logits[0]
+        return F.cross_entropy(logits.float(), block.targets, reduction="none")
+
+    def nats(self, texts: Sequence[Tokens]) -> Tensor:
+        """Return what each of `texts` costs in nats, of shape (texts,), float64; no gradient is kept."""
+        found = torch.zeros(len(texts), dtype=torch.float64)
+        with torch.no_grad():
+            for block in self.blocks(texts):
+                add_up(found, block, self.losses(block))
+        return found
+
+    def counts(self, texts: Sequence[Tokens]) -> list[int]:
+        """Return how many tokens are predicted of each of `texts`: its own, and the end."""
+        return [len(text) + 1 for text in texts]
+
+
+def add_up(nats: Tensor, block: Block, losses: Tensor) -> None:
+    """Add the `losses` of `block` to what its texts cost, `nats` of shape (texts,); each in the same order always."""
+    parts = losses.detach().to("cpu", torch.float64).split([len(piece) for piece in block.pieces])
+    for piece, part in zip(block.pieces, parts, strict=True):
+        nats[piece.text] += part.sum()

@@ -1,0 +1,349 @@
+"""The updater of language models: texts in, one step of θ out. Labels are none of its affair."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamlearn.config import Config
+from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.events import Event, Reason
+from streamlearn.reports import StepResult, TextFigures
+from streamlearn.state import Export, State
+from streamlearn.updater.experts.transformer.device import choose_device, choose_precision, raise_if_it_is_the_machine
+from streamlearn.updater.experts.transformer.fingerprint import fingerprint
+from streamlearn.updater.experts.transformer.inputs import probe_texts
+from streamlearn.updater.experts.transformer.optimizer import Optimizer
+from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
+from streamlearn.updater.experts.transformer.trainable import Trainable, select
+from streamlearn.updater.isolation import find_guilty
+from streamlearn.updater.language.documents import Tokens
+from streamlearn.updater.language.forward import Forward, add_up
+from streamlearn.updater.language.model import load_language_model
+from streamlearn.updater.language.probe import find_out_whether_it_packs, try_a_step
+from streamlearn.updater.language.weights import copied, digest, put, unmoved
+from streamlearn.updater.randomness import OwnRandom
+
+PROOF_TOKENS = 32  # of a text, which show whether θ predicts: whole texts of a large model would take seconds
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a pass forward and back found: what texts cost in ``nats``, of shape (texts,), and the gradient's norm."""
+
+    nats: Tensor
+    norm: float
+
+
+class LanguageUpdater:
+    """Applies θ_t = θ_{t−1} − η∇L to texts, L being the mean of −log p(token | those before it in its text).
+
+    What every text costs is found in the same forward pass, before the step. θ that does not train is named in a state
+    by its digest and not copied into it.
+
+    Parameters
+    ----------
+    config
+        The section ``updater`` counts.
+
+    Raises
+    ------
+    ConfigurationError
+        If the model cannot be loaded, or cannot take a step as the configuration says.
+
+    Attributes
+    ----------
+    config
+        The section ``updater``.
+    model, tokenizer
+        As they were loaded; θ is the model's.
+    steps
+        How many steps have been applied to θ.
+    warm_from
+        None.
+
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = settings = config.updater
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self._device = choose_device(settings.device)
+        self._random = OwnRandom(settings.seed, self._device)
+        self.model, self.tokenizer, ends = load_language_model(settings)
+        self.model.to(self._device)  # type: ignore[arg-type]  # its annotation is a decorator's
+        self._forward = Forward(
+            self.model,
+            ends,
+            most=settings.max_tokens,
+            device=self._device,
+            autocast=choose_precision(settings.precision, self._device),
+        )
+        self.model.eval()
+        probes = self._encoded(probe_texts(self.tokenizer, settings.max_tokens))
+        find_out_whether_it_packs(self._forward, probes, settings)
+        self._begin()
+        mark = self._random.mark()
+        with unmoved(self._trained), self._random:
+            try_a_step(self._forward, probes, self._optimizer, settings)
+        self._random.reset(mark)
+        self._begin()
+        self.steps = 0
+        self.warm_from: int | None = None  # a model that was published begins as any other does
+
+    def _begin(self) -> None:
+        """Let learning begin with the weights that were loaded."""
+        chosen = select(self.model, self.config)
+        trainable = Trainable(body=[*chosen.body, *chosen.head], head=[], sparse=chosen.sparse)
+        self._trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if not self._trained:
+            raise ConfigurationError(
+                f"updater.trains is '{self.config.trains}', and of this model nothing would train, because its output "
+                "layer is its table of embeddings; set it to all, or such as last-2"
+            )
+        self.model.train(self.config.dropout > 0.0)
+        self.model.zero_grad(set_to_none=True)
+        self._optimizer = Optimizer(trainable, self.config)
+
+    def encode(self, events: Sequence[Event]) -> list[Event]:
+        """Return `events` with the token ids of their whole texts, without special tokens."""
+        encoded = self._encoded([event.text for event in events])
+        return [msgspec.structs.replace(event, tokens=ids) for event, ids in zip(events, encoded, strict=True)]
+
+    def _encoded(self, texts: Sequence[str]) -> list[Tokens]:
+        if not texts:
+            return []
+        with panics_as_errors():
+            encoded = self.tokenizer(
+                list(texts), add_special_tokens=False, truncation=False, return_attention_mask=False
+            )
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+
+    def encode_each(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
+        """Return `events` with their token ids by their index, and those on which the tokenizer raises."""
+        encoded: dict[int, Event] = {}
+        refused: dict[int, Reason] = {}
+        for index, event in enumerate(events):
+            try:
+                (encoded[index],) = self.encode([event])
+            except Exception:  # noqa: BLE001 - whatever a tokenizer raises for a text is that text's reason
+                refused[index] = Reason.MODEL_ERROR
+        return encoded, refused
+
+    def step(
+        self,
+        fresh: Sequence[Event],
+        replayed: Sequence[Event] = (),
+        *,
+        proofs: Sequence[Event] = (),  # noqa: ARG002 - no part of θ begins again by itself
+    ) -> StepResult:
+        """Measure what the fresh events cost, then learn from them and the replayed ones in one step.
+
+        Where no step can be taken on all of them, those on which none can be taken are found and left out, and it is
+        the step on the others that is taken. Where none can be taken on the others together, each fresh one of them is
+        a step of its own.
+
+        Raises
+        ------
+        DeviceError
+            If the device has no memory for it, or has failed.
+
+        """
+        rate, events = self._optimizer.rate, [*fresh, *replayed]
+        texts, count = _tokens(events), len(fresh)
+        learnt = self._learn(texts)
+        guilty: dict[int, Reason] = {}
+        nats = dict[int, float]()
+        norm = math.nan
+        if isinstance(learnt, Reason):
+            guilty = find_guilty(range(len(texts)), lambda rows: self._objection([texts[row] for row in rows]))
+        innocent = [row for row in range(len(texts)) if row not in guilty]
+        refused = {row: reason for row, reason in guilty.items() if row < count}
+        if isinstance(learnt, Reason) and guilty and len(refused) < count:
+            learnt = self._learn([texts[row] for row in innocent])
+        if isinstance(learnt, Learnt):
+            nats, norm = dict(zip(innocent, learnt.nats.tolist(), strict=True)), learnt.norm
+        elif len(refused) < count:
+            for row in (row for row in innocent if row < count):
+                alone = self._learn([texts[row]])
+                if isinstance(alone, Reason):
+                    refused[row] = alone
+                else:
+                    nats[row], norm = float(alone.nats[0]), alone.norm
+        figures = self._figures({row: events[row] for row in range(count) if row in nats}, nats)
+        return StepResult(
+            correct=np.empty(0, np.bool_),
+            losses=figures.losses,
+            loss=float(figures.nats.sum() / figures.tokens.sum()) if len(figures.nats) else math.nan,
+            gradient_norm=norm,
+            learning_rate=rate,
+            refused=refused,
+            unfit=[row - count for row in guilty if row >= count],
+            texts=figures,
+        )
+
+    def _learn(self, texts: Sequence[Tokens]) -> Learnt | Reason:
+        """Take a step on `texts`, or return why none can be taken, and leave everything as it was."""
+        mark = self._random.mark()
+        found = self._gradients(texts)
+        if isinstance(found, Reason):
+            self._optimizer.zero_grad()
+            self._random.reset(mark)
+            return found
+        self._optimizer.step(found.norm)
+        self.steps += 1
+        return found
+
+    def _objection(self, texts: Sequence[Tokens]) -> Reason | None:
+        """Return why no step can be taken on `texts`, or None where one can; nothing changes."""
+        mark = self._random.mark()
+        found = self._gradients(texts)
+        self._optimizer.zero_grad()
+        self._random.reset(mark)
+        return found if isinstance(found, Reason) else None
+
+    def _gradients(self, texts: Sequence[Tokens]) -> Learnt | Reason:
+        """Leave the gradient of L with the parameters, or return why there is none that could be used."""
+        nats, total = torch.zeros(len(texts), dtype=torch.float64), sum(self._forward.counts(texts))
+        try:
+            with self._random:
+                for block in self._forward.blocks(texts):
+                    losses = self._forward.losses(block)
+                    (losses.sum() / total).backward()
+                    add_up(nats, block, losses)
+            norm = self._optimizer.gradient_norm()
+        except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's reason
+            raise_if_it_is_the_machine(error, self._device, texts)
+            return Reason.MODEL_ERROR
+        good = bool(torch.isfinite(nats).all()) and math.isfinite(norm)
+        return Learnt(nats, norm) if good else Reason.NOT_FINITE
+
+    def _figures(self, events: dict[int, Event], nats: dict[int, float]) -> TextFigures:
+        return TextFigures(
+            nats=np.asarray([nats[row] for row in events], np.float64),
+            tokens=np.asarray(self._forward.counts(_tokens(list(events.values()))), np.int64),
+            bytes=np.asarray([size(event) for event in events.values()], np.int64),
+        )
+
+    def measure(self, events: Sequence[Event]) -> TextFigures:
+        """Return what each encoded event costs θ as it is; NaN where the model raises, or that is not finite."""
+        return self._figures(dict(enumerate(events)), dict(enumerate(self._nats(_tokens(events)))))
+
+    def predictable(self, events: Sequence[Event]) -> list[bool]:
+        """Return of each encoded event whether its first tokens have probabilities."""
+        return [math.isfinite(nats) for nats in self._nats([text[:PROOF_TOKENS] for text in _tokens(events)])]
+
+    def _nats(self, texts: Sequence[Tokens]) -> list[float]:
+        """Return what each of `texts` costs, NaN where that is not known: one that has no cost spoils no other's."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            found: list[float] = self._forward.nats(texts).tolist()
+        except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's affair
+            raise_if_it_is_the_machine(error, self._device, texts)
+            found = [math.nan] * len(texts)
+        finally:
+            self.model.train(training)
+        if len(texts) > 1 and not all(map(math.isfinite, found)):
+            return [nats for text in texts for nats in self._nats([text])]
+        return [nats if math.isfinite(nats) else math.nan for nats in found]
+
+    def keep_within(self, most: int) -> None:
+        """Do nothing: nothing is kept of texts beside their tokens."""
+
+    @cached_property
+    def _encoding(self) -> State:
+        return {"tokenizer": fingerprint(self.tokenizer)}
+
+    @cached_property
+    def _frozen(self) -> str:
+        """The digest of what does not train."""
+        still = ((name, p) for name, p in self.model.named_parameters() if name not in self._trained)
+        return digest(still)
+
+    def encodes_as(self, state: State) -> bool:
+        """Whether texts get the token ids that they got when `state` was made."""
+        return bool(state["encoding"] == self._encoding)
+
+    def state(self) -> State:
+        """Return the weights that train, the digest of the others, the optimiser's state and the random state."""
+        return {
+            "objective": "language_model",
+            "model": self.config.model,
+            "steps": self.steps,
+            "encoding": dict(self._encoding),
+            "frozen": self._frozen,
+            "weights": {name: copied(parameter) for name, parameter in self._trained.items()},
+            "optimizer": self._optimizer.state(),
+            **dict(zip(("random", "random_cuda"), self._random.mark(), strict=False)),
+        }
+
+    def load(self, state: State) -> None:
+        """Continue from `state`.
+
+        Raises
+        ------
+        StateError
+            If it was made with another model, other weights of it, or others of them training.
+
+        """
+        elsewhere = "give the learner another publisher.directory to begin anew"
+        if state["model"] != self.config.model:
+            raise StateError(
+                f"the checkpoint was made with the model '{state['model']}' and the configuration names "
+                f"'{self.config.model}'; {elsewhere}"
+            )
+        if state["weights"].keys() != self._trained.keys():
+            raise StateError(
+                f"the checkpoint was made while other weights trained; set updater.trains as it was, or {elsewhere}"
+            )
+        if state["frozen"] != self._frozen or any(
+            state["weights"][name].shape != parameter.shape for name, parameter in self._trained.items()
+        ):
+            raise StateError(
+                f"the weights of '{self.config.model}' are not those that the checkpoint was made with; bring them "
+                f"back, or {elsewhere}"
+            )
+        put(self._trained, state["weights"])
+        self._optimizer.load(state["optimizer"])
+        self._random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
+        self.steps = state["steps"]
+
+    def export(self, state: State) -> Export:
+        """Return the model of `state`, which :meth:`state` returned just now, as transformers loads it."""
+        config = copy.deepcopy(self.model.config)
+        config.architectures = [type(self.model).__name__]
+        learnt = state["weights"]
+        every = self.model.named_parameters()  # a table that serves twice is there once
+        weights = {name: learnt[name] if name in learnt else p.detach().cpu() for name, p in every}
+        return Export(config, weights, self.tokenizer, columns=0, language_model=True)
+
+    def describe(self) -> str:
+        """Say how much of the model trains."""
+        trained = sum(parameter.numel() for parameter in self._trained.values())
+        whole = sum(parameter.numel() for parameter in self.model.parameters())
+        packed = "packed" if self._forward.packs else "one at a time"
+        return f"a language model, of whose {whole:,} weights {trained:,} train, on texts without labels, {packed}"
+
+
+def size(event: Event) -> int:
+    """Return how many bytes the text of `event` has in UTF-8."""
+    return len(event.text.encode(errors="surrogatepass"))
+
+
+def _tokens(events: Iterable[Event]) -> list[Tokens]:
+    """Return the token ids of encoded events."""
+    found = []
+    for event in events:
+        if event.tokens is None:
+            raise ValueError("the event has not been encoded")
+        found.append(event.tokens)
+    return found

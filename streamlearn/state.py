@@ -31,7 +31,7 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Adapter:
-    """The low-rank adapters of a model without its head, as peft reads them: settings, and tensors by name."""
+    """The low-rank adapters of a model, as peft reads them: settings, and tensors by name."""
 
     settings: dict[str, Any]
     weights: dict[str, Tensor]

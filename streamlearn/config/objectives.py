@@ -17,7 +17,6 @@ OF_CLASSIFICATION = (
     ("updater", "experts"),
     ("updater", "pooling"),
     ("updater", "head_learning_rate"),
-    ("updater", "regularizer"),
     ("publisher", "snapshots", "min_validation_accuracy"),
 )
 OF_LANGUAGE_MODELS = (("publisher", "snapshots", "max_validation_bits_per_byte"),)
@@ -38,6 +37,11 @@ def refuse_what_is_of_the_other(config: Any) -> None:
             raise ValueError(f"{', '.join(idle)} is for updater.objective: language_model only; leave it out")
         return
     idle = _set(config, OF_CLASSIFICATION)
+    if config.updater.regularizer == "der":
+        raise ValueError(
+            "updater.regularizer is der, which keeps what was said of each text; of a language model that is a "
+            "probability of each of its words at each place, which is too much to keep: take lwf, ewc or l2_sp"
+        )
     if config.buffer.policy == "class_balanced":
         idle.append("buffer.policy: class_balanced")
     if idle:

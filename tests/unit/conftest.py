@@ -10,9 +10,11 @@ import pytest
 
 from streamlearn.config import Config, load
 from streamlearn.events import Event
+from streamlearn.local.tiny import save_tiny_language_model
 from streamlearn.reports import MicroBatch
 from tests.unit.builders import make_event, make_record
 from tests.unit.kept import leave_behind
+from tests.unit.language import settings
 
 MakeConfig = Callable[..., Config]
 
@@ -26,6 +28,18 @@ def make_config(tiny_model: Path) -> MakeConfig:
         return load(overrides=[f"updater.model={tiny_model}", "updater.micro_batch=4", *alone, *overrides])
 
     return make
+
+
+@pytest.fixture(scope="session", params=["llama", "gpt2"])
+def language_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny language model of each kind."""
+    return save_tiny_language_model(tmp_path_factory.mktemp(request.param), kind=request.param)
+
+
+@pytest.fixture
+def make_language_config(language_model: Path) -> MakeConfig:
+    """Return the configuration of a learner of `language_model` with the given overrides."""
+    return lambda *overrides: load(overrides=[*settings(language_model), *overrides])
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,70 +15,25 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import streamlearn
-from streamlearn.capture import capture_snapshot
 from streamlearn.commands.evaluate import evaluate
 from streamlearn.commands.finetuning.tuning import finetune
 from streamlearn.config import Config, load
 from streamlearn.consumer.decode import Decoder
-from streamlearn.consumer.queue import arrival
 from streamlearn.errors import AstrayError, ConfigurationError, StateError
 from streamlearn.events import Event, Outcome, Reason
 from streamlearn.learner import Learner
 from streamlearn.local.tiny import WORDS, save_tiny_language_model
 from streamlearn.publisher.snapshots import SnapshotStore
-from streamlearn.reports import MicroBatch, StepReport
 from streamlearn.storage.states import read_state, write_state
 from tests.conftest import OVERFLOWING
 from tests.conftest import streamlearn as command
-from tests.unit.builders import flat, learn, make_event, make_record
-
-MakeConfig = Callable[..., Config]
-
-
-@pytest.fixture(scope="session", params=["llama", "gpt2"])
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_language_model(tmp_path_factory.mktemp(request.param), kind=request.param)
+from tests.unit.builders import flat, make_record
+from tests.unit.conftest import MakeConfig
+from tests.unit.language import event, settings, snapshot, take, take_steps
 
 
-def settings(model: Path) -> list[str]:
-    return [
-        f"updater.model={model}",
-        "updater.objective=language_model",
-        "updater.max_tokens=32",
-        "updater.trains=all",
-        "updater.learning_rate=3e-3",
-        "updater.warmup_steps=0",
-        "events.holdout_ratio=0.2",
-    ]
-
-
-@pytest.fixture
-def configured(tiny: Path) -> MakeConfig:
-    return lambda *overrides: load(overrides=[*settings(tiny), *overrides])
-
-
-def event(number: int, text: str | None = None) -> Event:
-    return make_event(number, label="", text=text)
-
-
-def admitted(learner: Learner, *events: Event) -> MicroBatch:
-    draft = learner.draft()
-    records = [make_record(b"", offset=one.offset) for one in events]
-    draft.take(arrival(("t", 0), records, list(events), begin=events[0].offset, end=events[-1].offset + 1))
-    return draft.batch
-
-
-def take(learner: Learner, *events: Event) -> StepReport:
-    return learn(learner, admitted(learner, *events))
-
-
-def take_steps(learner: Learner, first: int, last: int) -> None:
-    for step in range(first, last):
-        take(learner, *(event(4 * step + index) for index in range(4)))
-
-
-def test_it_learns_to_need_fewer_bits_and_says_so_before_each_step(configured: MakeConfig) -> None:
-    learner = Learner(configured("monitor.accuracy_window=20"))
+def test_it_learns_to_need_fewer_bits_and_says_so_before_each_step(make_language_config: MakeConfig) -> None:
+    learner = Learner(make_language_config("monitor.accuracy_window=20"))
     take_steps(learner, 0, 6)
     before = learner.standing()
     take_steps(learner, 6, 60)
@@ -89,8 +43,8 @@ def test_it_learns_to_need_fewer_bits_and_says_so_before_each_step(configured: M
     assert math.isnan(after.accuracy)
 
 
-def test_what_a_text_costs_is_what_the_model_as_it_was_says_to_the_last_token(configured: MakeConfig) -> None:
-    config = configured("events.holdout_ratio=0", "updater.replay_ratio=0")
+def test_what_a_text_costs_is_what_the_model_as_it_was_says_to_the_last_token(make_language_config: MakeConfig) -> None:
+    config = make_language_config("events.holdout_ratio=0", "updater.replay_ratio=0")
     learner = Learner(config)
     model = AutoModelForCausalLM.from_pretrained(config.updater.model)
     tokenizer = AutoTokenizer.from_pretrained(config.updater.model)
@@ -106,8 +60,10 @@ def test_what_a_text_costs_is_what_the_model_as_it_was_says_to_the_last_token(co
     assert result.loss == pytest.approx(result.texts.nats.sum() / result.texts.tokens.sum())
 
 
-def test_a_text_of_more_tokens_than_the_model_takes_at_once_is_learnt_to_its_end(configured: MakeConfig) -> None:
-    learner = Learner(configured("updater.max_tokens=8", "events.holdout_ratio=0"))
+def test_a_text_of_more_tokens_than_the_model_takes_at_once_is_learnt_to_its_end(
+    make_language_config: MakeConfig,
+) -> None:
+    learner = Learner(make_language_config("updater.max_tokens=8", "events.holdout_ratio=0"))
     text = " ".join(WORDS[n % 30] for n in range(50))
     result = take(learner, event(0, text)).result
     assert result
@@ -116,10 +72,14 @@ def test_a_text_of_more_tokens_than_the_model_takes_at_once_is_learnt_to_its_end
 
 
 @pytest.mark.parametrize(
-    "more", [[], ["updater.dropout=0.1"], ["updater.trains=last-1"]], ids=["", "dropout", "last-1"]
+    "more",
+    [[], ["updater.dropout=0.1"], ["updater.trains=last-1"], ["updater.trains=lora", "updater.dropout=0.1"]],
+    ids=["", "dropout", "last-1", "lora"],
 )
-def test_a_saved_learner_goes_on_with_the_same_bits(configured: MakeConfig, tmp_path: Path, more: list[str]) -> None:
-    config = configured("updater.replay_ratio=0.5", "buffer.records=9", *more)
+def test_a_saved_learner_goes_on_with_the_same_bits(
+    make_language_config: MakeConfig, tmp_path: Path, more: list[str]
+) -> None:
+    config = make_language_config("updater.replay_ratio=0.5", "buffer.records=9", *more)
     unbroken = Learner(config)
     take_steps(unbroken, 0, 9)
     first = Learner(config)
@@ -131,14 +91,14 @@ def test_a_saved_learner_goes_on_with_the_same_bits(configured: MakeConfig, tmp_
     assert flat(resumed.state()) == flat(unbroken.state())
 
 
-def test_only_what_trains_is_in_the_state_and_the_rest_must_be_the_same(tiny: Path, tmp_path: Path) -> None:
-    config = load(overrides=[*settings(tiny), "updater.trains=last-1"])
+def test_only_what_trains_is_in_the_state_and_the_rest_must_be_the_same(language_model: Path, tmp_path: Path) -> None:
+    config = load(overrides=[*settings(language_model), "updater.trains=last-1"])
     learner = Learner(config)
     take_steps(learner, 0, 2)
     state = learner.state()
     assert 0 < sum(w.numel() for w in state["updater"]["weights"].values()) < 20_000
     assert not any("embed_tokens" in name or "wte" in name for name in state["updater"]["weights"])
-    others = save_tiny_language_model(tmp_path / "other", kind="llama" if "llama" in tiny.name else "gpt2")
+    others = save_tiny_language_model(tmp_path / "other", kind="llama" if "llama" in language_model.name else "gpt2")
     weights = load_file(others / "model.safetensors")
     name = next(name for name in weights if "embed_tokens" in name or "wte" in name)
     weights[name] += 1
@@ -152,17 +112,17 @@ def test_only_what_trains_is_in_the_state_and_the_rest_must_be_the_same(tiny: Pa
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["updater.trains=last-1"], "set updater.trains as it was"),
+        (["updater.trains=lora", "updater.lora_rank=3"], "the settings of adapters must be what they were"),
         (["updater.objective=classification", "updater.max_tokens=16"], "made with updater.objective: language_model"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused_in_one_sentence(
-    tiny: Path, tiny_model: Path, more: list[str], said: str
+    language_model: Path, tiny_model: Path, more: list[str], said: str
 ) -> None:
-    state = Learner(load(overrides=settings(tiny))).state()
+    state = Learner(load(overrides=[*settings(language_model), "updater.trains=lora"])).state()
     model = [f"updater.model={tiny_model}"] if "updater.objective=classification" in more else []
     with pytest.raises(StateError, match=said):
-        Learner(load(overrides=[*settings(tiny), *more, *model])).load(state)
+        Learner(load(overrides=[*settings(language_model), *more, *model])).load(state)
 
 
 @pytest.fixture
@@ -187,8 +147,10 @@ def test_a_text_on_which_no_step_can_be_taken_costs_itself_alone_to_the_bit(over
     assert flat(poisoned.updater.state()) == flat(clean.updater.state())
 
 
-def test_a_held_out_text_at_which_the_model_raises_has_no_cost_and_spoils_no_other(configured: MakeConfig) -> None:
-    learner = Learner(configured("events.holdout_ratio=0"))
+def test_a_held_out_text_at_which_the_model_raises_has_no_cost_and_spoils_no_other(
+    make_language_config: MakeConfig,
+) -> None:
+    learner = Learner(make_language_config("events.holdout_ratio=0"))
     take(learner, event(0))
     fine = learner.updater.encode([event(1), event(2)])
     learner.holdout.extend(fine)
@@ -200,8 +162,8 @@ def test_a_held_out_text_at_which_the_model_raises_has_no_cost_and_spoils_no_oth
     assert learner.updater.predictable([*fine, beyond]) == [True, True, False]
 
 
-def test_weights_that_went_astray_refuse_no_text_but_end_learning(configured: MakeConfig) -> None:
-    learner = Learner(configured())
+def test_weights_that_went_astray_refuse_no_text_but_end_learning(make_language_config: MakeConfig) -> None:
+    learner = Learner(make_language_config())
     take_steps(learner, 0, 2)
     with torch.no_grad():
         for parameter in learner.updater.model.parameters():
@@ -210,8 +172,8 @@ def test_weights_that_went_astray_refuse_no_text_but_end_learning(configured: Ma
         take_steps(learner, 2, 4)
 
 
-def test_the_reference_is_the_first_that_was_held_out_and_stays(configured: MakeConfig) -> None:
-    learner = Learner(configured("events.holdout_records=4"))
+def test_the_reference_is_the_first_that_was_held_out_and_stays(make_language_config: MakeConfig) -> None:
+    learner = Learner(make_language_config("events.holdout_records=4"))
     take_steps(learner, 0, 100)
     held = learner.state()["holdout"]
     assert (len(held["validation"]), len(held["test"]), len(held["reference"])) == (4, 4, 64)
@@ -221,8 +183,8 @@ def test_the_reference_is_the_first_that_was_held_out_and_stays(configured: Make
     assert all(0.1 < score.figure < 2.0 for score in scores.values())
 
 
-def test_a_change_of_the_texts_is_a_drift(configured: MakeConfig) -> None:
-    learner = Learner(configured("events.holdout_ratio=0", "updater.learning_rate=1e-2"))
+def test_a_change_of_the_texts_is_a_drift(make_language_config: MakeConfig) -> None:
+    learner = Learner(make_language_config("events.holdout_ratio=0", "updater.learning_rate=1e-2"))
     rises = []
     for step in range(110):
         words = WORDS[:6] if step < 70 else WORDS[20:40]
@@ -233,16 +195,10 @@ def test_a_change_of_the_texts_is_a_drift(configured: MakeConfig) -> None:
     assert 70 <= min(step for step, _ in rises) < 100
 
 
-def snapshot(learner: Learner, config: Config, directory: Path) -> Path:
-    captured = capture_snapshot(learner, config, version=1)
-    assert captured.export is not None
-    return SnapshotStore(directory).write(1, learner.step, captured.export, captured.provenance)
-
-
 def test_plain_transformers_loads_what_is_published_with_the_learners_own_bits(
-    configured: MakeConfig, tmp_path: Path
+    make_language_config: MakeConfig, tmp_path: Path
 ) -> None:
-    config = configured()
+    config = make_language_config()
     learner = Learner(config)
     take_steps(learner, 0, 5)
     path = snapshot(learner, config, tmp_path / "snapshots")
@@ -258,8 +214,8 @@ def test_plain_transformers_loads_what_is_published_with_the_learners_own_bits(
     assert (metrics["prequential_accuracy"], metrics["holdout_accuracy"]) == (None, {})
 
 
-def test_it_continues_a_text_the_same_way_each_time_and_as_it_has_learnt(tiny: Path, tmp_path: Path) -> None:
-    config = load(overrides=[*settings(tiny), "events.holdout_ratio=0", "updater.learning_rate=1e-2"])
+def test_it_continues_a_text_the_same_way_each_time_and_as_it_has_learnt(language_model: Path, tmp_path: Path) -> None:
+    config = load(overrides=[*settings(language_model), "events.holdout_ratio=0", "updater.learning_rate=1e-2"])
     learner = Learner(config)
     for step in range(60):
         take(learner, *(event(4 * step + j, "late again refund please thanks") for j in range(4)))
@@ -286,7 +242,7 @@ def test_what_is_no_language_model_is_not_loaded_as_one(tiny_model: Path) -> Non
     [
         (["events.labels=[ham, spam]"], "there is no use for events.labels; leave it out"),
         (["updater.experts=tokens", "updater.pooling=native"], "there is no use for updater.experts, updater.pooling"),
-        (["updater.regularizer=l2"], "there is no use for updater.regularizer"),
+        (["updater.regularizer=der"], "too much to keep: take lwf, ewc or l2_sp"),
         (["buffer.policy=class_balanced"], "no use for buffer.policy: class_balanced"),
         (["publisher.snapshots.min_validation_accuracy=0.5"], "no use for publisher.snapshots.min_validation_accuracy"),
         (
@@ -316,8 +272,10 @@ def test_the_defaults_are_those_of_the_objective_and_what_is_set_counts() -> Non
         (["updater.trains=last-3"], None),  # the default, which is as many as there are
     ],
 )
-def test_what_a_model_cannot_do_is_said_at_the_start(tiny: Path, overrides: list[str], said: str | None) -> None:
-    config = load(overrides=[*settings(tiny), *overrides])
+def test_what_a_model_cannot_do_is_said_at_the_start(
+    language_model: Path, overrides: list[str], said: str | None
+) -> None:
+    config = load(overrides=[*settings(language_model), *overrides])
     if said is None:
         Learner(config)
         return

@@ -41,7 +41,7 @@ def test_packed_each_text_costs_what_it_costs_alone(forward: Forward) -> None:
 
 
 def test_packed_the_gradient_is_that_of_the_texts_one_by_one(forward: Forward) -> None:
-    given, model = texts(7, 12, 5, 9), forward._model
+    given, model = texts(7, 12, 5, 9), forward.model
 
     def gradient(packs: bool) -> list[torch.Tensor]:
         forward.packs = packs

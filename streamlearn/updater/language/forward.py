@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,9 +43,11 @@ class Forward:
 
     Attributes
     ----------
+    model
+        As given.
     packs
         Whether documents may go side by side; otherwise each is a block of its own.
-    autocast
+    device, autocast
         As given.
 
     """
@@ -53,8 +56,8 @@ class Forward:
         self, model: PreTrainedModel, ends: Ends, *, most: int, device: torch.device, autocast: bool = False
     ) -> None:
         self.packs = True
-        self._model, self._ends, self._most = model, ends, most
-        self._device, self.autocast = device, autocast
+        self.model, self._ends, self._most = model, ends, most
+        self.device, self.autocast = device, autocast
 
     def pieces(self, texts: Sequence[Tokens]) -> list[Piece]:
         """Return the documents that `texts` become."""
@@ -63,17 +66,27 @@ class Forward:
     def blocks(self, texts: Sequence[Tokens]) -> Iterator[Block]:
         """Yield all of `texts` in blocks."""
         pieces = self.pieces(texts)
-        most = self._most if self._device.type == "cpu" else max(self._most, DEVICE_BLOCK)
+        most = self._most if self.device.type == "cpu" else max(self._most, DEVICE_BLOCK)
         rows = pack([len(piece) for piece in pieces], most) if self.packs else [[row] for row in range(len(pieces))]
         for block in rows:
-            yield make_block([pieces[row] for row in block], self._device)
+            yield make_block([pieces[row] for row in block], self.device)
+
+    def logits(self, block: Block) -> Tensor:
+        """Return the logits at each place of `block`, of shape (tokens, vocabulary), float32."""
+        beside = {} if block.mask is None else {"attention_mask": block.mask, "position_ids": block.position_ids}
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+            logits: Tensor = self.model(input_ids=block.input_ids, use_cache=False, **beside).logits[0]
+        return logits.float()
 
     def losses(self, block: Block) -> Tensor:
         """Return the loss −log p of each target of `block` in nats, of shape (tokens,)."""
-        beside = {} if block.mask is None else {"attention_mask": block.mask, "position_ids": block.position_ids}
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            logits = self._model(input_ids=block.input_ids, use_cache=False, **beside).logits[0]
-        return F.cross_entropy(logits.float(), block.targets, reduction="none")
+        return losses(self.logits(block), block)
+
+    def of(self, model: PreTrainedModel) -> Forward:
+        """Return a way through `model`, a copy of this one's."""
+        other = copy.copy(self)
+        other.model = model
+        return other
 
     def nats(self, texts: Sequence[Tokens]) -> Tensor:
         """Return what each of `texts` costs in nats, of shape (texts,), float64; no gradient is kept."""
@@ -86,6 +99,11 @@ class Forward:
     def counts(self, texts: Sequence[Tokens]) -> list[int]:
         """Return how many tokens are predicted of each of `texts`: its own, and the end."""
         return [len(text) + 1 for text in texts]
+
+
+def losses(logits: Tensor, block: Block) -> Tensor:
+    """Return the loss −log p of each target of `block` in nats, of shape (tokens,), where these are its `logits`."""
+    return F.cross_entropy(logits, block.targets, reduction="none")
 
 
 def add_up(nats: Tensor, block: Block, losses: Tensor) -> None:

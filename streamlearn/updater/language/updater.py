@@ -5,46 +5,38 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
 
 from streamlearn.config import Config
-from streamlearn.errors import ConfigurationError, StateError
+from streamlearn.errors import StateError
 from streamlearn.events import Event, Reason
 from streamlearn.reports import StepResult, TextFigures
 from streamlearn.state import Export, State
 from streamlearn.updater.experts.transformer.device import choose_device, choose_precision, raise_if_it_is_the_machine
 from streamlearn.updater.experts.transformer.fingerprint import fingerprint
 from streamlearn.updater.experts.transformer.inputs import probe_texts
+from streamlearn.updater.experts.transformer.lora import as_peft_has_it
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
 from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
-from streamlearn.updater.experts.transformer.trainable import Trainable, select
+from streamlearn.updater.experts.transformer.weights import Weights
 from streamlearn.updater.isolation import find_guilty
+from streamlearn.updater.language.descent import Descent, Learnt
 from streamlearn.updater.language.documents import Tokens
-from streamlearn.updater.language.forward import Forward, add_up
+from streamlearn.updater.language.forward import Forward
 from streamlearn.updater.language.model import load_language_model
 from streamlearn.updater.language.probe import find_out_whether_it_packs, try_a_step
-from streamlearn.updater.language.weights import copied, digest, put, unmoved
+from streamlearn.updater.language.trained import give_adapters, select_what_trains
 from streamlearn.updater.randomness import OwnRandom
 
 PROOF_TOKENS = 32  # of a text, which show whether θ predicts: whole texts of a large model would take seconds
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """What a pass forward and back found: what texts cost in ``nats``, of shape (texts,), and the gradient's norm."""
-
-    nats: Tensor
-    norm: float
-
-
 class LanguageUpdater:
-    """Applies θ_t = θ_{t−1} − η∇L to texts, L being the mean of −log p(token | those before it in its text).
+    """Applies θ_t = θ_{t−1} − η∇(L + λR) to texts, L being the mean of −log p(token | those before it in its text).
 
     What every text costs is found in the same forward pass, before the step. θ that does not train is named in a state
     by its digest and not copied into it.
@@ -65,6 +57,8 @@ class LanguageUpdater:
         The section ``updater``.
     model, tokenizer
         As they were loaded; θ is the model's.
+    descent
+        Takes the steps.
     steps
         How many steps have been applied to θ.
     warm_from
@@ -90,28 +84,21 @@ class LanguageUpdater:
         self.model.eval()
         probes = self._encoded(probe_texts(self.tokenizer, settings.max_tokens))
         find_out_whether_it_packs(self._forward, probes, settings)
-        self._begin()
-        mark = self._random.mark()
-        with unmoved(self._trained), self._random:
-            try_a_step(self._forward, probes, self._optimizer, settings)
+        with self._random:
+            give_adapters(self.model, settings)
+        self.model.train(settings.dropout > 0.0)
+        optimizer = Optimizer(select_what_trains(self.model, settings), settings)
+        self._weights = Weights(self.model, settings.model)
+        weights, mark = self._weights.copy(), self._random.mark()
+        with self._random:
+            try_a_step(self._forward, probes, optimizer, settings)
         self._random.reset(mark)
-        self._begin()
+        self._weights.put(weights)
+        self.model.zero_grad(set_to_none=True)
+        optimizer = Optimizer(select_what_trains(self.model, settings), settings)
+        self.descent = Descent(self._forward, optimizer, self._random, settings)
         self.steps = 0
         self.warm_from: int | None = None  # a model that was published begins as any other does
-
-    def _begin(self) -> None:
-        """Let learning begin with the weights that were loaded."""
-        chosen = select(self.model, self.config)
-        trainable = Trainable(body=[*chosen.body, *chosen.head], head=[], sparse=chosen.sparse)
-        self._trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        if not self._trained:
-            raise ConfigurationError(
-                f"updater.trains is '{self.config.trains}', and of this model nothing would train, because its output "
-                "layer is its table of embeddings; set it to all, or such as last-2"
-            )
-        self.model.train(self.config.dropout > 0.0)
-        self.model.zero_grad(set_to_none=True)
-        self._optimizer = Optimizer(trainable, self.config)
 
     def encode(self, events: Sequence[Event]) -> list[Event]:
         """Return `events` with the token ids of their whole texts, without special tokens."""
@@ -157,14 +144,14 @@ class LanguageUpdater:
             If the device has no memory for it, or has failed.
 
         """
-        rate, events = self._optimizer.rate, [*fresh, *replayed]
+        rate, events = self.descent.optimizer.rate, [*fresh, *replayed]
         texts, count = _tokens(events), len(fresh)
         learnt = self._learn(texts)
         guilty: dict[int, Reason] = {}
         nats = dict[int, float]()
         norm = math.nan
         if isinstance(learnt, Reason):
-            guilty = find_guilty(range(len(texts)), lambda rows: self._objection([texts[row] for row in rows]))
+            guilty = find_guilty(range(len(texts)), lambda rows: self.descent.objection([texts[row] for row in rows]))
         innocent = [row for row in range(len(texts)) if row not in guilty]
         refused = {row: reason for row, reason in guilty.items() if row < count}
         if isinstance(learnt, Reason) and guilty and len(refused) < count:
@@ -191,40 +178,9 @@ class LanguageUpdater:
         )
 
     def _learn(self, texts: Sequence[Tokens]) -> Learnt | Reason:
-        """Take a step on `texts`, or return why none can be taken, and leave everything as it was."""
-        mark = self._random.mark()
-        found = self._gradients(texts)
-        if isinstance(found, Reason):
-            self._optimizer.zero_grad()
-            self._random.reset(mark)
-            return found
-        self._optimizer.step(found.norm)
-        self.steps += 1
-        return found
-
-    def _objection(self, texts: Sequence[Tokens]) -> Reason | None:
-        """Return why no step can be taken on `texts`, or None where one can; nothing changes."""
-        mark = self._random.mark()
-        found = self._gradients(texts)
-        self._optimizer.zero_grad()
-        self._random.reset(mark)
-        return found if isinstance(found, Reason) else None
-
-    def _gradients(self, texts: Sequence[Tokens]) -> Learnt | Reason:
-        """Leave the gradient of L with the parameters, or return why there is none that could be used."""
-        nats, total = torch.zeros(len(texts), dtype=torch.float64), sum(self._forward.counts(texts))
-        try:
-            with self._random:
-                for block in self._forward.blocks(texts):
-                    losses = self._forward.losses(block)
-                    (losses.sum() / total).backward()
-                    add_up(nats, block, losses)
-            norm = self._optimizer.gradient_norm()
-        except Exception as error:  # noqa: BLE001 - whatever a model raises for a text is that text's reason
-            raise_if_it_is_the_machine(error, self._device, texts)
-            return Reason.MODEL_ERROR
-        good = bool(torch.isfinite(nats).all()) and math.isfinite(norm)
-        return Learnt(nats, norm) if good else Reason.NOT_FINITE
+        learnt = self.descent.take(texts)
+        self.steps += isinstance(learnt, Learnt)
+        return learnt
 
     def _figures(self, events: dict[int, Event], nats: dict[int, float]) -> TextFigures:
         return TextFigures(
@@ -263,26 +219,19 @@ class LanguageUpdater:
     def _encoding(self) -> State:
         return {"tokenizer": fingerprint(self.tokenizer)}
 
-    @cached_property
-    def _frozen(self) -> str:
-        """The digest of what does not train."""
-        still = ((name, p) for name, p in self.model.named_parameters() if name not in self._trained)
-        return digest(still)
-
     def encodes_as(self, state: State) -> bool:
         """Whether texts get the token ids that they got when `state` was made."""
         return bool(state["encoding"] == self._encoding)
 
     def state(self) -> State:
-        """Return the weights that train, the digest of the others, the optimiser's state and the random state."""
+        """Return what of θ learns, the digests of the rest, the states of optimiser and regulariser, the random one."""
         return {
             "objective": "language_model",
             "model": self.config.model,
             "steps": self.steps,
             "encoding": dict(self._encoding),
-            "frozen": self._frozen,
-            "weights": {name: copied(parameter) for name, parameter in self._trained.items()},
-            "optimizer": self._optimizer.state(),
+            **self._weights.state(),
+            **self.descent.state(),
             **dict(zip(("random", "random_cuda"), self._random.mark(), strict=False)),
         }
 
@@ -292,7 +241,7 @@ class LanguageUpdater:
         Raises
         ------
         StateError
-            If it was made with another model, other weights of it, or others of them training.
+            If it was made with another model, or other weights of it.
 
         """
         elsewhere = "give the learner another publisher.directory to begin anew"
@@ -301,19 +250,14 @@ class LanguageUpdater:
                 f"the checkpoint was made with the model '{state['model']}' and the configuration names "
                 f"'{self.config.model}'; {elsewhere}"
             )
-        if state["weights"].keys() != self._trained.keys():
+        try:
+            self._weights.load(state)
+        except (KeyError, RuntimeError, ValueError) as error:
             raise StateError(
-                f"the checkpoint was made while other weights trained; set updater.trains as it was, or {elsewhere}"
-            )
-        if state["frozen"] != self._frozen or any(
-            state["weights"][name].shape != parameter.shape for name, parameter in self._trained.items()
-        ):
-            raise StateError(
-                f"the weights of '{self.config.model}' are not those that the checkpoint was made with; bring them "
-                f"back, or {elsewhere}"
-            )
-        put(self._trained, state["weights"])
-        self._optimizer.load(state["optimizer"])
+                f"the checkpoint does not fit '{self.config.model}' ({error}); updater.trains and the settings of "
+                f"adapters must be what they were, or {elsewhere}"
+            ) from None
+        self.descent.load(state)
         self._random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
         self.steps = state["steps"]
 
@@ -321,15 +265,18 @@ class LanguageUpdater:
         """Return the model of `state`, which :meth:`state` returned just now, as transformers loads it."""
         config = copy.deepcopy(self.model.config)
         config.architectures = [type(self.model).__name__]
-        learnt = state["weights"]
-        every = self.model.named_parameters()  # a table that serves twice is there once
-        weights = {name: learnt[name] if name in learnt else p.detach().cpu() for name, p in every}
-        return Export(config, weights, self.tokenizer, columns=0, language_model=True)
+        whole = self._weights.complete(state["weights"])
+        again = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
+        again -= {name for name, _ in self.model.named_parameters()}  # a table that serves twice is there once
+        weights = {name: value for name, value in whole.items() if name not in again}
+        adapter = as_peft_has_it(self.model, self.config, "CAUSAL_LM") if self.config.trains == "lora" else None
+        return Export(config, weights, self.tokenizer, columns=0, adapter=adapter, language_model=True)
 
     def describe(self) -> str:
         """Say how much of the model trains."""
-        trained = sum(parameter.numel() for parameter in self._trained.values())
-        whole = sum(parameter.numel() for parameter in self.model.parameters())
+        parameters = list(self.model.parameters())
+        trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+        whole = sum(parameter.numel() for parameter in parameters)
         packed = "packed" if self._forward.packs else "one at a time"
         return f"a language model, of whose {whole:,} weights {trained:,} train, on texts without labels, {packed}"
 

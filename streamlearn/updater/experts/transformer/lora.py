@@ -134,8 +134,8 @@ def merged(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.weight", weight.detach().to("cpu", copy=True)
 
 
-def as_peft_has_it(base: PreTrainedModel, config: Updater) -> Adapter:
-    """Return a copy of the adapters of `base`, a model without its head, as peft reads them."""
+def as_peft_has_it(base: PreTrainedModel, config: Updater, task: str = "FEATURE_EXTRACTION") -> Adapter:
+    """Return a copy of the adapters of `base` as peft reads them for that model, whose `task` is one of peft's."""
     tensors = {
         f"base_model.model.{plain(name)}.weight": parameter.detach().to("cpu", copy=True)
         for name, parameter in base.named_parameters()
@@ -144,7 +144,7 @@ def as_peft_has_it(base: PreTrainedModel, config: Updater) -> Adapter:
     layers = {name.partition(WITHIN)[0]: None for name, _ in base.named_parameters() if is_factor(name)}
     settings = {
         "peft_type": "LORA",
-        "task_type": "FEATURE_EXTRACTION",
+        "task_type": task,
         "base_model_name_or_path": config.model,
         "r": config.lora_rank,
         "lora_alpha": SCALE * config.lora_rank,

@@ -3,8 +3,8 @@
 Use it where the model that everything begins with is good and the stream is short, noisy or narrow: fine-tuned on
 history, say, and then kept up to date. It keeps the weights near what is known without knowing which of them matter,
 and costs one more copy of them in memory and nothing in a checkpoint. Where the stream leads far away from the start
-it is a brake for ever: ``ewc`` and ``lwf`` hold on to what was known last instead. The head, which begins with
-nothing, is left to ``updater.weight_decay``.
+it is a brake for ever: ``ewc`` and ``lwf`` hold on to what was known last instead. The head of a classifier, which
+begins with nothing, is left to ``updater.weight_decay``; of a language model all that trains is pulled.
 
 References
 ----------
@@ -15,7 +15,7 @@ networks. ICML.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ from streamlearn.updater.experts.transformer.weights import digest_of
 
 
 class L2SP(Regularizer):
-    """Pulls what trains below the head towards where it began.
+    """Pulls what trains towards where it began, of a classifier what trains below the head.
 
     Parameters
     ----------
@@ -36,15 +36,17 @@ class L2SP(Regularizer):
         λ.
     model
         Whose weights, as they were loaded.
+    head
+        Whether its head was loaded, too, and is pulled.
 
     """
 
     name: ClassVar[str] = "l2_sp"
     default: ClassVar[float] = 0.01
 
-    def __init__(self, strength: float, model: PreTrainedModel) -> None:
+    def __init__(self, strength: float, model: PreTrainedModel, *, head: bool = False) -> None:
         super().__init__(strength)
-        below = {id(parameter) for parameter in model.base_model.parameters()}
+        below = {id(parameter) for parameter in (model if head else model.base_model).parameters()}
         self._pulled = {name: p for name, p in trained(model).items() if id(p) in below}
         self._start = {name: p.detach().clone() for name, p in self._pulled.items()}
         self._digests = {name: digest_of(value) for name, value in self._start.items()}
@@ -59,9 +61,14 @@ class L2SP(Regularizer):
 
     def load(self, state: State) -> None:
         """See that θ₀ is the same; what trains now and did not when `state` was made is as it was loaded."""
-        for name, digest in state["start"].items():
-            if self._digests.get(name, digest) != digest:
-                raise StateError(
-                    "updater.regularizer is l2_sp, and the model that the checkpoint began with was another one "
-                    f"({name} differs); bring it back, or start over with another publisher.directory"
-                )
+        refuse_another_start(self.name, self._digests, state["start"])
+
+
+def refuse_another_start(name: str, own: Mapping[str, str], saved: Mapping[str, str]) -> None:
+    """Raise StateError where the regularizer `name` begins with weights whose digests are not those that were saved."""
+    for weight, digest in saved.items():
+        if own.get(weight, digest) != digest:
+            raise StateError(
+                f"updater.regularizer is {name}, and the model that the checkpoint began with was another one "
+                f"({weight} differs); bring it back, or start over with another publisher.directory"
+            )

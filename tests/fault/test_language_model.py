@@ -19,6 +19,8 @@ LANGUAGE = ["updater.objective=language_model", "updater.max_tokens=8", "updater
 SETS = {
     "all": ["updater.trains=all", "updater.dropout=0.1"],
     "last-1": ["updater.trains=last-1", "events.holdout_records=5"],
+    "lora": ["updater.trains=lora", "updater.dropout=0.1", "updater.regularizer=lwf"],
+    "ewc": ["updater.trains=all", "updater.regularizer=ewc"],
 }
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from streamlearn import __version__
+from streamlearn.cli.dead_letters import dead_letters_app
 from streamlearn.cli.evaluate import evaluate
 from streamlearn.cli.finetune import finetune
 from streamlearn.cli.init import init
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(snapshots_app, name="snapshots")
+app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(evaluate)
 app.command()(finetune)
 app.command()(init)

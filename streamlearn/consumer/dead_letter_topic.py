@@ -28,15 +28,19 @@ ONE_BY_ONE = {"enable_idempotence": False, "batch_size": 1}
 """Options of a producer that tells which letter is refused: an idempotent one fails all it holds with it."""
 
 
-def make_dead_letter_producer(config: Kafka, *, one_by_one: bool = False) -> Any:
+def make_dead_letter_producer(config: Kafka, *, one_by_one: bool = False, redrives: int = 0) -> Any:
     """Return a producer that leaves it to Kafka to say what is too large.
 
     A record may have come compressed, so its letter is compressed too; kafka-python's own limit is for what it would be
-    without compression, and has no say.
+    without compression, and has no say. One that `redrives` does so in transactions of at most so many milliseconds,
+    under an id that all have in common who redrive letters of this topic.
     """
     codec = config.client.get("compression_type") or "gzip"  # which needs no further package
-    options = ONE_BY_ONE if one_by_one else {}
-    return make_producer(config, compression_type=codec, max_request_size=UNLIMITED, transactional_id=None, **options)
+    options: dict[str, Any] = dict(ONE_BY_ONE) if one_by_one else {}
+    options["transactional_id"] = f"streamlearn-redrive-{config.dead_letter_topic}" if redrives else None
+    if redrives:
+        options["transaction_timeout_ms"] = redrives
+    return make_producer(config, compression_type=codec, max_request_size=UNLIMITED, **options)
 
 
 def make_dead_letters(

@@ -61,7 +61,8 @@ OFFERED: Mapping[str, frozenset[str]] = {
     "consumer": frozenset(
         {
             *("streamlearn.consumer", "streamlearn.consumer.dead_letter_topic", "streamlearn.consumer.decode"),
-            "streamlearn.consumer.sending",
+            *("streamlearn.consumer.letters", "streamlearn.consumer.opened", "streamlearn.consumer.redrive"),
+            *("streamlearn.consumer.sampled", "streamlearn.consumer.sending"),
         }
     ),
 }

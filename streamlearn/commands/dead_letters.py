@@ -1,0 +1,192 @@
+"""Looks at the dead letters, and has their records sent to the topic of events again."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from streamlearn.config import Config
+from streamlearn.config.mistakes import nearest
+from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.letters import DeadLetterTopic
+from streamlearn.consumer.opened import DeadLetter, Origin
+from streamlearn.consumer.redrive import Redriven, redrive
+from streamlearn.consumer.sampled import looked_at
+from streamlearn.errors import ConfigurationError
+from streamlearn.events import Reason
+from streamlearn.source import Sampled
+
+SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
+PLACE = re.compile(r"(?P<topic>[\w.-]+)/(?P<partition>\d{1,9})/(?P<offset>\d{1,18})")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The letters that were asked for.
+
+    Attributes
+    ----------
+    letters
+        The newest of them, oldest first.
+    counts
+        How many there are in all, by reason and field.
+    redriven
+        The records that were sent again since.
+    others
+        How many records of the topic are no letters.
+
+    """
+
+    letters: list[DeadLetter]
+    counts: Counter[str]
+    redriven: set[Origin]
+    others: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A letter, and what would become of its record now: None where the letter does not hold it."""
+
+    letter: DeadLetter
+    redriven: bool
+    now: Sampled | None
+
+
+def listed(
+    config: Config,
+    *,
+    limit: int,
+    reason: str | None = None,
+    since: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Listing:
+    """Return the letters refused for `reason` after `since`, of which the newest `limit` are kept.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such reason, or `since` is no time.
+    BrokerError
+        If the topic cannot be read.
+
+    """
+    wanted, begin = _for_reason(reason), None if since is None else moment(since)
+    topic = DeadLetterTopic(config.kafka, since=begin)
+    letters, counts = deque[DeadLetter](maxlen=limit), Counter[str]()
+    redriven, others = set[Origin](), 0
+    for read, found in enumerate(topic.read()):
+        progress(f"{read} of {topic.records} records read")
+        if isinstance(found, Origin):
+            redriven.add(found)
+        elif found is None:
+            others += 1
+        elif wanted(found) and (begin is None or found.refused_at >= begin):
+            counts[found.why] += 1
+            letters.append(found)
+    newest = sorted(letters, key=lambda letter: letter.refused_at)
+    return Listing(newest, counts, redriven, others)
+
+
+def shown(config: Config, place: str, *, progress: Callable[[str], None] = lambda _: None) -> Shown:
+    """Return the newest letter about the record at `place`, or the letter that stands there.
+
+    Raises
+    ------
+    ConfigurationError
+        If `place` is none, or there is no such letter.
+    BrokerError
+        If the topic cannot be read.
+
+    """
+    wanted, topic = _at([place]), DeadLetterTopic(config.kafka)
+    letter, redriven = None, set[Origin]()
+    for read, found in enumerate(topic.read()):
+        progress(f"{read} of {topic.records} records read")
+        if isinstance(found, Origin):
+            redriven.add(found)
+        elif found is not None and wanted(found, topic.topic):
+            letter = found
+    if letter is None:
+        raise ConfigurationError(f"there is no dead letter about {place} in '{topic.topic}' (any more)")
+    held = not letter.stub
+    now = looked_at(letter.record, Decoder(config.events, config.kafka.schema_registry)) if held else None
+    return Shown(letter, letter.origin in redriven, now)
+
+
+def redriven(
+    config: Config,
+    places: list[str],
+    *,
+    reason: str | None = None,
+    dry_run: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Redriven:
+    """Redrive the letters at `places`, all where none is named, that were refused for `reason`.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such reason, or a place is none.
+    BrokerError
+        If Kafka cannot be asked or refuses.
+
+    """
+    of_reason, at = _for_reason(reason), _at(places)
+    dead = config.kafka.dead_letter_topic
+    return redrive(
+        config,
+        wanted=lambda letter: of_reason(letter) and (not places or at(letter, dead)),
+        dry_run=dry_run,
+        progress=lambda found: progress(f"{found.sent} records sent"),
+    )
+
+
+def _for_reason(reason: str | None) -> Callable[[DeadLetter], bool]:
+    """Return whether a letter has `reason`, which may name the field as well: ``missing_field: label``."""
+    if reason is None:
+        return lambda _: True
+    name, _, detail = (part.strip() for part in reason.partition(":"))
+    known = [known.value for known in Reason]
+    if name not in known:
+        raise ConfigurationError(f"--reason: nothing is refused for '{name}'{nearest(name, known)}")
+    return lambda letter: letter.reason == name and (not detail or letter.detail == detail)
+
+
+def _at(places: list[str]) -> Callable[[DeadLetter, str], bool]:
+    """Return whether a letter is about one of `places`, or stands at one in the dead-letter topic given."""
+    for place in places:
+        if not PLACE.fullmatch(place):
+            raise ConfigurationError(f"'{place}' is no TOPIC/PARTITION/OFFSET, such as tickets/0/4711")
+    wanted = set(places)
+    return lambda letter, topic: bool({str(letter.origin), f"{topic}/{letter.partition}/{letter.offset}"} & wanted)
+
+
+def moment(since: str, *, now: Callable[[], float] = time.time) -> int:
+    """Return the milliseconds since 1970 that `since` means: a time in ISO 8601, or how long ago.
+
+    A time without a zone is that of this machine.
+
+    >>> moment("90m", now=lambda: 10_000.0)
+    4600000
+    >>> moment("2026-11-26T09:30:00+00:00")
+    1795685400000
+
+    Raises
+    ------
+    ConfigurationError
+        If it is neither.
+
+    """
+    span = re.fullmatch(r"(\d{1,9})([smhd])", since)
+    if span:
+        return max(0, int((now() - int(span[1]) * SPANS[span[2]]) * 1000))
+    try:
+        return max(0, int(datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", since)).astimezone().timestamp() * 1000))
+    except (ValueError, OverflowError, OSError):
+        raise ConfigurationError(
+            f"--since is '{since}', which is neither a span such as 30m, 2h or 7d nor a time such as 2026-11-26T09:30"
+        ) from None

@@ -1,0 +1,156 @@
+"""What stands in the dead-letter topic, read back: letters, and receipts of those that were redriven.
+
+A letter tells the record that was refused as :mod:`~streamlearn.consumer.letter` has written it. A receipt says that
+the record of a letter was sent to the topic of events again. Its key is where that record stood, it has no value, and
+its headers are:
+
+``redriven``
+    Where the record stands that was refused: ``tickets/0/4711``.
+``timestamp``
+    Its timestamp in milliseconds, as in the letter. A topic that is created again has the same offsets again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from streamlearn.consumer.letter import PREFIX
+from streamlearn.records import HeaderName, Record
+
+REASON, REDRIVEN, REDRIVEN_FROM = f"{PREFIX}reason", f"{PREFIX}redriven", f"{PREFIX}redriven_from"
+
+Headers = list[tuple[str, bytes]]
+
+
+class Origin(NamedTuple):
+    """The record that was refused: where it stands, and its timestamp."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A letter.
+
+    Attributes
+    ----------
+    record
+        The record that was refused, with its own place; of a stub, what is left of it.
+    partition, offset
+        Where the letter stands in the dead-letter topic.
+    reason, detail
+        Why the record was refused, and the field that this is about.
+    refused_at
+        When the letter was written, in milliseconds since 1970.
+    stub
+        Why the letter does not hold the record; empty where it does.
+    value_length
+        Bytes of the record's value, -1 where it was null.
+
+    """
+
+    record: Record
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    refused_at: int
+    stub: str
+    value_length: int
+
+    @property
+    def origin(self) -> Origin:
+        """Which record was refused."""
+        record = self.record
+        return Origin(record.topic, record.partition, record.offset, record.timestamp)
+
+    @property
+    def why(self) -> str:
+        """The reason with its field: ``missing_field: label``."""
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+def opened(record: Record) -> DeadLetter | Origin | None:
+    """Return the letter in a `record` of the dead-letter topic, or whose receipt it is; None where it is neither."""
+    headers = [(name, value or b"") for name, value in record.headers]
+    names = [name for name, _ in headers]
+    try:
+        if REASON in names:
+            begin = len(names) - 1 - names[::-1].index(REASON)
+            ours = {name.removeprefix(PREFIX): value.decode() for name, value in headers[begin:]}
+            return _letter(record, headers[:begin], ours)
+        if REDRIVEN in names:
+            told = dict(headers)
+            return _origin(told[REDRIVEN].decode(), told[f"{PREFIX}timestamp"].decode())
+    except (KeyError, ValueError):  # somebody else's record, whose headers look like ours
+        pass
+    return None
+
+
+def _letter(letter: Record, own: Headers, ours: dict[str, str]) -> DeadLetter:
+    nulls = {int(number) for number in json.loads(ours.get("null_headers", "{}"))}
+    raw = {int(number): bytes.fromhex(name) for number, name in json.loads(ours.get("raw_header_names", "{}")).items()}
+    headers = [
+        (_name(name, raw.get(number)), None if number in nulls else value) for number, (name, value) in enumerate(own)
+    ]
+    value = None if "null_value" in ours or "stub" in ours else letter.value
+    timestamp = ours["timestamp"]
+    return DeadLetter(
+        record=Record(
+            ours["topic"],
+            int(ours["partition"]),
+            int(ours["offset"]),
+            None if timestamp == "None" else int(timestamp),
+            None if "key_length" in ours else letter.key,
+            value,
+            list(headers),
+        ),
+        partition=letter.partition,
+        offset=letter.offset,
+        reason=ours["reason"],
+        detail=ours.get("detail", ""),
+        refused_at=int(ours["refused_at"]),
+        stub=ours.get("stub", ""),
+        value_length=int(ours.get("value_length", -1 if value is None else len(value))),
+    )
+
+
+def _name(name: str, raw: bytes | None) -> str:
+    if raw is None:
+        return name
+    whole = HeaderName(name)
+    whole.raw = raw
+    return whole
+
+
+def _origin(place: str, timestamp: str) -> Origin:
+    topic, partition, offset = place.rsplit("/", 2)
+    return Origin(topic, int(partition), int(offset), None if timestamp == "None" else int(timestamp))
+
+
+def receipt(letter: DeadLetter) -> tuple[bytes, Headers]:
+    """Return key and headers of the receipt of `letter`."""
+    origin = letter.origin
+    return str(origin).encode(), [
+        (REDRIVEN, str(origin).encode()),
+        (f"{PREFIX}timestamp", str(origin.timestamp).encode()),
+    ]
+
+
+def as_it_came(letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
+    """Return key, value and headers with which the record of `letter` is sent again, marked with where it stood.
+
+    The mark is the header ``streamlearn.redriven_from``. What kafka-python does not write, a null in a header and a
+    name that is not UTF-8, goes as the letter has it: empty, and with escapes.
+    """
+    record = letter.record
+    own = [(str(name), value or b"") for name, value in record.headers if name != REDRIVEN_FROM]
+    return record.key, record.value, [*own, (REDRIVEN_FROM, str(letter.origin).encode())]

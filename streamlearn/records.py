@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import msgspec
 
 from streamlearn.events import Event, Reason
@@ -107,3 +110,57 @@ class Arrival(msgspec.Struct, gc=False, eq=False):
     end: int  # the next offset to read, once all of it is taken
     bytes: int  # of memory that those records take that have not been taken
     start: int = 0  # the first one that has not been taken
+
+
+class Origin(NamedTuple):
+    """The record that was refused: where it stands, and its timestamp."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """What the dead-letter topic tells of one refused record.
+
+    Attributes
+    ----------
+    record
+        The record that was refused, with its own place; of a stub, what is left of it.
+    partition, offset
+        Where the letter stands in the dead-letter topic.
+    reason, detail
+        Why the record was refused, and the field that this is about.
+    refused_at
+        When the letter was written, in milliseconds since 1970.
+    stub
+        Why the letter does not hold the record; empty where it does.
+    value_length
+        Bytes of the record's value, -1 where it was null.
+
+    """
+
+    record: Record
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    refused_at: int
+    stub: str
+    value_length: int
+
+    @property
+    def origin(self) -> Origin:
+        """Which record was refused."""
+        record = self.record
+        return Origin(record.topic, record.partition, record.offset, record.timestamp)
+
+    @property
+    def why(self) -> str:
+        """The reason with its field: ``missing_field: label``."""
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typing_extensions import Self
 
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.cli.progress import ProgressLine
+from streamlearn.records import DeadLetter
 from streamlearn.terminal import say, say_json, say_texts
-
-if TYPE_CHECKING:
-    from streamlearn.consumer.opened import DeadLetter
 
 dead_letters_app = typer.Typer(no_args_is_help=True, help="Look at refused records, and send them again.")
 ReasonOption = Annotated[

@@ -13,11 +13,11 @@ from streamlearn.config import Config
 from streamlearn.config.mistakes import nearest
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.letters import DeadLetterTopic
-from streamlearn.consumer.opened import DeadLetter, Origin
 from streamlearn.consumer.redrive import Redriven, redrive
 from streamlearn.consumer.sampled import looked_at
 from streamlearn.errors import ConfigurationError
 from streamlearn.events import Reason
+from streamlearn.records import DeadLetter, Origin
 from streamlearn.source import Sampled
 
 SPANS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds

@@ -11,9 +11,9 @@ from kafka import TopicPartition
 
 from streamlearn.config import READ_COMMITTED, Kafka
 from streamlearn.consumer.client import as_sentence, make_consumer, partition_count
-from streamlearn.consumer.opened import DeadLetter, Origin, opened
+from streamlearn.consumer.opened import opened
 from streamlearn.errors import BrokerError, UnavailableError
-from streamlearn.records import Record
+from streamlearn.records import DeadLetter, Origin, Record
 
 POLL_MILLISECONDS = 500
 

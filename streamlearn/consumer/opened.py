@@ -13,69 +13,13 @@ its headers are:
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from streamlearn.consumer.letter import PREFIX
-from streamlearn.records import HeaderName, Record
+from streamlearn.records import DeadLetter, HeaderName, Origin, Record
 
 REASON, REDRIVEN, REDRIVEN_FROM = f"{PREFIX}reason", f"{PREFIX}redriven", f"{PREFIX}redriven_from"
 
 Headers = list[tuple[str, bytes]]
-
-
-class Origin(NamedTuple):
-    """The record that was refused: where it stands, and its timestamp."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int | None
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-
-@dataclass(frozen=True)
-class DeadLetter:
-    """A letter.
-
-    Attributes
-    ----------
-    record
-        The record that was refused, with its own place; of a stub, what is left of it.
-    partition, offset
-        Where the letter stands in the dead-letter topic.
-    reason, detail
-        Why the record was refused, and the field that this is about.
-    refused_at
-        When the letter was written, in milliseconds since 1970.
-    stub
-        Why the letter does not hold the record; empty where it does.
-    value_length
-        Bytes of the record's value, -1 where it was null.
-
-    """
-
-    record: Record
-    partition: int
-    offset: int
-    reason: str
-    detail: str
-    refused_at: int
-    stub: str
-    value_length: int
-
-    @property
-    def origin(self) -> Origin:
-        """Which record was refused."""
-        record = self.record
-        return Origin(record.topic, record.partition, record.offset, record.timestamp)
-
-    @property
-    def why(self) -> str:
-        """The reason with its field: ``missing_field: label``."""
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 def opened(record: Record) -> DeadLetter | Origin | None:

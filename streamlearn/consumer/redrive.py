@@ -25,9 +25,10 @@ from streamlearn.consumer.dead_letters import OF_THE_RECORD
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.letter import size
 from streamlearn.consumer.letters import DeadLetterTopic
-from streamlearn.consumer.opened import DeadLetter, Origin, as_it_came, receipt
+from streamlearn.consumer.opened import as_it_came, receipt
 from streamlearn.errors import BrokerError, ConfigurationError
 from streamlearn.events import Reason
+from streamlearn.records import DeadLetter, Origin
 
 MOST_LETTERS, MOST_BYTES = 500, 8 * 2**20  # of one transaction: what Kafka may have to take back
 TRANSACTION_MILLISECONDS = 30_000  # after which Kafka ends one whose process is gone, and learners read on behind it

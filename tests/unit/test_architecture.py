@@ -61,7 +61,7 @@ OFFERED: Mapping[str, frozenset[str]] = {
     "consumer": frozenset(
         {
             *("streamlearn.consumer", "streamlearn.consumer.dead_letter_topic", "streamlearn.consumer.decode"),
-            *("streamlearn.consumer.letters", "streamlearn.consumer.opened", "streamlearn.consumer.redrive"),
+            *("streamlearn.consumer.letters", "streamlearn.consumer.redrive"),
             *("streamlearn.consumer.sampled", "streamlearn.consumer.sending"),
         }
     ),

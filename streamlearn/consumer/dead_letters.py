@@ -167,7 +167,7 @@ class DeadLetters:
             while self._wait():
                 batch = self._next()
                 if batch[0].alone is not alone:
-                    _close(producer)
+                    close_producer(producer)
                     producer, alone = None, batch[0].alone
                 try:
                     producer = producer or self._make_producer(one_by_one=alone)
@@ -176,7 +176,7 @@ class DeadLetters:
                     errors = dict.fromkeys(batch, error)
                 self._acknowledge([pending for pending in batch if pending not in errors])
                 if errors:
-                    _close(producer)  # an idempotent producer does not survive every error
+                    close_producer(producer)  # an idempotent producer does not survive every error
                     producer = None
                     self._judge(errors)
                 elif self._failing:
@@ -187,7 +187,7 @@ class DeadLetters:
                 self.failed = unforeseen("dead-letters", error)
                 self._changed.notify_all()
         finally:
-            _close(producer)
+            close_producer(producer)
 
     def _wait(self) -> bool:
         """Return True when there is something to send, False when it is time to end."""
@@ -303,7 +303,8 @@ def _is_led(producer: Any, topic: str, partition: int) -> bool:
     return producer._metadata.leader_for_partition(TopicPartition(topic, partition)) not in (None, -1)  # noqa: SLF001
 
 
-def _close(producer: Any) -> None:
+def close_producer(producer: Any) -> None:
+    """Close `producer`, if there is one, and do not wait long for what it still holds."""
     if not producer:
         return
     try:

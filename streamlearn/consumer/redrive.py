@@ -12,16 +12,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka.errors import IllegalStateError, KafkaError, KafkaTimeoutError, ProducerFencedError, UnsupportedVersionError
+from kafka.errors import (
+    AuthorizationError,
+    IllegalStateError,
+    InvalidProducerEpochError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+    RetriableError,
+    UnsupportedVersionError,
+)
 
 from streamlearn.config import READ_COMMITTED, Config, Kafka
 from streamlearn.consumer.client import as_sentence, require_topics
 from streamlearn.consumer.dead_letter_topic import make_dead_letter_producer
-from streamlearn.consumer.dead_letters import OF_THE_RECORD
+from streamlearn.consumer.dead_letters import OF_THE_RECORD, close_producer
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.letter import size
 from streamlearn.consumer.letters import DeadLetterTopic
@@ -32,7 +41,8 @@ from streamlearn.records import DeadLetter, Origin
 
 MOST_LETTERS, MOST_BYTES = 500, 8 * 2**20  # of one transaction: what Kafka may have to take back
 TRANSACTION_MILLISECONDS = 30_000  # after which Kafka ends one whose process is gone, and learners read on behind it
-ANSWER_MILLISECONDS = 30_000  # that the end of a transaction is waited for
+ANSWER_MILLISECONDS = 30_000  # that an acknowledgement is waited for
+ABORT_MILLISECONDS = 2000
 
 
 @dataclass
@@ -93,24 +103,134 @@ def redrive(
             f"kafka.client.isolation_level is '{kafka.isolation_level}': a learner would read what is sent twice; "
             f"'{READ_COMMITTED}' is needed to redrive"
         )
-    partitions, found = require_topics(kafka), Redriven()
+    redriving = _Redriving(config, wanted, progress, require_topics(kafka))
     if dry_run:
-        topic = DeadLetterTopic(kafka)
-        found.sent = sum(1 for _ in _due(topic, config, found, wanted, _receipts(topic)))
-        return found
-    with as_sentence(kafka), closing(_producer(kafka)) as producer:
+        return redriving.tried()
+    with as_sentence(kafka):
+        while not redriving.went_through():
+            pass
+    return redriving.found
+
+
+class _Redriving:
+    """Redrives in one go or, where Kafka does not take a record, in several: a producer does not survive that.
+
+    The letters of a transaction that was refused go alone from then on, to see whose refusal it was.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        wanted: Callable[[DeadLetter], bool],
+        progress: Callable[[Redriven], None],
+        partitions: int,
+    ) -> None:
+        self._config, self._wanted, self._progress, self._partitions = config, wanted, progress, partitions
+        self._decoder = Decoder(config.events, config.kafka.schema_registry)
+        self._sent: set[Origin] = set()
+        self._alone: set[Origin] = set()
+        self._not_taken: dict[Origin, str] = {}
+        self.found = Redriven()
+
+    def tried(self) -> Redriven:
+        """Return what would be sent now."""
+        topic = DeadLetterTopic(self._config.kafka)
+        self.found.sent = sum(1 for _ in self._due(topic))
+        return self.found
+
+    def went_through(self) -> bool:
+        """Send what is due; return False where Kafka has refused a transaction, and it is to be begun again."""
+        kafka = self._config.kafka
+        not_taken = {str(origin): error for origin, error in self._not_taken.items()}
+        self.found = Redriven(sent=len(self._sent), not_taken=not_taken)
+        producer, batch = _producer(kafka), list[DeadLetter]()
         try:
             topic = DeadLetterTopic(kafka)  # not sooner: from here on there are no receipts but ours
-            sending = _Sending(producer, kafka, partitions, found)
-            for batch in _batches(_due(topic, config, found, wanted, _receipts(topic))):
-                sending.send(batch)
-                progress(found)
-        except ProducerFencedError:
+            for batch in self._batches(self._due(topic)):
+                self._transaction(producer, batch)
+                self._sent.update(letter.origin for letter in batch)
+                self.found.sent = len(self._sent)
+                self._progress(self.found)
+        except (ProducerFencedError, InvalidProducerEpochError):
             raise BrokerError(
                 f"the dead letters of {kafka.dead_letter_topic} are being redriven by somebody who began later; "
-                f"{found.sent} were sent here before that, and none twice"
+                f"{self.found.sent} were sent here before that, and none twice"
             ) from None
-    return found
+        except KafkaError as error:
+            if not self._set_apart(batch, error):
+                raise
+            return False
+        finally:
+            close_producer(producer)
+        return True
+
+    def _set_apart(self, batch: list[DeadLetter], error: KafkaError) -> bool:
+        """Return whether `error` is about a record of `batch`, none of which was sent."""
+        if len(batch) == 1 and isinstance(error, OF_THE_RECORD):
+            self._not_taken[batch[0].origin] = type(error).__name__
+        elif len(batch) > 1 and not isinstance(error, RetriableError | AuthorizationError):
+            self._alone.update(letter.origin for letter in batch)
+        else:
+            return False
+        return True
+
+    def _due(self, topic: DeadLetterTopic) -> Iterator[DeadLetter]:
+        """Yield the letters that are to be redriven, and count the others; each record is in one of them."""
+        redriven, met = (
+            {found for found in topic.read() if isinstance(found, Origin)},
+            self._sent | self._not_taken.keys(),
+        )
+        config, found = self._config, self.found
+        for letter in topic.read():
+            if not isinstance(letter, DeadLetter) or letter.origin in met or not self._wanted(letter):
+                continue
+            met.add(letter.origin)
+            if letter.origin in redriven:
+                found.before += 1
+            elif letter.record.topic != config.kafka.topic:
+                found.elsewhere += 1
+            elif letter.stub or (letter.record.key is None and letter.record.value is None):
+                found.not_held.append(str(letter.origin))
+            elif isinstance(reason := self._decoder.decode(letter.record), Reason):
+                detail = self._decoder.detail(letter.record, reason)
+                found.still_refused[f"{reason.value}: {detail}" if detail else reason.value] += 1
+            else:
+                yield letter
+
+    def _batches(self, letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
+        """Yield what goes in one transaction."""
+        batch, room = list[DeadLetter](), MOST_BYTES
+        for letter in letters:
+            if letter.origin in self._alone:
+                yield [letter]
+                continue
+            batch.append(letter)
+            room -= size(letter.record)
+            if len(batch) >= MOST_LETTERS or room <= 0:
+                yield batch
+                batch, room = [], MOST_BYTES
+        if batch:
+            yield batch
+
+    def _transaction(self, producer: Any, batch: list[DeadLetter]) -> None:
+        """Send the record of each of `batch` and its receipt; or none, and raise what Kafka has against it."""
+        dead = self._config.kafka.dead_letter_topic
+        producer.begin_transaction()
+        try:
+            futures = []
+            for letter in batch:
+                key, value, headers = as_it_came(letter)
+                topic, partition = letter.record.topic, letter.record.partition % self._partitions
+                futures.append(producer.send(topic, value, key=key, headers=headers, partition=partition))
+                key, headers = receipt(letter)
+                futures.append(producer.send(dead, None, key=key, headers=headers, partition=letter.partition))
+            for future in futures:
+                future.get(timeout=ANSWER_MILLISECONDS / 1000)
+            _ended(producer, producer._transaction_manager.begin_commit())  # noqa: SLF001 - its own waits without end
+        except BaseException:
+            with suppress(KafkaError):  # or Kafka ends it: at the next attempt, or after its time
+                _ended(producer, producer._transaction_manager.begin_abort(), within=ABORT_MILLISECONDS)  # noqa: SLF001
+            raise
 
 
 def _producer(config: Kafka) -> Any:
@@ -129,92 +249,8 @@ def _producer(config: Kafka) -> Any:
     return producer
 
 
-def _receipts(topic: DeadLetterTopic) -> set[Origin]:
-    return {found for found in topic.read() if isinstance(found, Origin)}
-
-
-def _due(
-    topic: DeadLetterTopic,
-    config: Config,
-    found: Redriven,
-    wanted: Callable[[DeadLetter], bool],
-    redriven: set[Origin],
-) -> Iterator[DeadLetter]:
-    """Yield the letters that are to be redriven, counting the others in `found`; each record is in one of them."""
-    decoder, met = Decoder(config.events, config.kafka.schema_registry), set[Origin]()
-    for letter in topic.read():
-        if not isinstance(letter, DeadLetter) or letter.origin in met or not wanted(letter):
-            continue
-        met.add(letter.origin)
-        if letter.origin in redriven:
-            found.before += 1
-        elif letter.record.topic != config.kafka.topic:
-            found.elsewhere += 1
-        elif letter.stub or (letter.record.key is None and letter.record.value is None):
-            found.not_held.append(str(letter.origin))
-        elif isinstance(reason := decoder.decode(letter.record), Reason):
-            detail = decoder.detail(letter.record, reason)
-            found.still_refused[f"{reason.value}: {detail}" if detail else reason.value] += 1
-        else:
-            yield letter
-
-
-def _batches(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    batch, room = list[DeadLetter](), MOST_BYTES
-    for letter in letters:
-        batch.append(letter)
-        room -= size(letter.record)
-        if len(batch) >= MOST_LETTERS or room <= 0:
-            yield batch
-            batch, room = [], MOST_BYTES
-    if batch:
-        yield batch
-
-
-class _Sending:
-    """Sends letters in transactions; what Kafka does not take for what it is, is left out by name."""
-
-    def __init__(self, producer: Any, config: Kafka, partitions: int, found: Redriven) -> None:
-        self._producer, self._config, self._partitions, self._found = producer, config, partitions, found
-
-    def send(self, batch: list[DeadLetter]) -> None:
-        """Send `batch` in one transaction; where Kafka does not take all of it, each in one of its own."""
-        error = self._transaction(batch)
-        if error is None:
-            self._found.sent += len(batch)
-        elif len(batch) > 1:
-            for letter in batch:
-                self.send([letter])
-        else:
-            self._found.not_taken[str(batch[0].origin)] = type(error).__name__
-
-    def _transaction(self, batch: list[DeadLetter]) -> KafkaError | None:
-        """Send `batch`, each record with its receipt; where Kafka has something against one, none, and return that."""
-        producer, dead = self._producer, self._config.dead_letter_topic
-        producer.begin_transaction()
-        try:
-            futures = []
-            for letter in batch:
-                key, value, headers = as_it_came(letter)
-                record = letter.record
-                partition = record.partition % self._partitions
-                futures.append(producer.send(record.topic, value, key=key, headers=headers, partition=partition))
-                key, headers = receipt(letter)
-                futures.append(producer.send(dead, None, key=key, headers=headers, partition=letter.partition))
-            producer.flush()
-            for future in futures:
-                future.get(timeout=ANSWER_MILLISECONDS / 1000)
-            self._end(producer._transaction_manager.begin_commit())  # noqa: SLF001 - its own waits without end
-        except OF_THE_RECORD as error:
-            self._end(producer._transaction_manager.begin_abort())  # noqa: SLF001
-            return error
-        except BaseException:
-            with suppress(KafkaError):  # or Kafka ends it: at the next attempt, or after its time
-                self._end(producer._transaction_manager.begin_abort(), within=2000)  # noqa: SLF001
-            raise
-        return None
-
-    def _end(self, result: Any, *, within: int = ANSWER_MILLISECONDS) -> None:
-        self._producer._sender.wakeup()  # noqa: SLF001
-        if not result.wait(timeout_ms=within):
-            raise KafkaTimeoutError("the end of a transaction was not acknowledged")
+def _ended(producer: Any, result: Any, *, within: int = ANSWER_MILLISECONDS) -> None:
+    """Wait until `result`, the end of a transaction, is acknowledged."""
+    producer._sender.wakeup()  # noqa: SLF001
+    if not result.wait(timeout_ms=within):
+        raise KafkaTimeoutError("the end of a transaction was not acknowledged")

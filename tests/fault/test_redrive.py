@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaProducer
+from kafka.producer.future import FutureRecordMetadata
 from kafka.producer.transaction_manager import TransactionalRequestResult, TransactionManager
 
 from streamlearn.commands.dead_letters import redriven
@@ -25,7 +26,7 @@ A_TRANSACTION = 16  # letters, so that there are four transactions
 POINTS: dict[str, tuple[Any, str, int]] = {
     "it has taken over": (KafkaProducer, "init_transactions", 1),
     "a record is sent and its receipt is not": (KafkaProducer, "send", 2 * A_TRANSACTION + 5),
-    "all of a transaction is sent": (KafkaProducer, "flush", 2),
+    "all of a transaction is taken": (FutureRecordMetadata, "get", 4 * A_TRANSACTION),
     "the end of a transaction is begun": (TransactionManager, "begin_commit", 2),
     "the end of a transaction is acknowledged": (TransactionalRequestResult, "wait", 3),
 }

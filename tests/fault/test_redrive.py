@@ -65,13 +65,17 @@ def test_killed_while_it_redrives_and_run_twice_every_record_is_learnt_once(
     broker: Broker, tiny_model: Path, tmp_path: Path, point: str
 ) -> None:
     topic = f"redriven-{list(POINTS).index(point)}"
-    overrides = [*learner_settings(broker, topic, tiny_model, tmp_path), "events.holdout_ratio=0"]
+    overrides = [
+        *learner_settings(broker, topic, tiny_model, tmp_path),
+        "events.holdout_ratio=0",
+        "updater.max_wait_seconds=0.2",
+    ]
     config = with_topic(overrides)
     send(config, [event(n) if n % 4 == 0 else renamed(n) for n in range(REFUSED * 4 // 3)])
     assert exit_code(start(overrides, until=REFUSED * 4 // 3)) == 0
 
     fixed = [*overrides, FIX]
-    with learners([*fixed, "updater.max_wait_seconds=0.2"]) as begin:
+    with learners(fixed) as begin:
         learner = begin()  # which reads on while redriving is interrupted
         killed = CONTEXT.Process(target=redrive_and_die, args=(fixed, point))
         killed.start()

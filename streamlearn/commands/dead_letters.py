@@ -112,8 +112,8 @@ def shown(config: Config, place: str, *, progress: Callable[[str], None] = lambd
             letter = found
     if letter is None:
         raise ConfigurationError(f"there is no dead letter about {place} in '{topic.topic}' (any more)")
-    held = not letter.stub
-    now = looked_at(letter.record, Decoder(config.events, config.kafka.schema_registry)) if held else None
+    decoder = Decoder(config.events, config.kafka.schema_registry, labelled=config.labelled)
+    now = None if letter.stub else looked_at(letter.record, decoder)
     return Shown(letter, letter.origin in redriven, now)
 
 

@@ -126,7 +126,7 @@ class _Redriving:
         partitions: int,
     ) -> None:
         self._config, self._wanted, self._progress, self._partitions = config, wanted, progress, partitions
-        self._decoder = Decoder(config.events, config.kafka.schema_registry)
+        self._decoder = Decoder(config.events, config.kafka.schema_registry, labelled=config.labelled)
         self._sent: set[Origin] = set()
         self._alone: set[Origin] = set()
         self._not_taken: dict[Origin, str] = {}

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test fault ops lint bench learning soak clean
+.PHONY: setup demo test fault ops lint docs bench learning soak clean
 
 setup: $(READY)
 
@@ -34,6 +34,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
+docs: $(READY)  ## build/docs/index.html; a link that leads nowhere is an error
+	$(BIN)/mkdocs build --quiet
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.updater

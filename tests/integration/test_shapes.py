@@ -99,6 +99,28 @@ SHAPES = {
         ("wrong_type", "text"),
         ["events.fields.text=[title, body]"],
     ),
+    "lists": Shape(
+        lambda number, text, label: Sent(
+            as_json(
+                {
+                    "messages": [{"body": "hello"}, {"body": text}],
+                    "tags": [{"name": "queue", "value": "1"}, {"name": "class", "value": label}],
+                    "id": number,
+                }
+            )
+        ),
+        Sent(as_json({"messages": [], "tags": [{"name": "class", "value": "billing"}]})),
+        ("missing_field", "text"),
+        ["events.fields={text: 'messages[-1].body', label: \"tags[?name=='class'].value | [0]\"}"],
+    ),
+    "odd names": Shape(
+        lambda number, text, label: Sent(
+            as_json({"@timestamp": 1_700_000_000, "a.b": text, "key": label, "id": number}), b"another key"
+        ),
+        Sent(as_json({"a.b": "late again", "label": "billing"}), b"billing"),
+        ("missing_field", "label"),
+        ["""events.fields={timestamp: '"@timestamp"', text: '"a.b"', label: '"key"'}"""],
+    ),
     "csv": Shape(
         lambda number, text, label: Sent(f'{number};"{text}";{label}'.encode()),
         Sent(b"e1;late again"),

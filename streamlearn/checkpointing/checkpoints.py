@@ -6,16 +6,28 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from streamlearn.checkpointing.thinning import staying
+from streamlearn.config import Keep
 from streamlearn.errors import StateError
 from streamlearn.state import State
 from streamlearn.storage.files import is_shortage, names_in, refuse_other_than_directory
 from streamlearn.storage.states import EVENTS, STATE, TENSORS, read_state, write_state
-from streamlearn.storage.store import TEMPORARY, Store, discard, verify_directory, write_directory
+from streamlearn.storage.store import (
+    TEMPORARY,
+    Change,
+    Store,
+    discard,
+    read_manifest,
+    verify_directory,
+    write_directory,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +38,25 @@ DAMAGED = ".damaged"
 
 
 class CheckpointStore(Store):
-    """The checkpoints of one learner, named by its step and by the version that was asked for last."""
+    """The checkpoints of one learner, named by its step and by the version that was asked for last.
+
+    Parameters
+    ----------
+    directory, change
+        As :class:`~streamlearn.storage.store.Store` says.
+    keep
+        Which stay; a number is that of the newest.
+    clock
+        Seconds since 1970, by which hours and days go.
+
+    """
+
+    def __init__(
+        self, directory: Path, *, keep: Keep | int, change: Change = nullcontext, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(directory, change=change)
+        self._policy = keep if isinstance(keep, Keep) else Keep.model_construct(newest=keep, hourly=0, daily=0)
+        self._clock = clock
 
     def names(self) -> list[str]:
         """Return the names of the checkpoints, oldest first.
@@ -43,8 +73,21 @@ class CheckpointStore(Store):
 
     def oldest(self, newest: str | None = None) -> int:
         """Return the step of the oldest of those that are kept up to the checkpoint `newest`, 0 where there is none."""
-        names = [name for name in self.names() if newest is None or name <= newest][-self._keep :]
-        return step_of(names[0]) if names else 0
+        names = [name for name in self.names() if newest is None or name <= newest]
+        return step_of(min(self._staying(names))) if names else 0
+
+    def made(self, name: str) -> float:
+        """Return when the checkpoint called `name` was made, in seconds since 1970: by its manifest, if that tells."""
+        path = self.directory / name
+        try:
+            return float(read_manifest(path, MANIFEST)["made"])
+        except (StateError, KeyError, TypeError, ValueError):
+            return path.lstat().st_mtime
+
+    def _staying(self, names: Sequence[str]) -> set[str]:
+        if not self._policy.hourly and not self._policy.daily:
+            return set(names[-self._policy.newest :])
+        return staying({name: self.made(name) for name in names}, self._policy)
 
     def write(self, step: int, version: int, state: State) -> Path:
         """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go.
@@ -63,15 +106,17 @@ class CheckpointStore(Store):
         if not NAME.fullmatch(path.name):
             raise StateError(f"the name of a checkpoint cannot hold step {step} and version {version}")
         if not self._is_whole(path):
-            manifest = {"format": FORMAT, "step": step}
+            manifest = {"format": FORMAT, "step": step, "made": self._clock()}
             write_directory(
                 path, MANIFEST, manifest, lambda into: write_state(into, state), private=True, change=self._change
             )
         with self._change():
             refuse_other_than_directory(self.directory)
             earlier = [name for name in self.names() if name <= path.name]  # what claims to come later does not count
-            for old in earlier[: -self._keep]:
-                discard(self.directory / old)
+            stays = self._staying(earlier)
+            for old in earlier:
+                if old not in stays:
+                    discard(self.directory / old)
         return path
 
     def _is_whole(self, path: Path) -> bool:

@@ -19,7 +19,6 @@ import errno
 import logging
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from logging import DEBUG, ERROR, WARNING
@@ -28,29 +27,16 @@ from typing import Any
 
 import msgspec
 
+from streamlearn.checkpointing.lines import LINE_BYTES, Header, as_header, as_line, checked, lines
 from streamlearn.decisions import Decision, Unknown, decode
 from streamlearn.errors import StateError
 from streamlearn.records import Topics
-from streamlearn.storage.files import make_directory, names_in, open_regular, refuse_other_than_directory
+from streamlearn.storage.files import make_directory, names_in, refuse_other_than_directory
 from streamlearn.storage.store import TEMPORARY, discard
 
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"([0-9]{8})-([0-9]{12})\.jsonl")
-LINE_BYTES = 16 * 2**20  # a step of a hundred thousand ranges; what has longer lines is no journal
-
-
-class Header(msgspec.Struct, frozen=True):
-    """The first line of a segment: the settings that decide θ, and the ids of the topics, of which its steps are."""
-
-    configuration: dict[str, Any]
-    topics: Topics = {}
-
-    @property
-    def isolation_level(self) -> str | None:
-        """Which records of transactions were read, None where only those of committed ones."""
-        level = self.configuration.get("kafka", {}).get("client", {}).get("isolation_level")
-        return None if level is None else str(level)
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -112,7 +98,7 @@ class Journal:
     def _first_line(self, segment: Segment) -> Header | None:
         """Return the first line of `segment`, or None where it is not what was written."""
         try:
-            return _header(next(_lines(segment.path), b""))
+            return as_header(next(lines(segment.path), b""))
         except (FileNotFoundError, ValueError, RecursionError, StateError):
             return None
 
@@ -162,7 +148,7 @@ class Journal:
         """Yield what is recorded of each step behind `after`, up to `to` or a gap, and under which configuration."""
         recorded: dict[int, tuple[Decision | Unknown, dict[str, Any]]] = {}
         epoch = 0
-        for segment in self.segments():
+        for segment in self._from(after):
             header = self._first_line(segment)
             if header is None:
                 log.log(DEBUG if quiet else ERROR, "%s is no segment of the journal, and is passed over", segment.path)
@@ -176,6 +162,18 @@ class Journal:
         while step in recorded and (to is None or step <= to):
             yield recorded[step]
             step += 1
+
+    def _from(self, step: int) -> list[Segment]:
+        """Return the segments without those, at the beginning, of which no step behind `step` counts.
+
+        It is so where a whole one that begins at or before `step` follows: the steps of one of the same epoch end there
+        at the latest, and those of one of an earlier epoch that come later are void.
+        """
+        segments = self.segments()
+        for index in reversed(range(len(segments))):
+            if segments[index].step <= step and self._first_line(segments[index]):
+                return segments[index:]
+        return segments
 
     def _not_known(self, decision: Unknown) -> str:
         return (
@@ -195,7 +193,7 @@ class Journal:
         for segment in reversed(self.segments()):
             if segment.step <= step:
                 try:
-                    return _header(next(_lines(segment.path), b"")).configuration
+                    return as_header(next(lines(segment.path), b"")).configuration
                 except (OSError, ValueError, RecursionError, StateError):
                     raise StateError(f"{segment.path} cannot be read: its first line is not what was written") from None
         raise StateError(f"the journal in {self.directory} does not reach back to step {step}")
@@ -224,8 +222,8 @@ class Journal:
             temporary.unlink(missing_ok=True)
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(file, "wb") as content:
-                content.write(_line(header := Header(self._configuration, self.topics)))
-                content.writelines(_line(decision.under(header.isolation_level)) for decision in decisions)
+                content.write(as_line(header := Header(self._configuration, self.topics)))
+                content.writelines(as_line(decision.under(header.isolation_level)) for decision in decisions)
             temporary.rename(path)
         except OSError as error:
             self._failed(error)
@@ -261,13 +259,13 @@ class Journal:
     def trim(self, step: int) -> None:
         """Remove the segments of which every step is at or before `step`, and what of their time is no segment."""
         refuse_other_than_directory(self.directory)
-        whole = [segment for segment in self._whole() if segment.epoch <= self._epoch]
-        for segment, following in pairwise(whole):
+        segments = [segment for segment in self.segments() if segment.epoch <= self._epoch]
+        for segment, following in pairwise(filter(self._first_line, segments)):
             if following.step > step:
                 break
             discard(segment.path)
         for segment in self.segments():
-            if segment not in whole and segment.epoch < self._epoch and segment.step <= step:
+            if segment.epoch < self._epoch and segment.step <= step and not self._first_line(segment):
                 discard(segment.path)
 
     def end(self) -> None:
@@ -289,7 +287,7 @@ class Journal:
         """Write one line with one call, so that it is there whole or torn at the end."""
         if self._file is None:
             return
-        line = _line(content)
+        line = as_line(content)
         try:
             if os.write(self._file, line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -304,46 +302,21 @@ class Journal:
     def _read(self, segment: Segment, *, quiet: bool) -> Iterator[Decision | Unknown]:
         number, topics, isolation_level = 0, Topics(), None
         try:
-            for number, line in enumerate(_lines(segment.path), 1):
+            for number, line in enumerate(lines(segment.path), 1):
                 if len(line) < LINE_BYTES and not line.endswith(b"\n"):
                     log.log(DEBUG if quiet else WARNING, "%s ends in a torn line, which is cut", segment.path)
                     return
                 if number > 1:
-                    decision = decode(_checked(line))
+                    decision = decode(checked(line))
                     if isinstance(decision, Decision):
                         level = decision.isolation_level or isolation_level
                         decision = msgspec.structs.replace(decision, topics=topics, isolation_level=level)
                     yield decision
                     continue
-                header = _header(line)
+                header = as_header(line)
                 topics, isolation_level = header.topics, header.isolation_level
         except FileNotFoundError:  # trimmed since it was listed
             return
         except (ValueError, RecursionError):
             said = "%s is damaged at line %d; what it records from there on is learnt again"
             log.log(DEBUG if quiet else ERROR, said, segment.path, number)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of `path` with their ends, read one by one, and no more than ``LINE_BYTES`` of one."""
-    with open_regular(path) as file:
-        while line := file.readline(LINE_BYTES):
-            yield line
-
-
-def _line(content: Header | Decision) -> bytes:
-    """Return the line for `content`: its checksum, then JSON."""
-    payload = msgspec.json.encode(content)
-    return b"%08x %s\n" % (zlib.crc32(payload), payload)
-
-
-def _header(line: bytes) -> Header:
-    return msgspec.json.decode(_checked(line), type=Header)
-
-
-def _checked(line: bytes) -> bytes:
-    """Return the content of `line`; ValueError where its checksum says that it is not what was written."""
-    checksum, _, content = line.removesuffix(b"\n").partition(b" ")
-    if int(checksum, 16) != zlib.crc32(content):
-        raise ValueError
-    return content

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from streamlearn import __version__
+from streamlearn.cli.compare import compare
 from streamlearn.cli.dead_letters import dead_letters_app
 from streamlearn.cli.evaluate import evaluate
 from streamlearn.cli.finetune import finetune
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(snapshots_app, name="snapshots")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.command()(compare)
 app.command()(evaluate)
 app.command()(finetune)
 app.command()(init)
@@ -240,37 +242,9 @@ def rebuild(
         raise typer.Exit(1)
 
 
-@app.command()
-def compare(
-    from_step: Annotated[int, typer.Option("--from-step", min=0, help="Begin with the state after this step.")],
-    to_step: Annotated[int | None, typer.Option("--to-step", help="The last step; all where not given.")] = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    json_output: JsonOption = False,
-) -> None:
-    """Run a recorded stretch of the stream under another configuration, beside the recorded one.
-
-    Example: streamlearn compare --config other.yaml --from-step 4000 --to-step 5000
-    """
-    settings = configuration(config, overrides)
-    from streamlearn.commands.compare import compare as run_again  # noqa: PLC0415 - torch takes seconds to import
-
-    courses = [course.figures() for course in run_again(settings, from_step=from_step, to_step=to_step)]
-    if json_output:
-        say_json(courses)
-        return
-    say("  ".join(f"{name:>13}" for name in courses[0]))
-    for course in courses:
-        say("  ".join(f"{_figure(value):>13}" for value in course.values()))
-
-
 @app.command("replay", hidden=True)
 @wraps(compare)
 def _replay(**arguments: Any) -> None:
     """Go on as :func:`compare`, which once had this name."""
     say("streamlearn: 'replay' is called 'compare' now", error=True)
     compare(**arguments)
-
-
-def _figure(value: float | str | None) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,18 +1,22 @@
-"""Runs a recorded stretch of the stream under another configuration, beside the recorded one, offline.
+"""Runs a recorded stretch of the stream under other configurations, beside the recorded one, offline.
 
-Hyper-parameters are compared on yesterday's real traffic without touching the learner: both begin with the same
+Hyper-parameters are compared on yesterday's real traffic without touching the learner: all begin with the same
 state and meet the same records in the same order.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 
 import msgspec
 
-from streamlearn.commands.retracing import Retracing, open_journal, recorded
+from streamlearn.checkpointing.checkpoints import step_of
+from streamlearn.checkpointing.journal import Stretch
+from streamlearn.commands.retracing import Retracing, open_checkpoints, open_journal, recorded
 from streamlearn.config import Config
 from streamlearn.consumer import make_source
 from streamlearn.decisions import Decision, Step
@@ -27,7 +31,8 @@ class Course:
     """How one configuration fared: means over the fresh events, and what came of the hold-out at the end.
 
     ``accuracy`` and ``loss`` are prequential; each is None where there was no event to measure it on. A language model
-    has the prequential ``bits_per_byte`` instead of the accuracy. ``validation`` and ``test`` are of the same kind.
+    has the prequential ``bits_per_byte`` instead of the accuracy. ``validation`` and ``test`` are of the same kind, and
+    so is what ``each`` holds of every event: whether it was predicted right, or its bits per byte.
     """
 
     configuration: str
@@ -38,22 +43,37 @@ class Course:
     validation: float | None
     test: float | None
     bits_per_byte: float | None = None
+    each: list[float] = field(default_factory=list, repr=False)
 
     def figures(self) -> dict[str, str | int | float | None]:
-        """Return what is shown of it: the accuracy, or else the bits per byte."""
-        idle = "bits_per_byte" if self.bits_per_byte is None else "accuracy"
-        return {name: value for name, value in asdict(self).items() if name != idle}
+        """Return what is shown of it in a table: the accuracy, or else the bits per byte."""
+        hidden = {"each", "bits_per_byte" if self.bits_per_byte is None else "accuracy"}
+        return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
-def compare(config: Config, *, from_step: int, to_step: int | None = None) -> list[Course]:
-    """Return the course of the recorded configuration, or configurations, and that of `config` after `from_step`.
+@dataclass(frozen=True)
+class Beginning:
+    """A checkpoint: its step, when it was made (ISO 8601, UTC), and the last step that is recorded behind it."""
+
+    step: int
+    made: str
+    recorded_to: int
+
+
+def compare(
+    config: Config, others: Mapping[str, Config] | None = None, *, from_step: int, to_step: int | None = None
+) -> list[Course]:
+    """Return the course of the recorded configuration, or configurations, and that of each other after `from_step`.
 
     Parameters
     ----------
     config
-        The other configuration; its sections ``kafka`` and ``publisher`` say where the record is.
+        Its sections ``kafka`` and ``publisher`` say where the record is.
+    others
+        The other configurations by what they are called, of which these sections do not count; `config` is the only
+        one by default.
     from_step
-        The step after which both begin, with the same state; 0 begins with the models as they come.
+        The step after which all begin, with the same state; 0 begins with the models as they come.
     to_step
         The last step, or None for the last one recorded.
 
@@ -62,8 +82,8 @@ def compare(config: Config, *, from_step: int, to_step: int | None = None) -> li
     ConfigurationError
         If no such steps are recorded.
     StateError
-        If no checkpoint leads to `from_step`, its state does not fit `config`, or a newer streamlearn has recorded
-        one of the steps.
+        If no checkpoint leads to `from_step`, its state does not fit another configuration, or a newer streamlearn has
+        recorded one of the steps.
     BrokerError
         If Kafka cannot be reached or no longer has all of the events.
 
@@ -73,22 +93,50 @@ def compare(config: Config, *, from_step: int, to_step: int | None = None) -> li
     stretches = journal.stretches(from_step, to=to_step, quiet=True)
     if not stretches:
         raise ConfigurationError(f"no step after {from_step} is recorded in {journal.directory}")
-    retracing, other = Retracing(config), Learner(config)
+    retracing = Retracing(config)
     for _ in retracing.take(retracing.load_before(from_step, strictly=False)):
         pass
-    if from_step:
-        other.load(retracing.learner.state())
+    begin = retracing.learner.state() if from_step else None
+    courses = [_course("recorded", lambda: retracing.learner, retracing.take(stretches))]
+    for name, other in (others or {"other": config}).items():
+        there = other.model_copy(update={"kafka": config.kafka, "publisher": config.publisher})
+        learner = Learner(there)
+        if begin is not None:
+            learner.load(copy.deepcopy(begin))
+        courses.append(_course(name, lambda learner=learner: learner, _again(learner, stretches, there)))  # type: ignore[misc]
+    return courses
+
+
+def _again(learner: Learner, stretches: Sequence[Stretch], config: Config) -> Iterator[StepReport]:
+    """Let `learner` take `stretches` as they were taken, or in micro-batches of its own size where that is another."""
     decisions = [decision for stretch in stretches for decision in stretch.decisions]
     sizes = {recorded(config, stretch.configuration).updater.micro_batch for stretch in stretches}
-    others = (
-        retake(other, decisions, make_source(config))
-        if sizes == {config.updater.micro_batch}
-        else regrouped(other, reread(decisions, make_source(config)), config.updater.micro_batch)
-    )
-    return [
-        _course("recorded", lambda: retracing.learner, retracing.take(stretches)),
-        _course("other", lambda: other, others),
-    ]
+    if sizes == {config.updater.micro_batch}:
+        return retake(learner, decisions, make_source(config))
+    return regrouped(learner, reread(decisions, make_source(config)), config.updater.micro_batch)
+
+
+def beginnings(config: Config) -> list[Beginning]:
+    """Return the checkpoints that a comparison can begin with, oldest first, and how far the journal leads from each.
+
+    Raises
+    ------
+    StateError
+        If a newer streamlearn has recorded one of the steps.
+
+    """
+    journal = open_journal(config)
+    checkpoints = open_checkpoints(config)
+    found: list[Beginning] = []
+    end = -1
+    for name in checkpoints.names():
+        step = step_of(name)
+        if step > end:
+            stretches = journal.stretches(step, quiet=True)
+            end = step + sum(len(stretch.decisions) for stretch in stretches)
+        made = datetime.fromtimestamp(checkpoints.made(name), tz=timezone.utc)
+        found.append(Beginning(step, made.isoformat(timespec="seconds"), end))
+    return found
 
 
 def regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[StepReport]:
@@ -120,26 +168,30 @@ def regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[
 
 
 def _course(configuration: str, learner: Callable[[], Learner], reports: Iterator[StepReport]) -> Course:
-    steps = events = correct = 0
+    steps = size = 0
     loss = nats = 0.0
-    size = 0
+    each: list[float] = []
     for report in reports:
         steps += 1
-        if report.result and report.result.applied:
-            events += len(report.learnt)
-            correct += int(report.result.correct.sum())
-            loss += float(report.result.losses.sum())
-            if report.result.texts is not None:
-                nats += float(report.result.texts.nats.sum())
-                size += int(report.result.texts.bytes.sum())
-    holdout = learner().evaluate()
+        result = report.result
+        if not result or not result.applied:
+            continue
+        loss += float(result.losses.sum())
+        if result.texts is None:
+            each += map(float, result.correct)
+        else:
+            nats += float(result.texts.nats.sum())
+            size += int(result.texts.bytes.sum())
+            each += (result.texts.nats / result.texts.bytes / math.log(2.0)).tolist()
+    events, holdout = len(each), learner().evaluate()
     return Course(
         configuration=configuration,
         steps=steps,
         events=events,
-        accuracy=correct / events if events and not size else None,
-        loss=loss / events if events else None,
+        accuracy=sum(each) / events if each and not size else None,
+        loss=loss / events if each else None,
         validation=holdout["validation"].figure,
         test=holdout["test"].figure,
         bits_per_byte=nats / math.log(2.0) / size if size else None,
+        each=each,
     )

@@ -1,10 +1,11 @@
-"""The picture of an evaluation: accuracy and loss over events, part by part."""
+"""Pictures of accuracy over events: of an evaluation, part by part, and of configurations that are compared."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,26 @@ def draw(tally: Tally, path: Path) -> None:
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
+    _save(figure, path)
+
+
+def draw_courses(each: Mapping[str, Sequence[float]], path: Path, *, name: str) -> None:
+    """Draw what is called `name`, of `each` configuration event by event, to `path`; the error is that of `draw`."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - it may not be there
+
+    figure = Figure(figsize=(10, 4.4), dpi=110)
+    axes = figure.subplots()
+    for configuration, values in each.items():
+        axes.plot(rolling(values), linewidth=1.6, label=escaped(configuration).replace("$", r"\$"))  # no mathematics
+    axes.set(ylabel=f"{name}, last {WINDOW}", xlabel="event")
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
     figure.tight_layout()
     try:
         figure.savefig(path)

@@ -26,6 +26,12 @@ def open_journal(config: Config) -> Journal:
     return Journal(config.publisher.directory / "journal", configuration=config.decisive())
 
 
+def open_checkpoints(config: Config) -> CheckpointStore:
+    """Return the checkpoints that `config` names."""
+    publisher = config.publisher
+    return CheckpointStore(publisher.directory / "checkpoints", keep=publisher.checkpoints.keep)
+
+
 class Retracing:
     """A learner that re-runs recorded steps, each under the configuration under which it was taken.
 
@@ -59,8 +65,7 @@ class Retracing:
             this version knows.
 
         """
-        publisher = self._given.publisher
-        checkpoints = CheckpointStore(publisher.directory / "checkpoints", keep=publisher.checkpoints.keep)
+        checkpoints = open_checkpoints(self._given)
         usable = [name for name in checkpoints.names() if step_of(name) < step + (not strictly)]
         begin = step_of(usable[-1]) if usable else 0
         stretches = self._journal.stretches(begin, to=step)

@@ -25,7 +25,7 @@ from streamlearn.config.layers import Origins, merge
 from streamlearn.config.mistakes import sentence
 from streamlearn.config.monitor import BasicAuth, Drift, Monitor, Tls
 from streamlearn.config.objectives import refuse_what_is_of_the_other
-from streamlearn.config.publisher import Checkpoints, Journal, Publisher, Snapshots
+from streamlearn.config.publisher import Checkpoints, Journal, Keep, Publisher, Snapshots
 from streamlearn.config.schema_registry import SchemaRegistry, check_registry
 from streamlearn.config.updater import Updater
 from streamlearn.errors import ConfigurationError
@@ -45,6 +45,7 @@ __all__ = [
     "Fields",
     "Journal",
     "Kafka",
+    "Keep",
     "Monitor",
     "Publisher",
     "SchemaRegistry",

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from streamlearn.config.bounds import Count, FilePath, Period, Positive, Section, Unit
+
+
+class Keep(Section):
+    """Which checkpoints stay: the newest, then one an hour, then one a day."""
+
+    newest: Annotated[int, Unit("checkpoints")] = Field(default=3, ge=2, le=10**6)
+    """How many of the newest are kept, to recover from."""
+    hourly: Annotated[int, Unit("checkpoints")] = Field(default=4, ge=0, le=10**4)
+    """In how many of the last hours that have any the last one is kept."""
+    daily: Annotated[int, Unit("checkpoints")] = Field(default=3, ge=0, le=10**4)
+    """On how many of the last days that have any the last one is kept: by default all of yesterday can be run again."""
+
+
+def _newest_alone(given: Any) -> Any:
+    """Take a number for what it was before there were hours and days."""
+    return {"newest": given, "hourly": 0, "daily": 0} if isinstance(given, int | str) else given
 
 
 class Checkpoints(Section):
@@ -18,8 +34,9 @@ class Checkpoints(Section):
     every_seconds: Period | None = 60.0
     """After how long a checkpoint is due; ``null`` goes by steps alone. Less often costs less, and leaves more steps to
     run again after a crash."""
-    keep: Annotated[int, Unit("checkpoints")] = Field(default=3, ge=2, le=10**6)
-    """How many are kept. ``rebuild`` and ``compare`` reach back to the oldest; each takes disk."""
+    keep: Annotated[Keep, BeforeValidator(_newest_alone, json_schema_input_type=int | Keep)] = Keep()
+    """Which stay; a number alone is that of the newest, without hours and days. ``rebuild`` and ``compare`` reach back
+    to the oldest; each takes disk."""
 
 
 class Snapshots(Section):

@@ -15,6 +15,7 @@ from streamlearn.commands.compare import compare
 from streamlearn.config import load
 from streamlearn.errors import ConfigurationError, StateError
 from streamlearn.local.broker import Broker
+from tests.conftest import streamlearn
 from tests.fault.streams import learner_settings
 from tests.fault.victim import exit_code, start
 from tests.integration.learner import event, send, with_topic
@@ -52,6 +53,41 @@ def test_another_micro_batch_cuts_the_same_events_otherwise(ended: list[str]) ->
     recorded, other = compare(load(overrides=[*ended, "updater.micro_batch=10"]), from_step=30)
     assert (recorded.steps, other.steps) == (20, 8)
     assert recorded.events == other.events == 80
+
+
+def test_several_are_compared_in_one_run_each_from_the_same_state_and_drawn(ended: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text("updater: {learning_rate: 0.01}\n")
+    settings = [f"--set={value}" for value in ended if not value.startswith("updater.learning_rate")]
+    told = [f"--with={ended[0]}", f"--with={file}", f"--with={ended[0]}", "--with=updater.learning_rate=0.01"]
+    picture = tmp_path / "compared.png"
+    done = streamlearn("compare", "--from-step=30", "--to-step=40", "--json", f"--plot={picture}", *told, *settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    recorded, first, *rates = json.loads(done.stdout)
+    assert [course["configuration"] for course in rates] == [str(file), "updater.learning_rate=0.01"]
+    without = [{**course, "configuration": ""} for course in (recorded, first, *rates)]
+    assert without[0] == without[1]
+    assert without[2] == without[3] != without[0]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_it_says_what_it_can_begin_with_and_begins_with_each(ended: list[str]) -> None:
+    settings = [f"--set={value}" for value in ended]
+    listed = json.loads(streamlearn("compare", "--list", "--json", *settings).stdout)
+    assert {one["recorded_to"] for one in listed} == {50}
+    config = load(overrides=ended)
+    for one in listed[:-1]:
+        recorded, other = compare(config, from_step=one["step"])
+        assert recorded.steps == other.steps == 50 - one["step"]
+    shown = streamlearn("compare", "--list", *settings).stdout.splitlines()
+    assert len(shown) == 1 + len(listed)
+    assert shown[0].split()[0] == "--from-step"
+
+
+def test_where_to_begin_has_to_be_said(ended: list[str]) -> None:
+    done = streamlearn("compare", *(f"--set={value}" for value in ended))
+    assert done.returncode != 0
+    assert done.stderr.strip().endswith("say where to begin with --from-step; --list shows what can be reached")
 
 
 @pytest.mark.parametrize("name", ["compare", "replay"])

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
-from streamlearn.checkpointing.journal import Header, _header, _line
+from streamlearn.checkpointing.lines import Header, as_header, as_line
 from streamlearn.commands.compare import compare
 from streamlearn.commands.rebuild import rebuild
 from streamlearn.config import Config, digest, load
@@ -28,12 +28,12 @@ def age(config: Config) -> None:
     directory = config.publisher.directory
     for segment in (directory / "journal").glob("*.jsonl"):
         first, *lines = segment.read_bytes().splitlines(keepends=True)
-        header = _header(first)
+        header = as_header(first)
         before = header.configuration
         for name in ("experts", "pooling"):
             del before["updater"][name]
         before["updater"]["head_learning_rate"] = None
-        segment.write_bytes(_line(Header(before, header.topics)) + b"".join(lines))
+        segment.write_bytes(as_line(Header(before, header.topics)) + b"".join(lines))
     checkpoints = CheckpointStore(directory / "checkpoints", keep=1000)
     for name in checkpoints.names():
         state = checkpoints.read(name)

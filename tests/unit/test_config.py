@@ -208,7 +208,7 @@ def test_nothing_under_a_section_means_its_defaults(tmp_path: Path) -> None:
     path = tmp_path / "streamlearn.yaml"
     path.write_text("kafka:\npublisher:\n  checkpoints:\nmonitor: {basic_auth: null}\n")
     assert load(path) == load()
-    assert load(path, overrides=["publisher.checkpoints.keep=7"]).publisher.checkpoints.keep == 7
+    assert load(path, overrides=["publisher.checkpoints.keep=7"]).publisher.checkpoints.keep.newest == 7
 
 
 def test_a_name_that_looks_like_something_else_is_taken_as_it_is_written() -> None:

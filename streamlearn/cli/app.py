@@ -27,7 +27,6 @@ app = typer.Typer(
     name="streamlearn",
     help="Keeps a transformer text classifier up to date from a Kafka topic of labelled events.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -13,12 +13,26 @@ from streamlearn.config.layers import merge, variable
 from streamlearn.errors import ConfigurationError
 from streamlearn.masking import hide, is_secret, secrets_in, shown_key
 
+
+def complete_key(incomplete: str) -> list[str]:
+    """Return the settings that begin as what has been typed behind ``--set``, with the sign for the value."""
+    from streamlearn.config.reference import settings  # noqa: PLC0415 - only a shell asks for it
+
+    return [f"{one.key}=" for one in settings() if not one.is_section and one.key.startswith(incomplete)]
+
+
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="YAML file with the configuration.", metavar="FILE")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", help="Overrides one value; may be repeated.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--set",
+        "-s",
+        help="Overrides one value; may be repeated.",
+        metavar="KEY=VALUE",
+        autocompletion=complete_key,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

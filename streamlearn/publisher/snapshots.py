@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 import streamlearn
 from streamlearn.errors import StateError
+from streamlearn.publisher.card import CARD, card
 from streamlearn.state import Export
 from streamlearn.storage.files import names_in, refuse_other_than_directory
 from streamlearn.storage.layout import ADAPTER, EXPERTS, LATEST, MANIFEST, WEIGHTS
@@ -159,7 +160,12 @@ class SnapshotStore(Store):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
                 with self._change():
                     discard(path)
-            write_directory(path, MANIFEST, manifest, lambda into: _fill(into, export), change=self._change)
+
+            def fill(into: Path) -> None:
+                _fill(into, export)
+                (into / CARD).write_text(card(manifest, export), encoding="utf-8")
+
+            write_directory(path, MANIFEST, manifest, fill, change=self._change)
         try:
             point(self.directory / LATEST, path, change=self._change)
         finally:  # what stands in the way of the link must not fill the disk

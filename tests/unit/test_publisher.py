@@ -82,17 +82,17 @@ def test_a_snapshot_whose_writer_was_killed_before_latest_moved_is_used_if_it_is
     export: Export, tmp_path: Path
 ) -> None:
     store = SnapshotStore(tmp_path)
-    written = store.write(1, 7, export, {"created": "by the killed one"})
+    written = store.write(1, 7, export, {"config_digest": "by the killed one"})
     (tmp_path / "latest").unlink()
-    store.write(1, 7, export, {"created": "again"})
-    assert (store.latest(), store.verify(1)["created"]) == (1, "by the killed one")
+    store.write(1, 7, export, {"config_digest": "again"})
+    assert (store.latest(), store.verify(1)["config_digest"]) == (1, "by the killed one")
     (tmp_path / "latest").unlink()
-    store.write(1, 8, export, {"created": "of another step"})
-    assert store.verify(1)["created"] == "of another step"
+    store.write(1, 8, export, {"config_digest": "of another step"})
+    assert store.verify(1)["config_digest"] == "of another step"
     (tmp_path / "latest").unlink()
     (written / "config.json").write_text("{}")
-    store.write(1, 8, export, {"created": "whole"})
-    assert store.verify(1)["created"] == "whole"
+    store.write(1, 8, export, {"config_digest": "whole"})
+    assert store.verify(1)["config_digest"] == "whole"
 
 
 def test_a_changed_snapshot_is_refused_by_name(export: Export, tmp_path: Path) -> None:

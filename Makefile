@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test fault ops lint docs bench learning soak clean
+.PHONY: setup demo demo-lm test fault ops lint docs bench learning soak clean
 
 setup: $(READY)
 
@@ -18,6 +18,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## make demo ARGS="--json"
 	@$(BIN)/streamlearn demo $(ARGS)
+
+demo-lm: $(READY)  ## a language model instead, without labels
+	@$(BIN)/streamlearn demo --language-model --output demo-lm-output $(ARGS)
 
 TESTS := tests/integration/test_demo.py tests/integration tests/unit
 test: $(READY)  ## make test TESTS=tests/unit ARGS="-k buffer"; the longest file begins first
@@ -52,4 +55,4 @@ soak: $(READY)  ## a million events; minutes
 	$(BIN)/python -m benchmarks.soak
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache demo-output
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache demo-output demo-lm-output

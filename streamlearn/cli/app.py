@@ -74,6 +74,9 @@ def demo(
         Path, typer.Option("--output", help="Where the state, the picture and the summary go.", metavar="DIR")
     ] = Path("demo-output"),
     stream: Annotated[str, typer.Option("--stream", help="newsgroups or sentiment.")] = "newsgroups",
+    language_model: Annotated[
+        bool, typer.Option("--language-model", help="A language model learns newsgroups, without their labels.")
+    ] = False,
 ) -> None:
     """Run the whole walk on this machine: a broker, a real stream with a drift, poison, snapshots, a picture.
 
@@ -81,7 +84,14 @@ def demo(
     """
     from streamlearn.local.parts import require_parts  # noqa: PLC0415
 
-    require_parts()
+    require_parts(language_model=language_model)
+    if language_model:
+        if stream != "newsgroups":
+            raise ConfigurationError(f"--stream is '{stream}', and a language model learns newsgroups only")
+        from streamlearn.local.demo_lm import run_language_demo  # noqa: PLC0415 - needs the extra [demo-lm]
+
+        run_language_demo(output=output, as_json=json_output, keep=keep)
+        return
     from streamlearn.local.demo import run_demo  # noqa: PLC0415 - needs the extra [demo]
 
     run_demo(output=output, stream=stream, as_json=json_output, keep=keep)

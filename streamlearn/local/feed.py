@@ -31,6 +31,10 @@ POISON: tuple[tuple[bytes | None, Reason], ...] = (
 )
 
 
+OF_LABELS = frozenset({b'{"text": "no label"}', b'{"text": "one label of another type", "label": 3}'})
+"""Those of them that are malformed for want of a label, and so are events where none is looked for."""
+
+
 @dataclass
 class Feed:
     """The records of a stream in their order, and what is expected of them.
@@ -51,18 +55,22 @@ class Feed:
     poison: dict[int, Reason] = field(default_factory=dict)
 
 
-def make_feed(parts: list[Part]) -> Feed:
-    """Return the records of `parts` with a malformed one and a repeated one now and then."""
+def make_feed(parts: list[Part], *, labelled: bool = True) -> Feed:
+    """Return the records of `parts` with a malformed one and a repeated one now and then, with their labels or not."""
     feed = Feed()
+    malformed = [(value, reason) for value, reason in POISON if labelled or value not in OF_LABELS]
     for part in parts:
         feed.begins.append(len(feed.records))
         for number, (text, label) in enumerate(part.examples, 1):
-            value = json.dumps({"text": text[:15_000], "label": label, "id": f"{part.name}-{number}"}).encode()
+            tree = {"text": text[:15_000], "label": label, "id": f"{part.name}-{number}"}
+            if not labelled:
+                del tree["label"]
+            value = json.dumps(tree).encode()
             feed.records.append(value)
             if number % REPEAT_EVERY == 0:
                 feed.records.append(value)
             if number % POISON_EVERY == 0:
-                poison, reason = POISON[len(feed.poison) % len(POISON)]
+                poison, reason = malformed[len(feed.poison) % len(malformed)]
                 feed.poison[len(feed.records)] = reason
                 feed.records.append(poison)
     return feed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlearn.reports import StepReport
+from streamlearn.reports import StepReport, StepResult
 
+RECENT = 200  # events whose mean loss is shown
 LAST = 500  # events at the end of a part whose accuracy is reported
 COLD, EARLY = 200, 300  # events that a start may take, and those after them whose accuracy is reported
 
@@ -42,12 +44,23 @@ class Record:
         self.outcomes.update({outcome.value: count for outcome, count in report.outcomes.items()})
         if report.result and report.result.applied:
             self.numbers += [event.offset for event in report.learnt]
-            self.correct += report.result.correct.tolist()
-            self.losses += report.result.losses.tolist()
+            self._predicted(report.result)
         self.drifts += sorted({rise.event.offset for rise in report.rises} - set(self.drifts))
         if version != self._version:
             self._version = version
             self.publishes.append(self.numbers[-1] if self.numbers else 0)
+
+    def _predicted(self, result: StepResult) -> None:
+        self.correct += result.correct.tolist()
+        self.losses += result.losses.tolist()
+
+    def headline(self) -> dict[str, str]:
+        """Return how well the last events were predicted, as it is shown."""
+        losses = self.losses[-RECENT:]
+        return {
+            "loss": f"{sum(losses) / len(losses):.3f}" if losses else "-",
+            f"accuracy (last {LAST})": f"{self.accuracy(0, self.numbers[-1] + 1):.1%}" if losses else "-",
+        }
 
     @property
     def dealt_with(self) -> int:
@@ -70,3 +83,42 @@ class Record:
         before = np.concatenate([np.zeros(min(window, len(sums))), sums[:-window]])
         means: NDArray[np.float64] = (sums - before) / np.minimum(np.arange(1, len(sums) + 1), window)
         return means
+
+
+@dataclass
+class TextRecord(Record):
+    """The course of a run of a language model.
+
+    Attributes
+    ----------
+    nats, sizes
+        What each trained text cost before it was learnt, and its bytes.
+
+    """
+
+    nats: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    def _predicted(self, result: StepResult) -> None:
+        if result.texts is not None:
+            self.nats += result.texts.nats.tolist()
+            self.sizes += result.texts.bytes.tolist()
+
+    def headline(self) -> dict[str, str]:
+        """Return what a byte of the last texts cost, as it is shown."""
+        recent = self.bits_per_byte(range(max(0, len(self.nats) - RECENT), len(self.nats)))
+        return {f"bits per byte (last {RECENT})": f"{recent:.3f}" if self.nats else "-"}
+
+    def within(self, begin: int, end: float) -> range:
+        """Return where the texts numbered from `begin` to below `end` stand."""
+        places = [place for place, number in enumerate(self.numbers) if begin <= number < end]
+        return range(places[0], places[-1] + 1) if places else range(0)
+
+    def bits_per_byte(self, places: range) -> float:
+        """Return what a byte of the texts at these places cost, NaN where there are none."""
+        size = sum(self.sizes[place] for place in places)
+        return math.fsum(self.nats[place] for place in places) / math.log(2.0) / size if size else math.nan
+
+    def rolling_bits(self, window: int) -> list[float]:
+        """Return for each text what a byte of up to `window` texts up to it cost."""
+        return [self.bits_per_byte(range(max(0, end - window), end)) for end in range(1, len(self.nats) + 1)]

@@ -11,14 +11,13 @@ from rich.table import Table
 from typing_extensions import Self
 
 from streamlearn.local.feed import Feed
-from streamlearn.local.record import LAST, Record
+from streamlearn.local.record import Record
 
 LINE_SECONDS = 5.0
-RECENT = 200
 
 
 class Screen:
-    """Shows events a second, loss, accuracy, lag, drifts and publishes.
+    """Shows events a second, how well they are predicted, lag, drifts and publishes.
 
     Parameters
     ----------
@@ -76,14 +75,11 @@ class Screen:
         self._drifts, self._publishes = len(record.drifts), len(record.publishes)
 
     def _values(self) -> dict[str, str]:
-        record, losses = self._record, self._record.losses[-RECENT:]
-        end = record.numbers[-1] + 1 if record.numbers else 0
-        accuracy = record.accuracy(0, end)
+        record = self._record
         return {
             "records": f"{record.dealt_with}/{len(self._feed.records)}",
             "events/s": f"{self._rate:.0f}",
-            "loss": f"{sum(losses) / len(losses):.3f}" if losses else "-",
-            f"accuracy (last {LAST})": f"{accuracy:.1%}" if losses else "-",
+            **record.headline(),
             "lag": str(len(self._feed.records) - record.dealt_with),
             "dead letters": str(record.outcomes["dead_letter"]),
             "drifts": str(len(record.drifts)),

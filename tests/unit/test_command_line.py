@@ -136,3 +136,15 @@ def test_the_demo_without_its_extra_says_how_to_install_it(module: str, name: st
     done = without(tmp_path, [module], "demo", f"--output={tmp_path}", KAFKA_HOME="")
     assert done.returncode == 2
     assert done.stderr == f"streamlearn: the demo needs {name}; pip install 'streamlearn[demo]' brings what it needs\n"
+
+
+def test_the_language_demo_without_its_extra_says_how_to_install_it(tmp_path: Path) -> None:
+    done = without(tmp_path, ["gguf"], "demo", "--language-model", f"--output={tmp_path}", KAFKA_HOME="")
+    assert done.returncode == 2
+    assert done.stderr == "streamlearn: the demo needs gguf; pip install 'streamlearn[demo-lm]' brings what it needs\n"
+
+
+def test_a_language_model_learns_no_other_stream_in_the_demo(tmp_path: Path) -> None:
+    done = streamlearn("demo", "--language-model", "--stream=sentiment", f"--output={tmp_path}")
+    assert done.returncode == 2
+    assert b"--stream is 'sentiment', and a language model learns newsgroups only" in done.stderr

@@ -18,6 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import fastavro
+from google.protobuf import timestamp_pb2, wrappers_pb2
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message_factory import GetMessageClass
 
 
 class Registry:
@@ -51,6 +56,11 @@ class Registry:
             self._by_id[number]["references"] = [{"name": r, "subject": r, "version": 1} for r in references]
         self._by_subject[subject] = number
         return number
+
+    def add_protobuf(self, subject: str, file: FileDescriptorProto, *, references: list[str] | None = None) -> int:
+        """Register `file` in the form that readers ask for, and return its id; a reference is a file's subject."""
+        schema = base64.b64encode(file.SerializeToString()).decode()
+        return self.add(subject, schema, kind="PROTOBUF", references=references)
 
     def answer(self, path: str, authorization: str) -> tuple[int, dict[str, Any]]:
         """Return the status and the content of the answer."""
@@ -99,3 +109,52 @@ def avro(number: int, schema: Any, value: Any, *named: Any) -> bytes:
         fastavro.parse_schema(other, named_schemas=known)
     fastavro.schemaless_writer(written, fastavro.parse_schema(schema, named_schemas=known), value)
     return b"\0" + number.to_bytes(4, "big") + written.getvalue()
+
+
+FIELD_TYPES = {
+    "string": FieldDescriptorProto.TYPE_STRING,
+    "int64": FieldDescriptorProto.TYPE_INT64,
+    "bytes": FieldDescriptorProto.TYPE_BYTES,
+}
+
+
+def proto(name: str, messages: dict[str, dict[str, str]], *imports: str) -> FileDescriptorProto:
+    """Return the file `name` of `messages`: the types of their fields by name, in order, ``[]`` behind repeated ones.
+
+    A type that is none of protobuf's own begins with a dot; ``optional`` in front of one gives it presence.
+    """
+    file = FileDescriptorProto(name=name, package="tickets", syntax="proto3", dependency=imports)
+    for message, fields in messages.items():
+        made = file.message_type.add(name=message)
+        for number, (called, kind) in enumerate(fields.items(), 1):
+            optional, plain = kind.startswith("optional "), kind.removeprefix("optional ").removesuffix("[]")
+            field = made.field.add(name=called, number=number, json_name=called)
+            field.label = (
+                FieldDescriptorProto.LABEL_REPEATED if kind.endswith("[]") else FieldDescriptorProto.LABEL_OPTIONAL
+            )
+            if plain.startswith("."):
+                field.type, field.type_name = FieldDescriptorProto.TYPE_MESSAGE, plain
+            else:
+                field.type = FIELD_TYPES[plain]
+            if optional:
+                field.proto3_optional, field.oneof_index = True, len(made.oneof_decl)
+                made.oneof_decl.add(name=f"_{called}")
+    return file
+
+
+def message(file: FileDescriptorProto, name: str, value: dict[str, Any], *imported: FileDescriptorProto) -> bytes:
+    """Return `value`, as JSON has it, as the message `name` of `file`, without what stands in front of it."""
+    pool = DescriptorPool()
+    for known in (timestamp_pb2, wrappers_pb2):
+        pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
+    for one in (*imported, file):
+        pool.AddSerializedFile(one.SerializeToString())
+    made = GetMessageClass(pool.FindMessageTypeByName(f"tickets.{name}"))()
+    written: bytes = ParseDict(value, made).SerializeToString()
+    return written
+
+
+def framed(number: int, content: bytes, *path: int) -> bytes:
+    """Return `content` behind the id of its schema and, if it is not the first message there, the `path` to it."""
+    indices = bytes([2 * len(path), *(2 * index for index in path)]) if path else b"\0"
+    return b"\0" + number.to_bytes(4, "big") + indices + content

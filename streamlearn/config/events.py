@@ -52,9 +52,9 @@ class Csv(Section):
 class Events(Section):
     """What an event looks like, and what counts as an acceptable one."""
 
-    format: Literal["json", "json_schema", "avro", "csv", "text"] = "json"
+    format: Literal["json", "json_schema", "avro", "protobuf", "csv", "text"] = "json"
     """How a record's value is read. ``json_schema`` is JSON with a schema's id in front, which is skipped; ``avro``
-    needs ``kafka.schema_registry`` and the extra ``[avro]``."""
+    and ``protobuf`` need ``kafka.schema_registry`` and the extra of the same name."""
     csv: Csv = Csv()
     """How a row is read where ``format`` is ``csv``."""
     decoder: Function | None = None

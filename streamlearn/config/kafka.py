@@ -45,7 +45,7 @@ class Kafka(Section):
     """How long the start, and each command, waits for a broker. Once a learner runs, it waits for Kafka without
     end."""
     schema_registry: SchemaRegistry | None = None
-    """The registry that holds the schemas of the topic; needed by ``events.format: avro``."""
+    """The registry that holds the schemas of the topic; needed by ``events.format: avro`` and ``protobuf``."""
     client: dict[str, Any] = Field(default_factory=dict)
     """Any option of kafka-python by its own name, such as ``security_protocol``, ``sasl_mechanism`` or ``ssl_cafile``;
     those that the guarantees rest on are refused. Passwords come from the environment."""

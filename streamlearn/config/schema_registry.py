@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from streamlearn.config.bounds import FilePath, Section, Text, UserName, as_text, spelled
 
-WITH_SCHEMAS = ("avro",)
+WITH_SCHEMAS = ("avro", "protobuf")
 """Values of ``events.format`` that cannot be read without a schema."""
 
 Url = Annotated[

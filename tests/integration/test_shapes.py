@@ -24,7 +24,7 @@ from tests.integration.conftest import settings
 from tests.integration.learner import LearnerProcess, learners, wait_until, with_topic
 from tests.integration.records import Course
 from tests.integration.wire import Sent, put
-from tests.registry import avro, registry
+from tests.registry import avro, framed, message, proto, registry
 
 TEXTS = [f"late refund {number}" for number in range(12)]
 LABELS = ["billing", "delivery"]
@@ -243,6 +243,24 @@ def test_where_the_registry_is_away_consumption_waits_and_avro_is_read_once_it_a
                 recorded.read(ranges[0])
             schemas.status = 0
             assert [len(recorded.read(wanted).records) for wanted in ranges] == [3, len(offsets) - 3]
+
+
+def test_protocol_buffers_are_read_by_the_schemas_of_the_registry(overrides: list[str]) -> None:
+    ticket = proto("ticket.proto", {"Ticket": {"id": "string", "body": "string", "class": "string"}})
+    with registry() as schemas:
+        number = schemas.add_protobuf("tickets-value", ticket)
+        of_protobuf = ["events.format=protobuf", f"kafka.schema_registry.url={schemas.url}"]
+        config = with_topic([*overrides, *of_protobuf, "events.fields={text: body, label: class}"])
+        with Course(config).running() as course:
+            values = [
+                framed(number, message(ticket, "Ticket", {"id": identity, "body": text, "class": label}))
+                for identity, text, label in labelled()
+            ]
+            offsets = course.put([([Sent(value)], "none") for value in (*values, b"{}")])
+            accepted, letters, _ = course.take(offsets)
+        assert accepted == offsets[:-1]
+        assert sorted((event.id, event.text, event.label) for event in course.events) == sorted(labelled())
+        assert letters[offsets[-1]].ours["reason"] == b"bad_format"
 
 
 def test_check_says_what_would_become_of_a_sample_and_fails_where_none_of_it_is_an_event(

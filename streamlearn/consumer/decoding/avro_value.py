@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, time
 from decimal import Decimal
 from typing import Any
@@ -34,9 +34,9 @@ def avro_tree(config: SchemaRegistry) -> Callable[[Record], Any]:
     except ImportError:
         raise missing("avro") from None
 
-    def parse(schema: Any, referred: list[Any]) -> Any:
+    def parse(schema: Any, referred: Mapping[str, Any]) -> Any:
         named: dict[str, Any] = {}
-        for other in referred:
+        for other in referred.values():
             parse_schema(json.loads(other.schema_str), named_schemas=named)
         return parse_schema(json.loads(schema.schema_str), named_schemas=named)
 

@@ -5,7 +5,7 @@ A registry that does not answer concerns no record: it is waited for. What it sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamlearn.config.schema_registry import SchemaRegistry
@@ -18,8 +18,8 @@ MOST_UNKNOWN = 10_000  # ids that are remembered as unknown
 NOT_FOUND = 404
 PASSING = {408, 429}  # and whatever is the registry's own fault
 
-Parse = Callable[[Any, list[Any]], Any]
-"""Makes what reads values of a schema, as the registry has it, and of those that it refers to."""
+Parse = Callable[[Any, Mapping[str, Any]], Any]
+"""Makes what reads values of a schema, as the registry has it, and of those that it refers to, by name."""
 
 
 class Schemas:
@@ -30,9 +30,11 @@ class Schemas:
     config
         Where the registry is, and who asks it.
     kind
-        What the registry calls schemas of the wanted type: ``AVRO``.
+        What the registry calls schemas of the wanted type: ``AVRO`` or ``PROTOBUF``.
     parse
         Makes of a schema what is kept.
+    form
+        The form in which the registry is asked for it; None where there is but one.
 
     Raises
     ------
@@ -41,7 +43,7 @@ class Schemas:
 
     """
 
-    def __init__(self, config: SchemaRegistry, *, kind: str, parse: Parse) -> None:
+    def __init__(self, config: SchemaRegistry, *, kind: str, parse: Parse, form: str | None = None) -> None:
         try:
             from confluent_kafka.schema_registry import (  # noqa: PLC0415 - an extra brings it
                 SchemaRegistryClient,
@@ -59,6 +61,7 @@ class Schemas:
         except (OSError, TypeError, ValueError) as error:
             raise ConfigurationError(f"kafka.schema_registry: {error}") from None
         self._refusal, self._url, self._kind, self._parse = SchemaRegistryError, config.url, kind, parse
+        self._form = form
         self._known: dict[int, Any] = {}
         self._unknown: dict[int, RefusedError] = {}
 
@@ -80,7 +83,7 @@ class Schemas:
         if identity in self._unknown:
             raise self._unknown[identity]
         try:
-            schema = self._ask(lambda: self._client.get_schema(identity), f"schema {identity}")
+            schema = self._ask(lambda: self._client.get_schema(identity, fmt=self._form), f"schema {identity}")
             self._known[identity] = self._made(schema, f"schema {identity}")
         except RefusedError as error:
             if len(self._unknown) < MOST_UNKNOWN:
@@ -91,24 +94,24 @@ class Schemas:
     def _made(self, schema: Any, name: str) -> Any:
         if schema.schema_type != self._kind:
             raise RefusedError(Reason.UNKNOWN_SCHEMA, f"{name} is of type {schema.schema_type}")
-        referred: list[Any] = []
+        referred: dict[str, Any] = {}
         self._collect(schema, referred, set())
         try:
             return self._parse(schema, referred)
         except Exception:  # noqa: BLE001 - the errors of a library that parses schemas are its own
             raise RefusedError(Reason.UNKNOWN_SCHEMA, f"{name} cannot be read") from None
 
-    def _collect(self, schema: Any, found: list[Any], seen: set[tuple[str, int]]) -> None:
-        """Append what `schema` refers to, each after what it refers to itself."""
+    def _collect(self, schema: Any, found: dict[str, Any], seen: set[tuple[str, int]]) -> None:
+        """Add what `schema` refers to, each after what it refers to itself."""
         for reference in schema.references or ():
             place = (reference.subject, reference.version)
             if place in seen:
                 continue
             seen.add(place)
             name = f"version {reference.version} of {reference.subject}"
-            other = self._ask(lambda place=place: self._client.get_version(*place), name).schema  # type: ignore[misc]
+            other = self._ask(lambda place=place: self._client.get_version(*place, fmt=self._form), name).schema  # type: ignore[misc]
             self._collect(other, found, seen)
-            found.append(other)
+            found[reference.name] = other
 
     def _ask(self, question: Callable[[], Any], name: str) -> Any:
         try:

@@ -13,6 +13,7 @@ from streamlearn.consumer.decoding.csv_value import csv_tree
 from streamlearn.consumer.decoding.fields import FIELDS
 from streamlearn.consumer.decoding.framed import json_schema_tree
 from streamlearn.consumer.decoding.own import own_tree
+from streamlearn.consumer.decoding.protobuf_value import protobuf_tree
 from streamlearn.consumer.decoding.shaped import Shaped, plain_names
 from streamlearn.consumer.decoding.text_value import text_tree
 from streamlearn.errors import ConfigurationError
@@ -48,7 +49,7 @@ def _tree(config: Events, registry: SchemaRegistry | None) -> Callable[[Record],
     if config.format in WITH_SCHEMAS:
         if registry is None:
             raise ConfigurationError(f"events.format: {config.format} is for a topic whose schemas are in a registry")
-        return avro_tree(registry)
+        return (avro_tree if config.format == "avro" else protobuf_tree)(registry)
     trees: dict[str, Callable[[], Callable[[Record], Any]]] = {
         "json": lambda: json_value.tree,
         "json_schema": lambda: json_schema_tree,

@@ -1,0 +1,152 @@
+"""A value that is a Protocol Buffers message, behind the id of its schema in a registry and where in that it is.
+
+References
+----------
+https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/serdes-protobuf.html
+
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from streamlearn.config.schema_registry import SchemaRegistry
+from streamlearn.consumer.decoding.fields import RefusedError
+from streamlearn.consumer.decoding.framed import unframed
+from streamlearn.consumer.decoding.registry import Schemas, missing
+from streamlearn.events import Reason
+from streamlearn.records import Record
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+TIMESTAMP = "google.protobuf.Timestamp"
+MOST_BITS = 63  # of a varint that says how long, or where, something is
+
+
+def protobuf_tree(config: SchemaRegistry) -> Callable[[Record], Any]:
+    """Return what makes plain values of a record's value by the schema that it names.
+
+    Fields are called as in the schema; one that is not set and has no default is left out. A ``Timestamp`` is a
+    ``datetime``, a wrapper such as ``StringValue`` is what it wraps, and an enumeration's value is its name.
+
+    Raises
+    ------
+    ConfigurationError
+        If the extra is not installed.
+
+    """
+    try:
+        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415 - an extra brings it
+    except ImportError:
+        raise missing("protobuf") from None
+
+    def parse(schema: Any, referred: Mapping[str, Any]) -> Any:
+        pool = descriptor_pool.DescriptorPool()
+        for known in _well_known():
+            pool.AddSerializedFile(known)
+        file = descriptor_pb2.FileDescriptorProto()
+        for name, one in [*referred.items(), ("of the record", schema)]:
+            file.ParseFromString(base64.b64decode(one.schema_str))
+            file.name = name
+            pool.AddSerializedFile(file.SerializeToString())
+        names = [f"{file.package}.{message.name}".lstrip(".") for message in file.message_type]
+        return [message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in names]
+
+    schemas = Schemas(config, kind="PROTOBUF", parse=parse, form="serialized")
+
+    def tree(record: Record) -> Any:
+        identity, content = unframed(record.value or b"")
+        top = schemas.get(identity)
+        try:
+            path, begin = _path(content)
+            kind = top[path[0]]
+            for index in path[1:]:
+                kind = message_factory.GetMessageClass(kind.DESCRIPTOR.nested_types[index])
+            return _plain(kind.FromString(content[begin:]))
+        except Exception:  # noqa: BLE001 - bytes that are not of their schema raise anything
+            raise RefusedError(Reason.BAD_FORMAT, f"not what schema {identity} says") from None
+
+    return tree
+
+
+def _well_known() -> list[bytes]:
+    """Return the files that every schema may import without referring to them, each after those that it imports."""
+    import google.protobuf  # noqa: PLC0415 - an extra brings it
+
+    names = [module.name for module in pkgutil.iter_modules(google.protobuf.__path__) if module.name.endswith("_pb2")]
+    files = [importlib.import_module(f"google.protobuf.{name}").DESCRIPTOR for name in sorted(names)]
+    ordered: dict[str, bytes] = {}
+
+    def add(file: Any) -> None:
+        for needed in file.dependencies:
+            add(needed)
+        ordered.setdefault(file.name, file.serialized_pb)
+
+    for file in files:
+        add(file)
+    return list(ordered.values())
+
+
+def _path(content: bytes) -> tuple[list[int], int]:
+    """Return where in its schema the message is, index by index, and where it begins in `content`."""
+    count, begin = _varint(content, 0)
+    if not count:  # which stands for the first message
+        return [0], begin
+    path: list[int] = []
+    for _ in range(count):
+        index, begin = _varint(content, begin)
+        path.append(index)
+    return path, begin
+
+
+def _varint(content: bytes, begin: int) -> tuple[int, int]:
+    """Return the zigzag integer at `begin`, which may not be below 0, and where it ends."""
+    value = shift = 0
+    while True:
+        byte = content[begin]
+        begin += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:  # noqa: PLR2004 - the bit that says whether more follows
+            break
+        if shift > MOST_BITS:
+            raise ValueError
+    if value & 1:
+        raise ValueError
+    return value >> 1, begin
+
+
+def _plain(message: Any) -> Any:
+    """Return `message` of plain types, but for times."""
+    descriptor = message.DESCRIPTOR
+    if descriptor.full_name == TIMESTAMP:
+        return EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)
+    if descriptor.file.name == "google/protobuf/wrappers.proto":
+        return message.value
+    found: dict[str, Any] = {}
+    for field in descriptor.fields:
+        if field.has_presence and not message.HasField(field.name):
+            continue
+        value = getattr(message, field.name)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            of = field.message_type.fields_by_name["value"]
+            found[field.name] = {key: _value(value[key], of) for key in value}
+        elif field.is_repeated:
+            found[field.name] = [_value(one, field) for one in value]
+        else:
+            found[field.name] = _value(value, field)
+    return found
+
+
+def _value(value: Any, field: Any) -> Any:
+    """Return one `value` of `field`."""
+    if field.message_type is not None:
+        return _plain(value)
+    if field.enum_type is not None:
+        known = field.enum_type.values_by_number.get(value)
+        return known.name if known else value
+    return value

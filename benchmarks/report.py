@@ -107,19 +107,31 @@ def table(name: str, own: Mapping[str, Runs]) -> str:
     return said_of + "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
 
 
+RATE, LOSS = "events_per_second", "log_loss"
+
+
 def differences(title: str, measured: Mapping[str, Mapping[str, Mapping[str, float]]], base: str) -> str:
-    """Return a table of `measured`, by stream, then by what was changed, beside `base`, in points of accuracy."""
+    """Return a table of `measured`, by stream, then by what was changed, beside `base`.
+
+    Accuracies differ in points, losses in nats, and rates by a factor.
+    """
     columns = [(stream, name) for stream, rows in measured.items() for name in rows[base]]
     heads = ["", *(f"{stream} {name.replace('_', ' ')}" for stream, name in columns)]
-    lines = [heads, ["---"] * len(heads), [base, *(f"{measured[s][base][name]:.3f}" for s, name in columns)]]
+    first = [f"{measured[s][base][name]:.{0 if name == RATE else 3}f}" for s, name in columns]
+    lines = [heads, ["---"] * len(heads), [base, *first]]
     rows = list(dict.fromkeys(row for own in measured.values() for row in own if row != base))
     for row in rows:
-        cells = [row]
-        for stream, name in columns:
-            own = measured[stream].get(row)
-            cells.append("" if own is None else f"{100 * (own[name] - measured[stream][base][name]):+.1f}")
-        lines.append(cells)
+        own = [(measured[stream].get(row), measured[stream][base][name], name) for stream, name in columns]
+        lines.append(
+            [row, *("" if said is None else _difference(name, said[name], before) for said, before, name in own)]
+        )
     return f"## {title}\n\n" + "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def _difference(name: str, value: float, before: float) -> str:
+    if name == RATE:
+        return f"×{value / before:.2f}"
+    return f"{value - before:+.3f}" if name == LOSS else f"{100 * (value - before):+.1f}"
 
 
 def smoothed(correct: NDArray[np.bool_]) -> NDArray[np.float64]:

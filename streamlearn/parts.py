@@ -58,12 +58,13 @@ class Parts:
         patience = Patience(stopping)
         self.source = make_source(config)
         self.dead_letters = make_dead_letters(
-            config.kafka, refused=monitor.refused, detail=self.source.detail, patience=patience
+            config.kafka, refused=monitor.refused, detail=self.source.detail, told=monitor.explained, patience=patience
         )
         self.consumer = self.source.consumer(
             refusals=self.dead_letters,
             watch=Watch(
                 polled=monitor.polled,
+                decoded=monitor.decoded,
                 membership=self._membership,
                 skipped=monitor.skipped,
                 committed=monitor.committed,

@@ -25,6 +25,8 @@ class Watch:
 
     polled: Callable[[float], None] = _unheard
     """Seconds of one poll that brought records, with their decoding."""
+    decoded: Callable[[int], None] = _unheard
+    """How many of the records that have come are events, before the others are refused."""
     membership: Callable[[bool], None] = _unheard
     """After a rebalance: True, as the active member or as a standby; False when the membership is lost."""
     skipped: Callable[[int], None] = _unheard

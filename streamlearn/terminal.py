@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -21,6 +25,60 @@ UNSEEN = re.compile(
     "\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
 )
 """Unicode's categories Cc, Cf, Cs, Zl and Zp, but for the two joiners, which belong to some scripts and to emoji."""
+
+
+ERASE = "\r\x1b[K"  # back to the start of the line, and nothing on it
+
+
+class StatusLine:
+    """A line that stays the last one on a terminal, below those of the log; nothing where standard error is none.
+
+    Attributes
+    ----------
+    on
+        Whether it is shown.
+
+    """
+
+    def __init__(self) -> None:
+        self.on = False
+        self._line = ""
+        self._lock = threading.RLock()
+
+    def begin(self) -> None:
+        """Show it from now on, if there is a terminal."""
+        self.on = sys.stderr.isatty()
+
+    def show(self, line: str) -> None:
+        """Have `line` stand there."""
+        if self.on:
+            with self._lock:
+                self._line = escaped(masked(line))[: shutil.get_terminal_size().columns - 1]
+                sys.stderr.write(f"{ERASE}{self._line}")
+                sys.stderr.flush()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Take it away while something else is written."""
+        if not self.on:
+            yield
+            return
+        with self._lock:
+            sys.stderr.write(ERASE)
+            yield
+            sys.stderr.write(self._line)
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take it away for good."""
+        with self._lock:
+            if self.on and self._line:
+                sys.stderr.write(ERASE)
+                sys.stderr.flush()
+            self.on, self._line = False, ""
+
+
+STATUS = StatusLine()
 
 
 def escaped(text: Any) -> str:

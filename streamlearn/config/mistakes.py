@@ -48,9 +48,13 @@ def _mistake(mistake: Any, tree: type[BaseModel], origins: Mapping[tuple[str, ..
     variable = _variable(tuple(location), origins)
     source = f"{variable}: " if variable else ""
     if mistake["type"] == "extra_forbidden":
-        section = _section(location[:-1], tree)
-        key = ".".join(map(shown_key, location))
-        return f"{source}unknown key '{key}'{nearest(location[-1], section.model_fields)}"
+        key, near = (
+            ".".join(map(shown_key, location)),
+            nearest(location[-1], _section(location[:-1], tree).model_fields),
+        )
+        if any(path[: len(location)] == tuple(location) for path in origins):
+            return f"unknown variable {variable}: there is no setting '{key}'{near}"
+        return f"{source}unknown key '{key}'{near}"
     key = ".".join(_declared(location, tree)) or "the configuration"
     if mistake["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{source}{key}: this is a section with settings of its own, and cannot be a single value"

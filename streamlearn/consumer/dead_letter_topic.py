@@ -44,11 +44,18 @@ def make_dead_letter_producer(config: Kafka, *, one_by_one: bool = False, redriv
 
 
 def make_dead_letters(
-    config: Kafka, *, refused: Callable[[Reason], None], detail: Callable[[Record, Reason], str], patience: Patience
+    config: Kafka,
+    *,
+    refused: Callable[[Reason], None],
+    detail: Callable[[Record, Reason], str],
+    told: Callable[[Reason, str], None] = lambda *_: None,
+    patience: Patience,
 ) -> DeadLetters:
     """Return what sends refused records to the topic, its arguments being those of :class:`DeadLetters`."""
     make_producer = partial(make_dead_letter_producer, config)
-    return DeadLetters(make_producer, config.dead_letter_topic, refused=refused, detail=detail, patience=patience)
+    return DeadLetters(
+        make_producer, config.dead_letter_topic, refused=refused, detail=detail, told=told, patience=patience
+    )
 
 
 def require_dead_letter_topic(config: Kafka) -> str:

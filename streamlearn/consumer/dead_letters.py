@@ -76,6 +76,7 @@ class _Pending:
     refusal: str = ""
     alone: bool = False  # whether its letter goes by itself, to see whose refusal it was
     refusals: int = 0
+    detail: str | None = None  # None before it is known
 
 
 class DeadLetters:
@@ -92,6 +93,8 @@ class DeadLetters:
         Told the reason of every refused record, as it is refused.
     detail
         Says, on the sending thread, what the reason for which a record was refused is about.
+    told
+        Told of each refused record once, on that thread: the reason, and that.
     patience
         Says how long to wait for an acknowledgement.
 
@@ -109,10 +112,11 @@ class DeadLetters:
         *,
         refused: Callable[[Reason], None],
         detail: Callable[[Record, Reason], str] = lambda *_: "",
+        told: Callable[[Reason, str], None] = lambda *_: None,
         patience: Patience | None = None,
     ) -> None:
         self._make_producer, self._topic, self._refused = make_producer, topic, refused
-        self._detail, self._patience = detail, patience or Patience()
+        self._detail, self._told, self._patience = detail, told, patience or Patience()
         self._pending: deque[_Pending] = deque()  # leaves only when acknowledged
         self._changed = threading.Condition()
         self._stopping = False
@@ -213,8 +217,10 @@ class DeadLetters:
         futures = {}
         for pending in batch:
             record, reason = pending.record, pending.reason
-            detail = self._detail(record, reason)
-            letter = write(record, reason, pending.form, detail=detail, refusal=pending.refusal)
+            if pending.detail is None:
+                pending.detail = self._detail(record, reason)
+                self._told(reason, pending.detail)
+            letter = write(record, reason, pending.form, detail=pending.detail, refusal=pending.refusal)
             # by the source's partition: kafka-python would hash the key in Python, a second for two megabytes
             partition = partitions[pending.record.partition % len(partitions)]
             if not _is_led(producer, self._topic, partition):

@@ -151,9 +151,10 @@ class Reading:
                 return
         decode = self._decode
         outcomes = [decode(record) for record in records]
-        for index, outcome in enumerate(outcomes):
-            if outcome.__class__ is Reason:
-                self._dead_letters.put(records[index], outcome)
+        refused = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Reason)]
+        self._watch.decoded(len(records) - len(refused))
+        for index, reason in refused:
+            self._dead_letters.put(records[index], reason)
         if key in self._unread:
             self._unread.discard(key)
             log.info("%s/%d can be decoded again; consumption goes on", *key)

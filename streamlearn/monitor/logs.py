@@ -16,7 +16,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from streamlearn.config import Monitor
 from streamlearn.masking import masked
-from streamlearn.terminal import escaped
+from streamlearn.terminal import STATUS, escaped
 
 REPEATS = 5  # lines of one kind
 WINDOW_SECONDS = 60.0  # in so many seconds
@@ -93,9 +93,20 @@ class MaskedJsonFormatter(JsonFormatter):
         return masked(super().format(record))
 
 
+class AboveTheStatus(logging.StreamHandler[Any]):
+    """Writes lines above the one that stays on a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `record`."""
+        with STATUS.away():
+            super().emit(record)
+
+
 def configure(config: Monitor, place: Callable[[], Place]) -> Placed:
     """Send the log to standard error as `config` says, with `place` asked for every line; it can be changed later."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = AboveTheStatus(sys.stderr)
+    if config.log_format == "human":
+        STATUS.begin()
     handler.addFilter(RepeatFilter())
     placed = Placed(place)
     handler.addFilter(placed)

@@ -6,6 +6,7 @@ line of the log. The learning thread tells it most; the threads of the consumer 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -21,10 +22,15 @@ from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.logs import START, Place
 from streamlearn.monitor.metrics import Metrics
+from streamlearn.monitor.progress import Progress
+from streamlearn.monitor.refusals import RefusalLog
 from streamlearn.monitor.server import Server
-from streamlearn.monitor.telemetry import show_standing, show_step
+from streamlearn.monitor.telemetry import TRIED, show_standing, show_step
 from streamlearn.records import Partition
 from streamlearn.reports import Standing, StepReport
+from streamlearn.terminal import STATUS
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 
@@ -57,14 +63,17 @@ class Monitor:
         self._looked = -LOOK_SECONDS
         self._place: Place = START
         self._experts = Experts(config.monitor.accuracy_window)
+        self._progress, self._refusals = Progress(), RefusalLog()
 
     def start(self) -> None:
         """Begin to answer; the errors are those of :class:`Server`."""
         self.server = Server(self._config, registry=self.metrics.registry, health=self.health, live=self.live)
         self.server.start()
+        log.info("page and metrics: %s", self.server.url)
 
     def stop(self) -> None:
         """Stop answering."""
+        STATUS.end()
         if self.server:
             self.server.stop()
 
@@ -90,6 +99,9 @@ class Monitor:
         standing, lag = look()
         self.metrics.set_lag(lag)
         self.live.standing(lag, standing.by_label, standing.buffer_capacity)
+        self._refusals.tell()
+        if self.health.active:
+            self._progress.tell(standing, lag)
 
     def loaded(self) -> None:
         """Show that the model is loaded."""
@@ -141,6 +153,10 @@ class Monitor:
         """Count a poll that brought records."""
         self.metrics.poll_duration.observe(seconds)
 
+    def decoded(self, events: int) -> None:
+        """Count records that are events, before those that are none are refused."""
+        self._refusals.decoded(events)
+
     def joined(self, joined: bool) -> None:
         """Show whether this learner is a member of the group, after each rebalance."""
         self.health.joined = joined
@@ -163,6 +179,11 @@ class Monitor:
         """Count a dead letter."""
         self.metrics.dead_letters.labels(reason.value).inc()
         self.live.refused(reason.value)
+
+    def explained(self, reason: Reason, detail: str) -> None:
+        """Have the log tell of a dead letter, and the field that its reason is about; of some each step tells."""
+        if reason not in TRIED:
+            self._refusals.refused(f"{reason.value}: {detail}" if detail else reason.value)
 
     # What the publisher tells, on its own thread.
 

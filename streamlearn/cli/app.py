@@ -19,6 +19,7 @@ from streamlearn.cli.finetune import finetune
 from streamlearn.cli.init import init
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.cli.snapshots import snapshots_app
+from streamlearn.cli.status import status
 from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.masking import masked
 from streamlearn.terminal import readable, say, say_json, say_texts
@@ -36,6 +37,7 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(compare)
 app.command()(evaluate)
 app.command()(finetune)
+app.command()(status)
 app.command()(init)
 
 MARKS = {True: "✓", False: "✗", None: "–"}

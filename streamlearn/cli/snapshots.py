@@ -21,10 +21,18 @@ def list_snapshots(config: ConfigOption = None, overrides: SetOption = None, jso
     """
     from streamlearn.commands.snapshots import listed  # noqa: PLC0415
 
-    manifests = listed(configuration(config, overrides))
+    settings = configuration(config, overrides)
+    manifests = listed(settings)
     if json_output:
         say_json(manifests)
         return
+    if not manifests:
+        directory = settings.publisher.directory
+        say(
+            f"{directory} holds no snapshot yet"
+            if directory.is_dir()
+            else f"there is no snapshot: the publisher.directory {directory} is not there, and no learner has run in it"
+        )
     for m in manifests:
         trained, accuracy = m["events"].get("trained", 0), m["metrics"]["prequential_accuracy"]
         mark = "  latest" if m["latest"] else ""

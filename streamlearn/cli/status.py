@@ -1,0 +1,83 @@
+"""The command that says how a learner does, on one screen."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
+from streamlearn.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from streamlearn.commands.status import Status
+
+MOST_EXPERTS = 4
+
+
+def status(config: ConfigOption = None, overrides: SetOption = None, json_output: JsonOption = False) -> None:
+    """Say how the learner does that runs on this machine or, where none does, what it has left on disk.
+
+    Example: streamlearn status --config streamlearn.yaml
+    """
+    settings = configuration(config, overrides)
+    from streamlearn.commands.status import status as look  # noqa: PLC0415
+
+    found = look(settings)
+    if json_output:
+        on_disk = {"checkpoint": found.checkpoint, "snapshot": found.snapshot}
+        say_json({"running": found.live is not None, "url": found.url, "live": found.live, **on_disk})
+        return
+    if found.live is None:
+        say(f"no learner answers at {found.url}; {settings.publisher.directory} holds what the last one has left")
+    else:
+        say(f"learner at {found.url}: {found.live['state']}")
+    for name, value in (_rows(found.live) | _disk(found)).items():
+        say(f"{name:>14}  {value}")
+
+
+def _rows(live: dict[str, Any] | None) -> dict[str, str]:
+    if live is None:
+        return {}
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in live["counts"].items())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in live["dead_letters"]["reasons"].items())
+    latest, lag, buffer = live["latest"] or {}, live["lag"], live["buffer"]
+    figures = {name.replace("_", " "): value for name, value in latest.items() if value is not None}
+    experts = sorted(live["experts"], key=lambda one: -one["weight"])[:MOST_EXPERTS]
+    rows = {
+        "topic": f"{live['topic']}, group {live['group']}",
+        "step": str(live["step"]),
+        "records": counts or "none yet",
+        "dead letters": reasons,
+        "now": ", ".join(f"{name} {value:.3f}" for name, value in figures.items()),
+        "lag": f"{sum(lag.values())} records in {len(lag)} partitions" if lag else "not known",
+        "buffer": f"{buffer['records']} of {buffer['capacity']} events",
+        "experts": ", ".join(f"{one['name']} {one['weight']:.2f}" for one in experts),
+        "drifts": f"{len(live['drifts'])} since the start" if live["drifts"] else "",
+    }
+    return {name: value for name, value in rows.items() if value}
+
+
+def _disk(found: Status) -> dict[str, str]:
+    rows = {}
+    if found.checkpoint:
+        rows["checkpoint"] = f"of step {found.checkpoint['step']}, {_ago(found.checkpoint['written'])}"
+    if found.snapshot:
+        of = found.snapshot
+        figures = {name: value for name, value in of["metrics"].items() if isinstance(value, float)}
+        shown = "".join(f", {name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        rows["snapshot"] = f"{of['version']} of step {of['step']}, {_ago(of['created'])}{shown}"
+    return rows
+
+
+def _ago(moment: float) -> str:
+    """Return when `moment` was, and how long ago."""
+    seconds = max(0.0, time.time() - moment)
+    size, unit = next(
+        (size, unit)
+        for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
+        if seconds >= size or size == 1
+    )
+    return (
+        f"{datetime.fromtimestamp(moment).astimezone().isoformat(timespec='seconds')} ({seconds / size:.0f} {unit} ago)"
+    )

@@ -1,0 +1,101 @@
+"""Asks a learner that runs on this machine, over its own port, whoever else may look at it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import ssl
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from streamlearn.config import Monitor
+from streamlearn.errors import ConfigurationError, StreamlearnError
+
+SECONDS = 10.0
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server listens, and where it is asked
+LARGEST = 2**24  # bytes of an answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: HTTP's status, and the body."""
+
+    status: int
+    body: bytes
+
+
+class Asking:
+    """Asks the learner of a configuration.
+
+    Parameters
+    ----------
+    config
+        The section ``monitor``: where it listens, and whom it lets look.
+
+    Attributes
+    ----------
+    url
+        Where it is asked.
+
+    """
+
+    def __init__(self, config: Monitor) -> None:
+        self._config = config
+        self._host = ANYWHERE.get(config.host, config.host)
+        shown = f"[{self._host}]" if ":" in self._host else self._host
+        self.url = f"{'https' if config.tls else 'http'}://{shown}:{config.port}/"
+
+    def ask(self, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer | None:
+        """Return the answer to a request for `path`, None where nobody answers.
+
+        Raises
+        ------
+        ConfigurationError
+            If ``monitor.port`` is 0, which says nothing, or the certificate of ``monitor.tls`` cannot be read.
+        StreamlearnError
+            If the learner refuses who asks, or what answers there is no learner.
+
+        """
+        if not self._config.port:
+            raise ConfigurationError(
+                "monitor.port is 0, so a learner takes any free port; the first lines of its log name it: "
+                "add --set monitor.port=…"
+            )
+        try:
+            with closing(self._connection()) as connection:
+                connection.request(method, f"/{path}", headers=self._authorization() | dict(headers or {}))
+                answer = connection.getresponse()
+                found = Answer(answer.status, answer.read(LARGEST))
+        except ssl.SSLError as error:
+            raise StreamlearnError(f"{self.url} does not answer with the certificate of monitor.tls: {error}") from None
+        except OSError:
+            return None
+        except http.client.HTTPException:
+            raise StreamlearnError(f"what answers at {self.url} is no learner of streamlearn's") from None
+        if found.status == HTTPStatus.UNAUTHORIZED:
+            raise StreamlearnError(
+                f"the learner at {self.url} asks for the name and password of its monitor.basic_auth"
+            )
+        return found
+
+    def _connection(self) -> http.client.HTTPConnection:
+        tls = self._config.tls
+        if tls is None:
+            return http.client.HTTPConnection(self._host, self._config.port, timeout=SECONDS)
+        context = ssl.create_default_context()
+        context.check_hostname = False  # it is this certificate that is wanted, whatever name it is for
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(tls.certificate)
+        except OSError as error:
+            raise ConfigurationError(f"monitor.tls.certificate {tls.certificate} cannot be read: {error}") from None
+        return http.client.HTTPSConnection(self._host, self._config.port, timeout=SECONDS, context=context)
+
+    def _authorization(self) -> dict[str, str]:
+        user = self._config.basic_auth
+        if user is None:
+            return {}
+        both = f"{user.username}:{user.password.get_secret_value()}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(both).decode()}"}

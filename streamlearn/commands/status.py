@@ -1,0 +1,87 @@
+"""How a learner does: told by the one that runs or, where none answers, by what the last one has left on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
+from streamlearn.commands.asking import Asking
+from streamlearn.config import Config
+from streamlearn.errors import StateError, StreamlearnError
+from streamlearn.publisher.snapshots import SnapshotStore
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known.
+
+    Attributes
+    ----------
+    url
+        Where a learner was asked.
+    live
+        What it answered, as its page shows it; None where none runs.
+    checkpoint
+        The newest one on disk: ``step``, and when it was ``written``, in seconds since 1970; None where there is none.
+    snapshot
+        The manifest of the newest snapshot on disk, None where there is none.
+
+    """
+
+    url: str
+    live: dict[str, Any] | None
+    checkpoint: dict[str, Any] | None
+    snapshot: dict[str, Any] | None
+
+
+def status(config: Config) -> Status:
+    """Return how the learner of `config` does.
+
+    Raises
+    ------
+    StreamlearnError
+        If another program, or the learner of another group or topic, answers in its place.
+    StateError
+        If none answers and ``publisher.directory`` cannot be read, or holds nothing.
+
+    """
+    asking = Asking(config.monitor)
+    answer = asking.ask("live.json")
+    live = None if answer is None else _live(answer.body if answer.status == HTTPStatus.OK else b"", config, asking.url)
+    try:
+        checkpoint, snapshot = _checkpoint(config), SnapshotStore(config.publisher.directory / "snapshots").newest()
+    except OSError as error:
+        if live is None:
+            raise StateError(f"publisher.directory {config.publisher.directory} cannot be read: {error}") from None
+        checkpoint = snapshot = None  # of another machine, or another user
+    if live is None and checkpoint is None and snapshot is None:
+        directory = config.publisher.directory
+        raise StateError(
+            f"no learner answers at {asking.url}, and publisher.directory {directory} holds nothing of one"
+        )
+    return Status(asking.url, live, checkpoint, snapshot)
+
+
+def _live(body: bytes, config: Config, url: str) -> dict[str, Any]:
+    try:
+        live: dict[str, Any] = json.loads(body)
+        found = live["topic"], live["group"], live["step"], live["counts"], live["state"]
+    except (ValueError, LookupError, TypeError):
+        raise StreamlearnError(f"what answers at {url} is no learner of streamlearn's") from None
+    if found[:2] != (config.kafka.topic, config.kafka.group):
+        raise StreamlearnError(
+            f"the learner at {url} is that of group {found[1]} of topic {found[0]}, and not of group "
+            f"{config.kafka.group} of topic {config.kafka.topic}: see monitor.port"
+        )
+    return live
+
+
+def _checkpoint(config: Config) -> dict[str, Any] | None:
+    checkpoints = CheckpointStore(config.publisher.directory / "checkpoints", keep=1)
+    names = checkpoints.names()
+    if not names:
+        return None
+    return {"step": step_of(names[-1]), "written": (checkpoints.directory / names[-1]).stat().st_mtime}

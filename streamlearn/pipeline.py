@@ -123,10 +123,10 @@ class Pipeline:
             self.publisher.drain()
         updater, most = self._config.updater, self._config.kafka.queue_bytes // 2
         size, wait = updater.micro_batch, updater.max_wait_seconds
-        queue = self.consumer.queue
+        queue, control = self.consumer.queue, self.monitor.control
         intake = Intake(queue, learner.draft, size=size, max_wait=wait, most_bytes=most, clock=time.monotonic)
         while term.lasts():
-            batch = intake.next(stopping=term.over)
+            batch = MicroBatch() if control.held(BEAT_SECONDS) else intake.next(stopping=term.over)
             if batch:
                 decision = Step(learner.step + 1, batch.ranges)
                 self.keeper.journal.append(decision)
@@ -134,7 +134,9 @@ class Pipeline:
             elif not learner.proven:
                 learner.prove()  # what the last step did to θ shows now, and not only when more is to be learnt
             self._end_if_nothing_is_learnt(learner)
-            checkpoint, snapshot = self.publisher.due(learner.step, presentable=self._presentable(learner))
+            checkpoint, snapshot = self.publisher.due(
+                learner.step, presentable=self._presentable(learner), asked=control.take
+            )
             if checkpoint:
                 self._keep(learner, self.publisher.next_version(learner.version) if snapshot else None)
 

@@ -198,9 +198,10 @@ class Takeover:
         """Let `learner` go on from `positions` in `topics`; return whether that has to be kept before it learns.
 
         It has where the topic is another one than before, which counts as a step without events, since checkpoint and
-        journal name by their step what they hold; and where it begins at the end, which will be elsewhere later.
+        journal name by their step what they hold; and where it does not begin at the beginning: the end, or the first
+        record of a time, will be elsewhere later.
         """
-        begins = not learner.positions and self._config.kafka.start == "latest"
+        begins = not learner.positions and self._config.kafka.start != "earliest"
         created_again = bool(learner.topics) and bool(topics) and learner.topics != topics
         learner.step += created_again
         learner.positions, learner.topics = positions, topics or learner.topics

@@ -13,6 +13,7 @@ import typer
 
 from streamlearn import __version__
 from streamlearn.cli.compare import compare
+from streamlearn.cli.control import checkpoint, pause, publish, resume
 from streamlearn.cli.dead_letters import dead_letters_app
 from streamlearn.cli.evaluate import evaluate
 from streamlearn.cli.finetune import finetune
@@ -38,6 +39,8 @@ app.command()(compare)
 app.command()(evaluate)
 app.command()(finetune)
 app.command()(status)
+for control in (pause, resume, checkpoint, publish):
+    app.command()(control)
 app.command()(init)
 
 MARKS = {True: "✓", False: "✗", None: "–"}

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from streamlearn.config.bounds import Bytes, Section, Servers, Text, Topic, Unit, Wait
 from streamlearn.config.passed_through import check_client
 from streamlearn.config.schema_registry import SchemaRegistry
+from streamlearn.config.start import parse
 
 LONGEST_TOPIC = 249
 READ_COMMITTED = "read_committed"
@@ -27,9 +28,11 @@ class Kafka(Section):
     dead_letter_topic: Topic | Literal[""] = ""
     """Where refused records go; empty for the name of the topic with ``.dead-letters`` behind it. It is created where
     it is missing."""
-    start: Literal["earliest", "latest"] = "earliest"
-    """Where a learner without any state begins: with the oldest record that Kafka has, or with what comes from now
-    on. A learner with state goes on where it ended."""
+    start: Text = "earliest"
+    """Where a learner without any state begins: with the oldest record that Kafka has (``earliest``), with what comes
+    from now on (``latest``), with what came at a time or later (``timestamp:2026-11-26T09:30:00Z``, or Unix seconds),
+    or with given offsets (``offsets:0=1200,1=980``, partitions that are not named from their oldest). A learner with
+    state goes on where it ended."""
     out_of_range: Literal["fail", "earliest", "latest"] = "fail"
     """What to do where retention deleted records before they were read: end and say so, or go on from the oldest or
     the newest record. Going on loses events, and counts them."""
@@ -54,6 +57,12 @@ class Kafka(Section):
     def isolation_level(self) -> str:
         """Which records of transactions are read; it decides which events there are."""
         return str(self.client.get("isolation_level", READ_COMMITTED))
+
+    @field_validator("start")
+    @classmethod
+    def _start_is_a_place(cls, start: str) -> str:
+        parse(start)
+        return start
 
     @field_validator("client")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from streamlearn.config.bounds import FilePath, Host, Section, Unit, UserName, Wait, as_text
 
@@ -61,5 +61,18 @@ class Monitor(Section):
     """Lines for people, or JSON objects for machines."""
     tls: Tls | None = None
     """Speak HTTPS, and nothing else, with this certificate; ``null`` speaks HTTP."""
+    control: Literal["loopback", "token", "off"] = "loopback"
+    """Who may pause, resume, checkpoint and publish with the commands of these names: whoever runs on this machine,
+    whoever has the token, or nobody. Choose ``token`` where others have accounts on the machine."""
+    control_token: Annotated[SecretStr, BeforeValidator(as_text), Field(min_length=1)] | None = None
+    """The token for ``control: token``; from the environment, or a file that ``…_TOKEN_FILE`` names."""
     basic_auth: BasicAuth | None = None
     """Ask for a name and a password before page and metrics are shown; ``null`` shows them to everybody."""
+
+    @model_validator(mode="after")
+    def _token_is_of_use(self) -> Monitor:
+        if self.control == "token" and self.control_token is None:
+            raise ValueError("control is 'token', and there is no control_token to compare with")
+        if self.control != "token" and self.control_token is not None:
+            raise ValueError(f"control_token is for control: token, and control is '{self.control}'")
+        return self

@@ -15,6 +15,8 @@ from kafka.errors import (
 )
 
 from streamlearn.config import Kafka
+from streamlearn.config.start import Start
+from streamlearn.consumer.beginning import EARLIEST, first_offsets
 from streamlearn.consumer.client import describe, refusal
 from streamlearn.consumer.commits import REQUEST_MILLISECONDS
 from streamlearn.consumer.decode import Decoder
@@ -79,20 +81,19 @@ class Reading:
         KafkaError
             If Kafka cannot tell now what is to be known.
         BrokerError
-            If the topic was created again, and ``kafka.out_of_range`` says to fail.
+            If the topic was created again, and ``kafka.out_of_range`` says to fail; or ``kafka.start`` does not fit it.
 
         """
-        topic, starts_early = self._config.topic, bool(positions) or self._config.start == "earliest"
+        topic, begun = self._config.topic, EARLIEST if positions else None
         client.ask_for_topics(REQUEST_MILLISECONDS)
         if not client.has_topic(topic):
             raise UnknownTopicOrPartitionError(topic)
         found = self._found(client)
         if topics and found and found != topics:
-            starts_early = created_again(self._config, topics, found) == "earliest"
+            begun = Start(created_again(self._config, topics, found))
             positions = {}
         added = sorted(partition for partition in held if key_of(partition) not in positions)
-        first = client.beginning_offsets if starts_early else client.end_offsets
-        starts = first(added, timeout_ms=REQUEST_MILLISECONDS) if added else {}
+        starts = first_offsets(self._config, client, added, begun=begun)
         self._queue.clear()
         self._next = positions | {key_of(partition): offset for partition, offset in starts.items()}
         self.topics = found

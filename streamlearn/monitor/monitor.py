@@ -15,6 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from streamlearn.config import Config
+from streamlearn.control import Control
 from streamlearn.errors import StreamlearnError
 from streamlearn.events import Outcome, Reason
 from streamlearn.monitor.experts import Experts
@@ -49,6 +50,8 @@ class Monitor:
     ----------
     metrics, health, live
         What is shown.
+    control
+        What operators have asked for over its port.
     server
         Shows it; None before :meth:`start`.
 
@@ -58,6 +61,7 @@ class Monitor:
         self.metrics = Metrics(CollectorRegistry(), labelled=config.labelled)
         self.health = Health(config.monitor.heartbeat_timeout_seconds)
         self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
+        self.control = Control()
         self.server: Server | None = None
         self._config, self._labelled, self._clock = config.monitor, config.labelled, clock
         self._looked = -LOOK_SECONDS
@@ -67,7 +71,9 @@ class Monitor:
 
     def start(self) -> None:
         """Begin to answer; the errors are those of :class:`Server`."""
-        self.server = Server(self._config, registry=self.metrics.registry, health=self.health, live=self.live)
+        self.server = Server(
+            self._config, registry=self.metrics.registry, health=self.health, live=self.live, control=self.control
+        )
         self.server.start()
         log.info("page and metrics: %s", self.server.url)
 

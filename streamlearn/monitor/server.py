@@ -22,11 +22,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import streamlearn
-from streamlearn.config import BasicAuth, Monitor
+from streamlearn.config import Monitor
+from streamlearn.control import Control
 from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.monitor.connections import BoundedServer, Throttled, connections_allowed
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
+from streamlearn.monitor.operators import Operators
 from streamlearn.monitor.security import middleware
 from streamlearn.unforeseen import unforeseen
 
@@ -43,6 +45,8 @@ class Server:
         The section ``monitor``: where to listen, and who may look. Port 0 takes a free one, which :attr:`port` tells.
     registry, health, live
         What to show.
+    control
+        Takes what operators ask for.
 
     Raises
     ------
@@ -56,9 +60,17 @@ class Server:
 
     """
 
-    def __init__(self, config: Monitor, *, registry: CollectorRegistry, health: Health, live: Live) -> None:
+    def __init__(
+        self,
+        config: Monitor,
+        *,
+        registry: CollectorRegistry,
+        health: Health,
+        live: Live,
+        control: Control | None = None,
+    ) -> None:
         tls = config.tls
-        app = Throttled(make_app(registry, health, live, user=config.basic_auth))
+        app = Throttled(make_app(config, registry, health, live, control or Control()))
         server = uvicorn.Config(
             app,
             log_config=None,  # its lines go where ours go
@@ -106,7 +118,7 @@ class Server:
         self._socket.close()
 
 
-def make_app(registry: CollectorRegistry, health: Health, live: Live, *, user: BasicAuth | None = None) -> Starlette:
+def make_app(config: Monitor, registry: CollectorRegistry, health: Health, live: Live, control: Control) -> Starlette:
     """Return the ASGI application."""
 
     async def healthz(_: Request) -> PlainTextResponse:
@@ -129,7 +141,8 @@ def make_app(registry: CollectorRegistry, health: Health, live: Live, *, user: B
         return Response(files[name], media_type=TYPES[Path(name).suffix])
 
     async def now(_: Request) -> JSONResponse:
-        view = live.view() | {"state": health.state, "streamlearn": streamlearn.__version__}
+        state = "paused" if control.paused and health.state == "active" else health.state
+        view = live.view() | {"state": state, "streamlearn": streamlearn.__version__}
         return JSONResponse(view, headers={"cache-control": "no-store"})
 
     return Starlette(
@@ -140,8 +153,9 @@ def make_app(registry: CollectorRegistry, health: Health, live: Live, *, user: B
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/page/{name}", page),
+            Route("/control/{word}", Operators(config, health, control).told, methods=["POST"]),
         ],
-        middleware=[Middleware(GZipMiddleware, thread_minimum_size=sys.maxsize), *middleware(user)],
+        middleware=[Middleware(GZipMiddleware, thread_minimum_size=sys.maxsize), *middleware(config.basic_auth)],
     )
 
 

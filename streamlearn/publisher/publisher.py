@@ -23,12 +23,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.control import PUBLISH
 from streamlearn.errors import FencedError, NotFiniteError, StateError, StreamlearnError
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.keeping import Keeping
@@ -142,16 +143,19 @@ class Publisher:
         """Whether a capture is still being written."""
         return self._capture is not None
 
-    def due(self, step: int, *, presentable: bool = True) -> tuple[bool, bool]:
+    def due(
+        self, step: int, *, presentable: bool = True, asked: Callable[[], Collection[str]] = tuple
+    ) -> tuple[bool, bool]:
         """Return whether a checkpoint and a snapshot are due; a snapshot always comes with a checkpoint.
 
         While a capture is being written nothing is due: the trigger stays and fires when the thread is free. So does
-        that of a snapshot while there is nothing `presentable` in it.
+        that of a snapshot while there is nothing `presentable` in it, and what an operator has `asked` for waits.
         """
         if self.busy:
             return False, False
-        snapshot = presentable and self._snapshot_due.due(step, done=self._offered)
-        return snapshot or self._checkpoint_due.due(step, done=self._keeper.written), snapshot
+        words = asked()
+        snapshot = presentable and (PUBLISH in words or self._snapshot_due.due(step, done=self._offered))
+        return bool(snapshot or words or self._checkpoint_due.due(step, done=self._keeper.written)), snapshot
 
     def unpublished(self, step: int) -> bool:
         """Whether anything has been learnt at `step` that no candidate for a snapshot contained."""

@@ -34,7 +34,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 
 GROUND = frozenset(
     {
-        *("__init__", "config", "decisions", "errors", "events", "masking", "patience", "records", "reports", "source"),
+        *(
+            "__init__",
+            "config",
+            "control",
+            "decisions",
+            "errors",
+            "events",
+            "masking",
+            "patience",
+            "records",
+            "reports",
+            "source",
+        ),
         *("state", "storage", "terminal", "unforeseen"),
     }
 )

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from streamlearn.config import Monitor
+from streamlearn.control import Control
+from streamlearn.monitor.health import Health
+from streamlearn.monitor.operators import Operators
+
+HERE = {"x-streamlearn-control": "yes"}
+
+
+def client(box: Control, *, active: bool = True, peer: str = "127.0.0.1", **settings: Any) -> TestClient:
+    health = Health(60.0)
+    health.model_loaded = health.joined = True
+    health.active = active
+    told = Operators(Monitor(**settings), health, box).told
+    app = Starlette(routes=[Route("/control/{word}", told, methods=["POST"])])
+    return TestClient(app, base_url="http://127.0.0.1:9108", client=(peer, 4711))
+
+
+def test_what_an_operator_on_this_machine_asks_for_is_handed_on() -> None:
+    control = Control()
+    asking = client(control)
+    for word in ("pause", "checkpoint", "publish", "publish"):
+        assert asking.post(f"/control/{word}", headers=HERE).status_code == 202
+    assert control.paused
+    assert control.take() == {"checkpoint", "publish"}
+    assert control.take() == set()
+    assert control.held(0)
+    assert asking.post("/control/resume", headers=HERE).status_code == 202
+    assert not control.held(60)
+    assert asking.post("/control/stop", headers=HERE).status_code == 404
+    assert asking.get("/control/pause", headers=HERE).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "why"),
+    [
+        ("10.0.0.7", HERE, "loopback"),
+        ("127.0.0.1", {}, "header"),
+        ("127.0.0.1", HERE | {"host": "evil.example:9108"}, "loopback"),
+        ("127.0.0.1", HERE | {"x-forwarded-for": "10.0.0.7"}, "proxy"),
+        ("127.0.0.1", HERE | {"forwarded": "for=10.0.0.7"}, "proxy"),
+    ],
+)
+def test_whoever_is_not_on_this_machine_and_no_page_in_a_browser_is_obeyed(
+    peer: str, headers: dict[str, str], why: str
+) -> None:
+    control = Control()
+    answer = client(control, peer=peer).post("/control/pause", headers=headers)
+    assert (answer.status_code, control.paused) == (403, False)
+    assert why in answer.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]:9108", "127.0.0.5"])
+def test_this_machine_has_several_names(host: str) -> None:
+    assert client(Control(), peer="::1").post("/control/pause", headers=HERE | {"host": host}).status_code == 202
+    assert client(Control(), peer="::ffff:127.0.0.1").post("/control/pause", headers=HERE).status_code == 202
+
+
+def test_with_a_token_whoever_has_it_is_obeyed_from_anywhere_and_nobody_else() -> None:
+    control = Control()
+    asking = client(control, peer="10.0.0.7", control="token", control_token=SecretStr("größe"))
+    for token in ("yes", "gr", "größe "):
+        assert asking.post("/control/pause", headers=[(b"x-streamlearn-control", token.encode())]).status_code == 403
+    right = [(b"x-streamlearn-control", "größe".encode())]
+    assert asking.post("/control/pause", headers=right).status_code == 202
+    assert control.paused
+
+
+def test_where_it_is_off_nobody_is_obeyed_and_a_standby_obeys_nobody() -> None:
+    assert client(Control(), control="off").post("/control/pause", headers=HERE).status_code == 403
+    answer = client(Control(), active=False).post("/control/pause", headers=HERE)
+    assert (answer.status_code, answer.text) == (409, "it is not the active learner: standby\n")
+
+
+def test_a_token_is_there_where_it_is_wanted_and_only_there() -> None:
+    with pytest.raises(ValidationError, match="there is no control_token"):
+        Monitor(control="token")
+    with pytest.raises(ValidationError, match="control_token is for control: token"):
+        Monitor(control_token=SecretStr("x"))

@@ -47,7 +47,7 @@ class Asking:
         shown = f"[{self._host}]" if ":" in self._host else self._host
         self.url = f"{'https' if config.tls else 'http'}://{shown}:{config.port}/"
 
-    def ask(self, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer | None:
+    def ask(self, path: str, *, method: str = "GET", headers: Mapping[str, bytes] | None = None) -> Answer | None:
         """Return the answer to a request for `path`, None where nobody answers.
 
         Raises
@@ -65,7 +65,7 @@ class Asking:
             )
         try:
             with closing(self._connection()) as connection:
-                connection.request(method, f"/{path}", headers=self._authorization() | dict(headers or {}))
+                connection.request(method, f"/{path}", headers={**self._authorization(), **(headers or {})})
                 answer = connection.getresponse()
                 found = Answer(answer.status, answer.read(LARGEST))
         except ssl.SSLError as error:

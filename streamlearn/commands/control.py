@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from streamlearn.commands.asking import Asking
 from streamlearn.config import Monitor
-from streamlearn.errors import StreamlearnError
+from streamlearn.errors import ConfigurationError, StreamlearnError
 
 HEADER = "X-Streamlearn-Control"
 
@@ -24,7 +24,9 @@ def tell(config: Monitor, word: str) -> str:
     """
     asking = Asking(config)
     token = config.control_token.get_secret_value() if config.control_token else "yes"
-    answer = asking.ask(f"control/{word}", method="POST", headers={HEADER: token})
+    if not token.isprintable():
+        raise ConfigurationError("monitor.control_token holds a character that no header can carry")
+    answer = asking.ask(f"control/{word}", method="POST", headers={HEADER: token.encode()})
     if answer is None:
         raise StreamlearnError(f"no learner answers at {asking.url}")
     said = answer.body.decode(errors="replace").strip()

@@ -58,7 +58,7 @@ def objection(request: Request, config: Monitor) -> str:
         return "monitor.control is off: nobody may tell this learner what to do over its port"
     if config.control == "token":
         wanted = config.control_token.get_secret_value() if config.control_token else ""
-        right = bool(wanted) and secrets.compare_digest(given.encode(), wanted.encode())
+        right = bool(wanted) and secrets.compare_digest(given.encode("latin-1"), wanted.encode())  # as it was sent
         return "" if right else "the token is not that of monitor.control_token"
     if not given:
         return f"the header {HEADER} is missing"

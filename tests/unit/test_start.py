@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from streamlearn.config import load
@@ -33,5 +35,5 @@ def test_a_beginning_is_an_end_a_time_or_offsets() -> None:
 )
 def test_anything_else_is_told_by_the_name_of_the_setting(spelled: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=r"kafka\.start: ") as raised:
-        load(overrides=[f"kafka.start={spelled}"])
+        load(overrides=[f"kafka.start={json.dumps(spelled)}"])
     assert said in str(raised.value)

@@ -33,6 +33,8 @@ ERASE = "\r\x1b[K"  # back to the start of the line, and nothing on it
 class StatusLine:
     """A line that stays the last one on a terminal, below those of the log; nothing where standard error is none.
 
+    A terminal that goes away takes the line with it, and nothing else: no method raises for it.
+
     Attributes
     ----------
     on
@@ -47,15 +49,17 @@ class StatusLine:
 
     def begin(self) -> None:
         """Show it from now on, if there is a terminal."""
-        self.on = sys.stderr.isatty()
+        try:
+            self.on = sys.stderr.isatty()
+        except ValueError:  # it is closed
+            self.on = False
 
     def show(self, line: str) -> None:
         """Have `line` stand there."""
         if self.on:
             with self._lock:
                 self._line = escaped(masked(line))[: shutil.get_terminal_size().columns - 1]
-                sys.stderr.write(f"{ERASE}{self._line}")
-                sys.stderr.flush()
+                self._write(f"{ERASE}{self._line}")
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -64,18 +68,25 @@ class StatusLine:
             yield
             return
         with self._lock:
-            sys.stderr.write(ERASE)
+            self._write(ERASE)
             yield
-            sys.stderr.write(self._line)
-            sys.stderr.flush()
+            self._write(self._line)
 
     def end(self) -> None:
         """Take it away for good."""
         with self._lock:
-            if self.on and self._line:
-                sys.stderr.write(ERASE)
-                sys.stderr.flush()
+            if self._line:
+                self._write(ERASE)
             self.on, self._line = False, ""
+
+    def _write(self, text: str) -> None:
+        """Write `text` if the terminal is there; where it has gone away, be off from now on."""
+        if self.on:
+            try:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            except (OSError, ValueError):  # hung up, or closed
+                self.on, self._line = False, ""
 
 
 STATUS = StatusLine()

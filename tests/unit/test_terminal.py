@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import pty
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 import pytest
 from hypothesis import given
@@ -11,7 +17,8 @@ from hypothesis import strategies as st
 
 from streamlearn import masking
 from streamlearn.masking import hide, is_secret, masked
-from streamlearn.terminal import as_json, escaped, say, say_texts
+from streamlearn.monitor.logs import AboveTheStatus
+from streamlearn.terminal import STATUS, as_json, escaped, say, say_texts
 
 JOINERS = "\u200c\u200d"
 ANY = st.text(st.characters())  # with surrogates
@@ -90,3 +97,55 @@ def test_a_secret_that_was_read_is_masked_wherever_it_turns_up() -> None:
         assert "icky" not in masked("proxy u:tr,icky is gone")
     finally:
         masking._hidden.clear()
+
+
+@contextmanager
+def hung_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[TextIO]:
+    """Yield standard error on a terminal that has gone away after it showed the status line."""
+    ours, theirs = pty.openpty()
+    terminal = os.fdopen(theirs, "w")
+    monkeypatch.setattr("sys.stderr", terminal)
+    STATUS.begin()
+    assert STATUS.on
+    STATUS.show("412 events/s")
+    assert b"412 events/s" in os.read(ours, 1000)
+    os.close(ours)
+    try:
+        yield terminal
+    finally:
+        STATUS.end()
+        monkeypatch.undo()
+        with suppress(OSError):
+            terminal.close()
+
+
+def logs_a_line() -> None:
+    handler = AboveTheStatus()
+    handler.handle(logging.LogRecord("streamlearn", logging.INFO, __file__, 1, "resumed", (), None))
+
+
+@pytest.mark.parametrize("use", [lambda: STATUS.show("more"), logs_a_line, STATUS.end])
+def test_a_terminal_that_goes_away_ends_the_status_line_and_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch, use: Callable[[], None]
+) -> None:
+    with hung_up(monkeypatch) as terminal:
+        with pytest.raises(OSError, match="Input/output error"):
+            print("lost", file=terminal, flush=True)
+        use()
+        assert not STATUS.on
+        logs_a_line()
+
+
+def test_a_standard_error_that_is_closed_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hung_up(monkeypatch) as terminal:
+        with suppress(OSError):
+            terminal.close()
+        STATUS.show("more")
+        assert not STATUS.on
+        STATUS.begin()
+        assert not STATUS.on
+
+
+def test_what_is_raised_while_the_status_line_is_away_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hung_up(monkeypatch), pytest.raises(OSError, match="of the body"), STATUS.away():
+        raise OSError("of the body")

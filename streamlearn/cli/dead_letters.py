@@ -97,7 +97,7 @@ def show_letter(
         if name in {"key", "value"}:
             say_texts(f"{name:>14}", value)
         elif name == "headers":
-            for header, held in value.items():
+            for header, held in value:
                 say_texts(f"{'header':>14}", header, held)
         elif name == "found":
             for field, where in value.items():
@@ -181,7 +181,7 @@ def _row(letter: DeadLetter, *, redriven: bool, values: bool) -> dict[str, Any]:
         "redriven": redriven,
     }
     if values:
-        headers = {name: _text(held) for name, held in record.headers}
+        headers = [[name, _text(held)] for name, held in record.headers]  # several may have the same name
         row |= {"key": _text(record.key), "headers": headers, "value": _text(record.value)}
     return row
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +57,27 @@ class Shown:
     now: Sampled | None
 
 
+class Newest:
+    """The newest letters of those added, whatever the order in which they come; never more than `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._added = limit, 0
+        self._heap: list[tuple[int, int, DeadLetter]] = []  # when it was refused, its number among those added
+
+    def add(self, letter: DeadLetter) -> None:
+        """Keep `letter` if it is among the newest."""
+        self._added += 1
+        entry = letter.refused_at, self._added, letter
+        if len(self._heap) < self._limit:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def letters(self) -> list[DeadLetter]:
+        """Return them, oldest first."""
+        return [letter for *_, letter in sorted(self._heap)]
+
+
 def listed(
     config: Config,
     *,
@@ -76,7 +98,7 @@ def listed(
     """
     wanted, begin = _for_reason(reason), None if since is None else moment(since)
     topic = DeadLetterTopic(config.kafka, since=begin)
-    letters, counts = deque[DeadLetter](maxlen=limit), Counter[str]()
+    newest, counts = Newest(limit), Counter[str]()
     redriven, others = set[Origin](), 0
     for read, found in enumerate(topic.read()):
         progress(f"{read} of {topic.records} records read")
@@ -86,9 +108,8 @@ def listed(
             others += 1
         elif wanted(found) and (begin is None or found.refused_at >= begin):
             counts[found.why] += 1
-            letters.append(found)
-    newest = sorted(letters, key=lambda letter: letter.refused_at)
-    return Listing(newest, counts, redriven, others)
+            newest.add(found)
+    return Listing(newest.letters(), counts, redriven, others)
 
 
 def shown(config: Config, place: str, *, progress: Callable[[str], None] = lambda _: None) -> Shown:

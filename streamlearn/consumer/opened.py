@@ -12,7 +12,7 @@ its headers are:
 
 from __future__ import annotations
 
-import json
+import msgspec
 
 from streamlearn.consumer.letter import PREFIX
 from streamlearn.records import DeadLetter, HeaderName, Origin, Record
@@ -34,14 +34,20 @@ def opened(record: Record) -> DeadLetter | Origin | None:
         if REDRIVEN in names:
             told = dict(headers)
             return _origin(told[REDRIVEN].decode(), told[f"{PREFIX}timestamp"].decode())
-    except (KeyError, ValueError):  # somebody else's record, whose headers look like ours
+    except (
+        KeyError,
+        ValueError,
+        RecursionError,
+        msgspec.MsgspecError,
+    ):  # somebody else's record, whose headers look like ours
         pass
     return None
 
 
 def _letter(letter: Record, own: Headers, ours: dict[str, str]) -> DeadLetter:
-    nulls = {int(number) for number in json.loads(ours.get("null_headers", "{}"))}
-    raw = {int(number): bytes.fromhex(name) for number, name in json.loads(ours.get("raw_header_names", "{}")).items()}
+    nulls = msgspec.json.decode(ours.get("null_headers", "{}"), type=dict[int, str])
+    named = msgspec.json.decode(ours.get("raw_header_names", "{}"), type=dict[int, str])
+    raw = {number: bytes.fromhex(name) for number, name in named.items()}
     headers = [
         (_name(name, raw.get(number)), None if number in nulls else value) for number, (name, value) in enumerate(own)
     ]

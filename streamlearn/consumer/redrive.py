@@ -181,21 +181,24 @@ class _Redriving:
             self._sent | self._not_taken.keys(),
         )
         config, found = self._config, self.found
+        not_held = dict[Origin, None]()  # so far: a letter that holds the record may follow
         for letter in topic.read():
             if not isinstance(letter, DeadLetter) or letter.origin in met or not self._wanted(letter):
                 continue
-            met.add(letter.origin)
             if letter.origin in redriven:
                 found.before += 1
             elif letter.record.topic != config.kafka.topic:
                 found.elsewhere += 1
             elif letter.stub or (letter.record.key is None and letter.record.value is None):
-                found.not_held.append(str(letter.origin))
+                not_held[letter.origin] = None
+                continue
             elif isinstance(reason := self._decoder.decode(letter.record), Reason):
                 detail = self._decoder.detail(letter.record, reason)
                 found.still_refused[f"{reason.value}: {detail}" if detail else reason.value] += 1
             else:
                 yield letter
+            met.add(letter.origin)
+        found.not_held = [str(origin) for origin in not_held if origin not in met]
 
     def _batches(self, letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
         """Yield what goes in one transaction."""

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlearn.commands.dead_letters import moment, redriven, shown
+from streamlearn.cli.dead_letters import _row
+from streamlearn.commands.dead_letters import Newest, moment, redriven, shown
 from streamlearn.config import load
 from streamlearn.consumer.letter import Form, write
 from streamlearn.consumer.opened import as_it_came, opened, receipt
+from streamlearn.consumer.redrive import Redriven, _Redriving
 from streamlearn.errors import ConfigurationError
 from streamlearn.events import Reason
 from streamlearn.records import DeadLetter, Origin, Record, Withheld, header_name
@@ -65,6 +69,16 @@ def test_a_receipt_names_the_record_and_is_no_letter() -> None:
     assert opened(stored(key, None, headers)) == letter.origin == Origin("odd/topic", 2, 8, None)
 
 
+LETTER = [
+    *(("streamlearn.reason", b"not_json"), ("streamlearn.topic", b"t"), ("streamlearn.partition", b"0")),
+    *(("streamlearn.offset", b"1"), ("streamlearn.timestamp", b"0"), ("streamlearn.refused_at", b"0")),
+]
+
+
+def test_so_much_makes_a_letter() -> None:
+    assert isinstance(opened(stored(b"k", b"v", LETTER)), DeadLetter)
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -72,6 +86,11 @@ def test_a_receipt_names_the_record_and_is_no_letter() -> None:
         [("other", b"1")],
         [("streamlearn.reason", b"not_json")],
         [("streamlearn.reason", b"\xff")],
+        *(
+            [*LETTER, ("streamlearn.null_headers", odd)]
+            for odd in (b"5", b"[null]", b"[[1]]", b"[Infinity]", b"[" * 9999)
+        ),
+        *([*LETTER, ("streamlearn.raw_header_names", odd)] for odd in (b"[]", b"null", b'{"0": 5}', b'{"0": "x"}')),
         [("streamlearn.redriven", b"t/0/x"), ("streamlearn.timestamp", b"0")],
         [("streamlearn.redriven", b"t/0/1")],
     ],
@@ -112,3 +131,51 @@ def test_nothing_is_redriven_to_a_learner_that_reads_what_was_not_committed() ->
     config = load(overrides=["kafka.client={isolation_level: read_uncommitted}"])
     with pytest.raises(ConfigurationError, match="'read_committed' is needed to redrive"):
         redriven(config, [])
+
+
+def letter(refused_at: int, offset: int = 1, **parts: Any) -> DeadLetter:
+    record = Record("tickets", 0, offset, 0, None, b'{"text": "ham", "label": "a"}', parts.pop("headers", []))
+    stub = parts.get("stub", "")
+    if stub:
+        record = msgspec.structs.replace(record, value=None)
+    return DeadLetter(record, parts.get("partition", 0), offset, "missing_field", "label", refused_at, stub, 29)
+
+
+def test_the_newest_letters_are_those_refused_last_in_whatever_partition_they_stand() -> None:
+    newest = Newest(3)
+    for refused_at in (50, 70, 90, 10, 60, 80, 80):  # a partition of three, and one of four
+        newest.add(letter(refused_at))
+    assert [found.refused_at for found in newest.letters()] == [80, 80, 90]
+
+
+class Topic:
+    """What is read of a dead-letter topic."""
+
+    def __init__(self, *found: DeadLetter | Origin | None) -> None:
+        self.found = found
+
+    def read(self) -> Iterator[DeadLetter | Origin | None]:
+        yield from self.found
+
+
+def due(*found: DeadLetter | Origin | None) -> tuple[list[DeadLetter], Redriven]:
+    redriving = _Redriving(load(overrides=["kafka.topic=tickets"]), lambda _: True, lambda _: None, 1)
+    return list(redriving._due(Topic(*found))), redriving.found
+
+
+def test_a_stub_hides_no_letter_that_holds_the_record_wherever_that_stands() -> None:
+    stub, whole = letter(1, stub="MessageSizeTooLargeError"), letter(2, partition=1)
+    for order in ((stub, whole, stub), (whole, stub), (stub, stub, whole, whole)):
+        found, counted = due(*order)
+        assert (found, counted.not_held) == ([whole], [])
+    assert due(stub, stub, None)[1].not_held == ["tickets/0/1"]
+    found, counted = due(stub, whole, whole.origin)
+    assert (found, counted.not_held, counted.before) == ([], [], 1)
+    found, counted = due(stub, letter(2, offset=7))
+    assert ([str(one.origin) for one in found], counted.not_held) == (["tickets/0/7"], ["tickets/0/1"])
+
+
+def test_each_header_is_shown_where_several_have_the_same_name() -> None:
+    headers = [("trace", b"1"), ("trace", b"2"), ("null", None)]
+    row = _row(letter(1, headers=headers), redriven=False, values=True)
+    assert row["headers"] == [["trace", "1"], ["trace", "2"], ["null", None]]

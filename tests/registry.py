@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import fastavro
 from google.protobuf import timestamp_pb2, wrappers_pb2
@@ -69,7 +70,7 @@ class Registry:
             return self.status, {"error_code": self.status, "message": "as the test says"}
         if self.user and authorization != "Basic " + base64.b64encode(self.user.encode()).decode():
             return 401, {"error_code": 401, "message": "Unauthorized"}
-        parts = path.partition("?")[0].strip("/").split("/")
+        parts = [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
         number = self._by_subject.get(parts[1], 0) if parts[0] == "subjects" else int(parts[-1])
         if number not in self._by_id:
             return 404, {"error_code": 40403, "message": "Schema not found"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 
 from streamlearn.config import load
 from streamlearn.consumer.decode import Decoder
+from streamlearn.consumer.decoding.fields import RefusedError
+from streamlearn.consumer.decoding.registry import UNKNOWN_SECONDS, Schemas
 from streamlearn.errors import BrokerError, ConfigurationError, UnavailableError
 from streamlearn.events import Event, Reason
 from tests.conftest import without
@@ -104,6 +108,31 @@ def test_what_is_not_of_its_schema_or_has_none_is_refused(
         assert reader.decode(make_record(value)) is reason
     assert reader.detail(make_record(value), reason) == detail
     assert len(schemas.asked) <= 1
+
+
+def test_a_schema_that_is_registered_late_is_asked_for_again_after_a_while(schemas: Registry) -> None:
+    times = [0.0]
+    config = load(overrides=["events.format=avro", f"kafka.schema_registry.url={schemas.url}"])
+    registry_ = config.kafka.schema_registry
+    assert registry_
+    known = Schemas(registry_, kind="AVRO", parse=lambda schema, _: schema.schema_str, clock=lambda: times[-1])
+    for seconds in (0.0, UNKNOWN_SECONDS - 1.0):
+        times.append(seconds)
+        with pytest.raises(RefusedError, match="is not in the registry"):
+            known.get(100)
+    assert len(schemas.asked) == 1
+    schemas.add("tickets-value", TICKET)
+    times.append(UNKNOWN_SECONDS)
+    assert json.loads(known.get(100)) == TICKET
+
+
+def test_a_refusal_holds_nothing_of_the_records_before_it(schemas: Registry) -> None:
+    reader = decoder(schemas.url)
+    records = [make_record(b"\0\0\0\0\x64" + bytes([number])) for number in range(20)]
+    for number in range(10):
+        assert reader.decode(records[number]) is Reason.UNKNOWN_SCHEMA
+    gc.collect()
+    assert len({sys.getrefcount(record) for record in records}) == 1  # those that were refused, and those never met
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -145,6 +145,24 @@ def test_any_bytes_behind_an_id_are_accepted_or_refused(schemas: Registry, conte
     assert_event_or_reason(decoder(schemas.url).decode(make_record(b"\0\0\0\0\x64" + content)))
 
 
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [("google/type/date.proto", ".google.type.Date"), ("confluent/type/decimal.proto", ".confluent.type.Decimal")],
+)
+def test_what_serializers_take_for_known_needs_no_reference(schemas: Registry, file: str, kind: str) -> None:
+    dated = proto("dated.proto", {"Dated": {"body": "string", "on": kind}}, file)
+    number = schemas.add_protobuf("tickets-value", dated)
+    value = message(proto("plain.proto", {"Dated": {"body": "string"}}), "Dated", {"body": "late"})
+    reader = decoder(schemas.url, "events.fields={text: body, label: key}")
+    assert isinstance(reader.decode(make_record(framed(number, value), key=b"spam")), Event)
+
+
+def test_a_well_known_file_may_be_referred_to_in_another_version(schemas: Registry) -> None:
+    schemas.add_protobuf(TIMES, proto(TIMES, {"Timestamp": {"seconds": "int64"}}))
+    number = schemas.add_protobuf("tickets-value", TICKET, references=[TIMES])
+    assert isinstance(decoder(schemas.url).decode(make_record(ticket(number))), Event)
+
+
 def test_without_a_registry_or_its_packages_what_is_missing_is_named(tmp_path: Path) -> None:
     settings = ["events.format=protobuf", "kafka.schema_registry.url=http://127.0.0.1:1"]
     with pytest.raises(ConfigurationError, match=r"needs kafka\.schema_registry\.url"):

@@ -13,6 +13,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
+from functools import cache
 from typing import Any
 
 from streamlearn.config.schema_registry import SchemaRegistry
@@ -23,6 +24,8 @@ from streamlearn.events import Reason
 from streamlearn.records import Record
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+WELL_KNOWN = ("google.protobuf", "google.type", "confluent_kafka.schema_registry.confluent")
+"""The packages of what serializers take for known everywhere."""
 TIMESTAMP = "google.protobuf.Timestamp"
 MOST_BITS = 63  # of a varint that says how long, or where, something is
 
@@ -41,15 +44,18 @@ def protobuf_tree(config: SchemaRegistry) -> Callable[[Record], Any]:
     """
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415 - an extra brings it
+
+        known = _well_known()
     except ImportError:
         raise missing("protobuf") from None
 
     def parse(schema: Any, referred: Mapping[str, Any]) -> Any:
         pool = descriptor_pool.DescriptorPool()
-        for known in _well_known():
-            pool.AddSerializedFile(known)
+        for content in known.values():
+            pool.AddSerializedFile(content)
+        own = {name: one for name, one in referred.items() if name not in known}
         file = descriptor_pb2.FileDescriptorProto()
-        for name, one in [*referred.items(), ("of the record", schema)]:
+        for name, one in [*own.items(), ("of the record", schema)]:
             file.ParseFromString(base64.b64decode(one.schema_str))
             file.name = name
             pool.AddSerializedFile(file.SerializeToString())
@@ -73,22 +79,21 @@ def protobuf_tree(config: SchemaRegistry) -> Callable[[Record], Any]:
     return tree
 
 
-def _well_known() -> list[bytes]:
-    """Return the files that every schema may import without referring to them, each after those that it imports."""
-    import google.protobuf  # noqa: PLC0415 - an extra brings it
-
-    names = [module.name for module in pkgutil.iter_modules(google.protobuf.__path__) if module.name.endswith("_pb2")]
-    files = [importlib.import_module(f"google.protobuf.{name}").DESCRIPTOR for name in sorted(names)]
-    ordered: dict[str, bytes] = {}
+@cache
+def _well_known() -> dict[str, bytes]:
+    """Return, by name, the files that a schema may import without referring to them, each after those it imports."""
+    found: dict[str, bytes] = {}
 
     def add(file: Any) -> None:
         for needed in file.dependencies:
             add(needed)
-        ordered.setdefault(file.name, file.serialized_pb)
+        found.setdefault(file.name, file.serialized_pb)
 
-    for file in files:
-        add(file)
-    return list(ordered.values())
+    for package in map(importlib.import_module, WELL_KNOWN):
+        for module in sorted(pkgutil.walk_packages(package.__path__, f"{package.__name__}."), key=lambda one: one.name):
+            if module.name.endswith("_pb2"):
+                add(importlib.import_module(module.name).DESCRIPTOR)
+    return found
 
 
 def _path(content: bytes) -> tuple[list[int], int]:

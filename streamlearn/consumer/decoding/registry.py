@@ -5,6 +5,8 @@ A registry that does not answer concerns no record: it is waited for. What it sa
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +16,8 @@ from streamlearn.errors import BrokerError, ConfigurationError, UnavailableError
 from streamlearn.events import Reason
 
 ANSWER_SECONDS = 10.0
-MOST_UNKNOWN = 10_000  # ids that are remembered as unknown
+MOST_UNKNOWN = 10_000  # ids that are remembered as unknown,
+UNKNOWN_SECONDS = 60.0  # and for how long: a schema may be registered late
 NOT_FOUND = 404
 PASSING = {408, 429}  # and whatever is the registry's own fault
 
@@ -35,6 +38,8 @@ class Schemas:
         Makes of a schema what is kept.
     form
         The form in which the registry is asked for it; None where there is but one.
+    clock
+        Monotonic seconds.
 
     Raises
     ------
@@ -43,7 +48,15 @@ class Schemas:
 
     """
 
-    def __init__(self, config: SchemaRegistry, *, kind: str, parse: Parse, form: str | None = None) -> None:
+    def __init__(
+        self,
+        config: SchemaRegistry,
+        *,
+        kind: str,
+        parse: Parse,
+        form: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         try:
             from confluent_kafka.schema_registry import (  # noqa: PLC0415 - an extra brings it
                 SchemaRegistryClient,
@@ -61,9 +74,9 @@ class Schemas:
         except (OSError, TypeError, ValueError) as error:
             raise ConfigurationError(f"kafka.schema_registry: {error}") from None
         self._refusal, self._url, self._kind, self._parse = SchemaRegistryError, config.url, kind, parse
-        self._form = form
+        self._form, self._clock = form, clock
         self._known: dict[int, Any] = {}
-        self._unknown: dict[int, RefusedError] = {}
+        self._unknown: dict[int, tuple[float, str]] = {}  # since when, and why
 
     def get(self, identity: int) -> Any:
         """Return what was made of the schema `identity`.
@@ -80,14 +93,16 @@ class Schemas:
         """
         if identity in self._known:
             return self._known[identity]
-        if identity in self._unknown:
-            raise self._unknown[identity]
+        since, why = self._unknown.get(identity, (-math.inf, ""))
+        if self._clock() - since < UNKNOWN_SECONDS:
+            raise RefusedError(Reason.UNKNOWN_SCHEMA, why)
         try:
             schema = self._ask(lambda: self._client.get_schema(identity, fmt=self._form), f"schema {identity}")
             self._known[identity] = self._made(schema, f"schema {identity}")
         except RefusedError as error:
-            if len(self._unknown) < MOST_UNKNOWN:
-                self._unknown[identity] = error
+            if len(self._unknown) >= MOST_UNKNOWN:
+                self._unknown.clear()
+            self._unknown[identity] = self._clock(), error.detail
             raise
         return self._known[identity]
 

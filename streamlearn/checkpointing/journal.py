@@ -149,6 +149,8 @@ class Journal:
         recorded: dict[int, tuple[Decision | Unknown, dict[str, Any]]] = {}
         epoch = 0
         for segment in self._from(after):
+            if to is not None and segment.step >= to:
+                continue
             header = self._first_line(segment)
             if header is None:
                 log.log(DEBUG if quiet else ERROR, "%s is no segment of the journal, and is passed over", segment.path)
@@ -162,6 +164,25 @@ class Journal:
         while step in recorded and (to is None or step <= to):
             yield recorded[step]
             step += 1
+
+    def reaches(self, after: int) -> int:
+        """Return the last step that is recorded behind `after` without a gap; `after` where none is.
+
+        Raises
+        ------
+        StateError
+            If a newer streamlearn has recorded one of them, of a kind that this version does not know.
+
+        """
+        end, epoch = after, 0
+        for segment in filter(self._first_line, self._from(after)):
+            if segment.epoch != epoch:
+                epoch, end = segment.epoch, max(after, min(end, segment.step))
+            for decision in self._read(segment, quiet=True):
+                if isinstance(decision, Unknown):
+                    raise StateError(self._not_known(decision))
+                end += decision.step == end + 1
+        return end
 
     def _from(self, step: int) -> list[Segment]:
         """Return the segments without those, at the beginning, of which no step behind `step` counts.

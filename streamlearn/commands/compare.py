@@ -132,8 +132,7 @@ def beginnings(config: Config) -> list[Beginning]:
     for name in checkpoints.names():
         step = step_of(name)
         if step > end:
-            stretches = journal.stretches(step, quiet=True)
-            end = step + sum(len(stretch.decisions) for stretch in stretches)
+            end = journal.reaches(step)
         made = datetime.fromtimestamp(checkpoints.made(name), tz=timezone.utc)
         found.append(Beginning(step, made.isoformat(timespec="seconds"), end))
     return found

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from kafka import TopicPartition
 
 from streamlearn.commands.finetuning import finetune
 from streamlearn.config import Config
@@ -82,6 +83,19 @@ def test_it_goes_on_with_no_other_topic_of_the_same_name(
         finetune(config, None, output=tmp_path / "model", passed=kill)
     anew(config, [b"{}"])
     with pytest.raises(ConfigurationError, match="another one than that"):
+        finetune(config, None, output=tmp_path / "model")
+
+
+def test_what_retention_has_taken_since_is_said(
+    apache_kafka: Broker, topic: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = with_topic([*settings(apache_kafka, topic, tiny_model, tmp_path), *FEW, "events.holdout_ratio=0.2"])
+    put_all(config, examples(120))
+    with pytest.raises(KilledError):
+        finetune(config, None, output=tmp_path / "model", passed=kill)
+    with make_admin(config.kafka) as admin:
+        admin.delete_records({TopicPartition(topic, 0): 50})
+    with pytest.raises(ConfigurationError, match=r"50 offsets of the topic .* have been deleted since"):
         finetune(config, None, output=tmp_path / "model")
 
 

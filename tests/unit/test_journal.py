@@ -79,6 +79,30 @@ def test_a_gap_ends_what_can_be_taken_again(tmp_path: Path) -> None:
     assert write(tmp_path, 0, 1, 2, 4).decisions(0) == [decided(1), decided(2)]
 
 
+def test_what_is_asked_of_a_part_is_what_the_whole_says_of_it_over_epochs_segments_and_gaps(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, configuration=CONFIGURATION)
+    for epoch, (begin, steps) in enumerate([(0, range(1, 9)), (5, range(6, 10)), (8, [9, 10, 12]), (12, [13])], 1):
+        journal.begin(begin, epoch=epoch)
+        for step in steps:
+            journal.append(decided(step, epoch))
+            if step % 3 == 0:
+                journal.rotate(step)
+        journal.close()
+    whole = journal.decisions(0)
+    assert [(decision.step, decision.ranges[0].partition) for decision in whole] == [
+        *((step, 1) for step in range(1, 6)),
+        *((step, 2) for step in range(6, 9)),
+        *((step, 3) for step in (9, 10)),
+    ]
+    for after in range(11):
+        assert journal.decisions(after) == whole[after:]
+        assert journal.reaches(after) == 10
+        for to in range(after, 11):
+            found = [decision for stretch in journal.stretches(after, to=to) for decision in stretch.decisions]
+            assert found == whole[after:to]
+    assert (journal.reaches(11), journal.reaches(12), journal.reaches(13)) == (13, 13, 13)
+
+
 def test_segments_go_once_every_step_of_theirs_is_behind(tmp_path: Path) -> None:
     journal = Journal(tmp_path, configuration=CONFIGURATION)
     journal.begin(0, epoch=1)

@@ -41,7 +41,7 @@ class Past:
     BrokerError
         If Kafka cannot be asked, or the topic does not exist.
     ConfigurationError
-        If what was begun is another topic's.
+        If what was begun is another topic's, or has been deleted in part since.
 
     """
 
@@ -60,6 +60,16 @@ class Past:
                 raise ConfigurationError(
                     f"{self.name} is another one than that with which this was begun; name another --output"
                 )
+            self._require_all(self._source.retained())
+
+    def _require_all(self, retained: list[Range]) -> None:
+        first = {wanted.partition: wanted.first for wanted in retained}
+        gone = sum(max(0, min(first[w.partition], w.end) - w.first) for w in self.ranges if w.partition in first)
+        if gone:
+            raise ConfigurationError(
+                f"{gone} offsets of {self.name} with which this was begun have been deleted since, as its retention "
+                "says; name another --output to begin again with those that are left"
+            )
 
     @property
     def positions(self) -> Positions:

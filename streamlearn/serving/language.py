@@ -18,6 +18,7 @@ from streamlearn.storage.store import verify_directory
 from streamlearn.updater.experts.transformer.model import (
     bounded_by,
     check_weights,
+    first_line,
     from_directory,
     one_sentence,
     silence,
@@ -47,7 +48,8 @@ class LanguagePredictor:
     def continue_text(self, text: str, tokens: int = TOKENS) -> str:
         """Return what most probably comes after `text`, token by token (greedy), so that it is always the same.
 
-        It is read as the texts of the stream are: what spells a special token are characters.
+        It is read as the texts of the stream are: what spells a special token are characters. Of one that is too long
+        for the model the end is read. Where the model has no room for `tokens` more, half of it stays for the text.
 
         Parameters
         ----------
@@ -59,20 +61,28 @@ class LanguagePredictor:
         Raises
         ------
         ValueError
-            If the model's probabilities for it are not finite.
+            If the model's probabilities for it are not finite, or the model cannot read it.
 
         """
         ids = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        context = torch.tensor([[self._ends.start, *ids]])
+        whole = [self._ends.start, *ids]
+        longest = getattr(self._model.config, "max_position_embeddings", None)
+        if longest is not None:
+            tokens = min(tokens, max(longest - len(whole), longest // 2, 1))
+            whole = whole[-max(longest - tokens, 1) :]
+        context = torch.tensor([whole])
         greedy = GenerationConfig(
             max_new_tokens=tokens, do_sample=False, eos_token_id=self._ends.end, pad_token_id=self._ends.end
         )
-        with self._turn, torch.no_grad():
-            if not bool(torch.isfinite(self._model(input_ids=context).logits).all()):
-                raise ValueError("the model's probabilities for the text are not finite")
-            found: Any = self._model.generate(
-                context, attention_mask=torch.ones_like(context), generation_config=greedy
-            )
+        try:
+            with self._turn, torch.no_grad():
+                if not bool(torch.isfinite(self._model(input_ids=context).logits).all()):
+                    raise ValueError("the model's probabilities for the text are not finite")
+                found: Any = self._model.generate(
+                    context, attention_mask=torch.ones_like(context), generation_config=greedy
+                )
+        except (IndexError, RuntimeError) as error:  # it has fewer positions than it says, or there is no memory
+            raise ValueError(f"the model cannot read it: {first_line(error)}") from None
         continued: str = self._tokenizer.decode(found[0][context.shape[1] :], skip_special_tokens=True)
         return continued
 

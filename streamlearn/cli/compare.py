@@ -63,9 +63,9 @@ def compare(
     if plot:
         from streamlearn.commands.curve import draw_courses  # noqa: PLC0415
 
-        name = "accuracy" if courses[0].bits_per_byte is None else "bits per byte"
+        name = "bits per byte" if courses[0].objective == "language_model" else "accuracy"
         draw_courses({course.configuration: course.each for course in courses}, plot, name=name)
-    _show(courses, json_output)
+    show(courses, json_output)
 
 
 def _other(said: str, config: Path | None, overrides: list[str]) -> Config:
@@ -75,7 +75,8 @@ def _other(said: str, config: Path | None, overrides: list[str]) -> Config:
     return configuration(Path(said), overrides)
 
 
-def _show(courses: list[Course], json_output: bool) -> None:
+def show(courses: list[Course], json_output: bool) -> None:
+    """Print the figures of `courses`, which have one objective, as a table or as JSON."""
     rows = [course.figures() for course in courses]
     if json_output:
         say_json(rows)

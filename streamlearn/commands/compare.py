@@ -30,9 +30,10 @@ from streamlearn.reports import MicroBatch, StepReport
 class Course:
     """How one configuration fared: means over the fresh events, and what came of the hold-out at the end.
 
-    ``accuracy`` and ``loss`` are prequential; each is None where there was no event to measure it on. A language model
-    has the prequential ``bits_per_byte`` instead of the accuracy. ``validation`` and ``test`` are of the same kind, and
-    so is what ``each`` holds of every event: whether it was predicted right, or its bits per byte.
+    ``accuracy`` and ``loss`` are prequential; each is None where there was no event to measure it on. With the
+    ``objective`` ``language_model`` there is the prequential ``bits_per_byte`` instead of the accuracy. ``validation``
+    and ``test`` are of the same kind, and so is what ``each`` holds of every event: whether it was predicted right, or
+    its bits per byte.
     """
 
     configuration: str
@@ -43,11 +44,12 @@ class Course:
     validation: float | None
     test: float | None
     bits_per_byte: float | None = None
+    objective: str = "classification"
     each: list[float] = field(default_factory=list, repr=False)
 
     def figures(self) -> dict[str, str | int | float | None]:
-        """Return what is shown of it in a table: the accuracy, or else the bits per byte."""
-        hidden = {"each", "bits_per_byte" if self.bits_per_byte is None else "accuracy"}
+        """Return what is shown of it in a table: the accuracy or the bits per byte, as its objective has it."""
+        hidden = {"each", "objective", "accuracy" if self.objective == "language_model" else "bits_per_byte"}
         return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
@@ -80,7 +82,7 @@ def compare(
     Raises
     ------
     ConfigurationError
-        If no such steps are recorded.
+        If no such steps are recorded, or another configuration has another objective, whose figures are others.
     StateError
         If no checkpoint leads to `from_step`, its state does not fit another configuration, or a newer streamlearn has
         recorded one of the steps.
@@ -93,18 +95,30 @@ def compare(
     stretches = journal.stretches(from_step, to=to_step, quiet=True)
     if not stretches:
         raise ConfigurationError(f"no step after {from_step} is recorded in {journal.directory}")
+    others = others or {"other": config}
+    _refuse_another_objective(recorded(config, stretches[0].configuration), others)
     retracing = Retracing(config)
     for _ in retracing.take(retracing.load_before(from_step, strictly=False)):
         pass
     begin = retracing.learner.state() if from_step else None
     courses = [_course("recorded", lambda: retracing.learner, retracing.take(stretches))]
-    for name, other in (others or {"other": config}).items():
+    for name, other in others.items():
         there = other.model_copy(update={"kafka": config.kafka, "publisher": config.publisher})
         learner = Learner(there)
         if begin is not None:
             learner.load(copy.deepcopy(begin))
         courses.append(_course(name, lambda learner=learner: learner, _again(learner, stretches, there)))  # type: ignore[misc]
     return courses
+
+
+def _refuse_another_objective(record: Config, others: Mapping[str, Config]) -> None:
+    objective = record.updater.objective
+    for name, other in others.items():
+        if other.updater.objective != objective:
+            raise ConfigurationError(
+                f"'{name}' has updater.objective: {other.updater.objective}, but what is recorded was learnt with "
+                f"{objective}, and their figures cannot be compared"
+            )
 
 
 def _again(learner: Learner, stretches: Sequence[Stretch], config: Config) -> Iterator[StepReport]:
@@ -192,5 +206,6 @@ def _course(configuration: str, learner: Callable[[], Learner], reports: Iterato
         validation=holdout["validation"].figure,
         test=holdout["test"].figure,
         bits_per_byte=nats / math.log(2.0) / size if size else None,
+        objective=learner().objective.name,
         each=each,
     )

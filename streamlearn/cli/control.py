@@ -44,7 +44,7 @@ def _tell(word: str, config: Path | None, overrides: list[str] | None, json_outp
     settings = configuration(config, overrides)
     from streamlearn.commands.control import tell  # noqa: PLC0415
 
-    said = tell(settings.monitor, word)
+    said = tell(settings, word)
     if json_output:
         say_json({"asked": word, "answer": said})
     else:

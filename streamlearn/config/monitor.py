@@ -62,8 +62,9 @@ class Monitor(Section):
     tls: Tls | None = None
     """Speak HTTPS, and nothing else, with this certificate; ``null`` speaks HTTP."""
     control: Literal["loopback", "token", "off"] = "loopback"
-    """Who may pause, resume, checkpoint and publish with the commands of these names: whoever runs on this machine,
-    whoever has the token, or nobody. Choose ``token`` where others have accounts on the machine."""
+    """Who may pause, resume, checkpoint and publish with the commands of these names: whoever can read the key in
+    ``publisher.directory``, which is the learner's user, on this machine; whoever has the token, from anywhere; or
+    nobody."""
     control_token: Annotated[SecretStr, BeforeValidator(as_text), Field(min_length=1)] | None = None
     """The token for ``control: token``; from the environment, or a file that ``…_TOKEN_FILE`` names."""
     basic_auth: BasicAuth | None = None

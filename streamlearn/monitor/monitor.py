@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from streamlearn.config import Config
 from streamlearn.control import Control
-from streamlearn.errors import StreamlearnError
+from streamlearn.errors import StateError, StreamlearnError
 from streamlearn.events import Outcome, Reason
 from streamlearn.monitor.experts import Experts
 from streamlearn.monitor.health import Health
@@ -29,6 +29,7 @@ from streamlearn.monitor.server import Server
 from streamlearn.monitor.telemetry import TRIED, show_standing, show_step
 from streamlearn.records import Partition
 from streamlearn.reports import Standing, StepReport
+from streamlearn.storage.control_key import ControlKey
 from streamlearn.terminal import STATUS
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Monitor:
     Parameters
     ----------
     config
-        The section ``monitor``, and of ``kafka`` the names of topic and group.
+        The section ``monitor``, of ``kafka`` the names of topic and group, and where the state is.
     clock
         A monotonic clock in seconds.
 
@@ -63,6 +64,7 @@ class Monitor:
         self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
         self.control = Control()
         self.server: Server | None = None
+        self._key = ControlKey(config.publisher.directory)
         self._config, self._labelled, self._clock = config.monitor, config.labelled, clock
         self._looked = -LOOK_SECONDS
         self._place: Place = START
@@ -71,11 +73,24 @@ class Monitor:
 
     def start(self) -> None:
         """Begin to answer; the errors are those of :class:`Server`."""
+        if self._config.control == "loopback":
+            self._make_key()
         self.server = Server(
-            self._config, registry=self.metrics.registry, health=self.health, live=self.live, control=self.control
+            self._config,
+            registry=self.metrics.registry,
+            health=self.health,
+            live=self.live,
+            control=self.control,
+            key=self._key,
         )
         self.server.start()
         log.info("page and metrics: %s", self.server.url)
+
+    def _make_key(self) -> None:
+        try:
+            self._key.make()
+        except (OSError, StateError) as error:
+            log.warning("pause, resume, checkpoint and publish are not obeyed before a restart: no key: %s", error)
 
     def stop(self) -> None:
         """Stop answering."""

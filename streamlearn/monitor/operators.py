@@ -1,13 +1,15 @@
 """Who may tell a learner what to do, over the port of its page.
 
-Whoever runs on the same machine may, unless a token is asked for. A page in somebody's browser runs there, too, and so
-does a proxy that lets others in: so the request has a header that a page may not send to another site without being
-allowed to (CORS), names this machine as its host (against DNS rebinding), and was passed on by nobody who says so.
+Unless a token is asked for, that is whoever can read the key in the learner's state directory, and asks from the same
+machine. A page in somebody's browser runs there, too, and so does a proxy that lets others in: so the key comes in a
+header that a page may not send to another site without being allowed to (CORS), and the request names this machine as
+its host (against DNS rebinding) and was passed on by nobody who says so. A proxy that says nothing has no key.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import secrets
 
 from starlette.requests import Request
@@ -15,7 +17,11 @@ from starlette.responses import PlainTextResponse
 
 from streamlearn.config import Monitor
 from streamlearn.control import WORDS, Control
+from streamlearn.errors import StateError
 from streamlearn.monitor.health import Health
+from streamlearn.storage.control_key import ControlKey
+
+log = logging.getLogger(__name__)
 
 HEADER = "x-streamlearn-control"
 PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -32,16 +38,18 @@ class Operators:
         Says whether this learner is the active one.
     control
         Where it goes.
+    key
+        What those have who may where ``monitor.control`` is ``loopback``; without one nobody has.
 
     """
 
-    def __init__(self, config: Monitor, health: Health, control: Control) -> None:
-        self._config, self._health, self._control = config, health, control
+    def __init__(self, config: Monitor, health: Health, control: Control, key: ControlKey | None) -> None:
+        self._config, self._health, self._control, self._key = config, health, control, key
 
-    async def told(self, request: Request) -> PlainTextResponse:
-        """Answer a request to do something."""
+    def told(self, request: Request) -> PlainTextResponse:
+        """Answer a request to do something; on a thread of its own, for it reads from the disk."""
         word = request.path_params["word"]
-        if said := objection(request, self._config):
+        if said := objection(request, self._config, self._key):
             return PlainTextResponse(f"{said}\n", 403)
         if word not in WORDS:
             return PlainTextResponse(f"it knows no '{word}'\n", 404)
@@ -51,7 +59,7 @@ class Operators:
         return PlainTextResponse(f"{word}: asked; it looks after its current step\n", 202)
 
 
-def objection(request: Request, config: Monitor) -> str:
+def objection(request: Request, config: Monitor, key: ControlKey | None) -> str:
     """Return why `request` is not obeyed, nothing where it is."""
     given = request.headers.get(HEADER, "")
     if config.control == "off":
@@ -66,7 +74,20 @@ def objection(request: Request, config: Monitor) -> str:
         return "it was passed on by a proxy; with monitor.control: token that is no matter"
     if not (_is_here(request.client.host if request.client else "") and _is_here(request.url.hostname or "")):
         return "it does not come from this machine's loopback interface; with monitor.control: token that is no matter"
-    return ""
+    return _without(key, given)
+
+
+def _without(key: ControlKey | None, given: str) -> str:
+    """Return why what was `given` is not taken for `key`, nothing where it is."""
+    try:
+        wanted = key.read() if key else ""
+    except (OSError, StateError) as error:
+        log.warning("an operator is not obeyed, since the key cannot be read: %s", error)
+        wanted = ""
+    if not wanted:
+        return "the learner cannot read its own key; a restart makes one where the disk allows it"
+    right = secrets.compare_digest(given.encode("latin-1"), wanted.encode())
+    return "" if right else "the key is not that in the learner's publisher.directory"
 
 
 def _is_here(host: str) -> bool:

@@ -30,6 +30,7 @@ from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.operators import Operators
 from streamlearn.monitor.security import middleware
+from streamlearn.storage.control_key import ControlKey
 from streamlearn.unforeseen import unforeseen
 
 PAGE = Path(__file__).parent / "page"
@@ -47,6 +48,8 @@ class Server:
         What to show.
     control
         Takes what operators ask for.
+    key
+        What they have who may where ``monitor.control`` is ``loopback``; without one nobody may.
 
     Raises
     ------
@@ -68,9 +71,11 @@ class Server:
         health: Health,
         live: Live,
         control: Control | None = None,
+        key: ControlKey | None = None,
     ) -> None:
         tls = config.tls
-        app = Throttled(make_app(config, registry, health, live, control or Control()))
+        control = control or Control()
+        app = Throttled(make_app(config, registry, health, live, control, Operators(config, health, control, key)))
         server = uvicorn.Config(
             app,
             log_config=None,  # its lines go where ours go
@@ -118,7 +123,9 @@ class Server:
         self._socket.close()
 
 
-def make_app(config: Monitor, registry: CollectorRegistry, health: Health, live: Live, control: Control) -> Starlette:
+def make_app(
+    config: Monitor, registry: CollectorRegistry, health: Health, live: Live, control: Control, operators: Operators
+) -> Starlette:
     """Return the ASGI application."""
 
     async def healthz(_: Request) -> PlainTextResponse:
@@ -153,7 +160,7 @@ def make_app(config: Monitor, registry: CollectorRegistry, health: Health, live:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/page/{name}", page),
-            Route("/control/{word}", Operators(config, health, control).told, methods=["POST"]),
+            Route("/control/{word}", operators.told, methods=["POST"]),
         ],
         middleware=[Middleware(GZipMiddleware, thread_minimum_size=sys.maxsize), *middleware(config.basic_auth)],
     )

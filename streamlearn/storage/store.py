@@ -219,10 +219,10 @@ def point(link: Path, target: Path, *, change: Change = nullcontext) -> None:
     _sync_directory(link.parent)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Give the file `path` another content, atomically and synced."""
+def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Give the file `path` another content, atomically and synced; for those whom `mode` and the umask let in."""
     with _replacing(path) as temporary:
-        _write_synced(temporary, content)
+        _write_synced(temporary, content, mode=mode)
     _sync_directory(path.parent)
 
 

@@ -81,7 +81,7 @@ def test_a_standby_of_any_set_of_experts_takes_over_with_the_same_bits(
     wait_until(lambda: dealt_with(config) > 0, "the first is active")
     standby = start(settings, until=len(records))
     seats = config.publisher.directory / "seats"
-    wait_until(lambda: sum(seat.stat().st_size > 0 for seat in seats.iterdir()) == 2, "the second stands by")
+    wait_until(lambda: sum(seat.stat().st_size > 0 for seat in seats.glob("*-[0-9]")) == 2, "the second stands by")
     send(config, records[len(records) // 2 :])
     assert exit_code(active) == -signal.SIGKILL
     assert exit_code(standby) == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +13,27 @@ from streamlearn.config import Monitor
 from streamlearn.control import Control
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.operators import Operators
+from streamlearn.storage.control_key import ControlKey
 
-HERE = {"x-streamlearn-control": "yes"}
+
+class Key(ControlKey):
+    """One that is always there."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("state"))
+
+    def read(self) -> str:
+        return "k" * 64
+
+
+HERE = {"x-streamlearn-control": "k" * 64}
 
 
 def client(box: Control, *, active: bool = True, peer: str = "127.0.0.1", **settings: Any) -> TestClient:
     health = Health(60.0)
     health.model_loaded = health.joined = True
     health.active = active
-    told = Operators(Monitor(**settings), health, box).told
+    told = Operators(Monitor(**settings), health, box, Key()).told
     app = Starlette(routes=[Route("/control/{word}", told, methods=["POST"])])
     return TestClient(app, base_url="http://127.0.0.1:9108", client=(peer, 4711))
 
@@ -45,13 +58,15 @@ def test_what_an_operator_on_this_machine_asks_for_is_handed_on() -> None:
     [
         ("10.0.0.7", HERE, "loopback"),
         ("127.0.0.1", {}, "header"),
+        ("127.0.0.1", {"x-streamlearn-control": "yes"}, "key"),
+        ("127.0.0.1", {"x-streamlearn-control": b"\xf6" * 64}, "key"),
         ("127.0.0.1", HERE | {"host": "evil.example:9108"}, "loopback"),
         ("127.0.0.1", HERE | {"x-forwarded-for": "10.0.0.7"}, "proxy"),
         ("127.0.0.1", HERE | {"forwarded": "for=10.0.0.7"}, "proxy"),
     ],
 )
 def test_whoever_is_not_on_this_machine_and_no_page_in_a_browser_is_obeyed(
-    peer: str, headers: dict[str, str], why: str
+    peer: str, headers: dict[str, Any], why: str
 ) -> None:
     control = Control()
     answer = client(control, peer=peer).post("/control/pause", headers=headers)

@@ -1,0 +1,156 @@
+"""The key of who may tell a learner what to do: its file, and how the commands come by it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamlearn.commands.control import tell
+from streamlearn.config import Config, load
+from streamlearn.errors import StateError, StreamlearnError
+from streamlearn.local.broker import free_port
+from streamlearn.monitor.monitor import Monitor
+from streamlearn.storage.control_key import ControlKey
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> ControlKey:
+    key = ControlKey(tmp_path)
+    key.make()
+    return key
+
+
+def test_it_is_for_the_learners_user_alone_and_stays_the_same(key: ControlKey) -> None:
+    assert (key.path.stat().st_mode & 0o777, key.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    first = key.read()
+    key.make()
+    assert key.read() == first
+    assert len(first) == 64
+    assert os.listdir(key.path.parent) == ["control.key"]  # noqa: PTH208 - nothing is left behind
+
+
+def to_others(path: Path) -> None:
+    path.chmod(0o644)
+
+
+def torn(path: Path) -> None:
+    path.write_text(path.read_text()[:40])
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("harm", [to_others, torn, linked, Path.unlink])
+def test_one_that_others_may_know_or_that_is_none_is_replaced(key: ControlKey, harm: Callable[[Path], None]) -> None:
+    first = key.read()
+    harm(key.path)
+    key.make()
+    assert key.read() != first
+    assert key.path.lstat().st_mode & 0o177777 == 0o100600
+
+
+@pytest.fixture
+def learner(tmp_path: Path) -> Any:
+    """Starts what answers for an active learner, with the settings given; returns it and its configuration."""
+    started = list[Monitor]()
+
+    def start(*overrides: str) -> tuple[Monitor, Config]:
+        settings = [f"monitor.port={free_port()}", f"publisher.directory={tmp_path}", *overrides]
+        config = load(overrides=settings)
+        monitor = Monitor(config)
+        monitor.start()
+        monitor.loaded()
+        monitor.joined(joined=True)
+        monitor.activated(True)
+        started.append(monitor)
+        return monitor, config
+
+    yield start
+    for monitor in started:
+        monitor.stop()
+
+
+def test_a_command_reads_the_key_and_is_obeyed_after_another_start_too(learner: Any, tmp_path: Path) -> None:
+    active, config = learner()
+    learner()  # a standby of the same directory
+    assert tell(config, "pause").startswith("pause: asked")
+    assert active.control.paused
+    (tmp_path / "seats" / "control.key").chmod(0o644)
+    learner()
+    assert tell(config, "resume").startswith("resume: asked")
+    assert not active.control.paused
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, torn])
+def test_a_key_that_cannot_be_read_is_one_sentence_where_a_learner_answers(
+    learner: Any, tmp_path: Path, harm: Callable[[Path], None]
+) -> None:
+    active, config = learner()
+    path = tmp_path / "seats" / "control.key"
+    harm(path)
+    with pytest.raises(StateError, match=f"has its key, and that cannot be read: {path}.*monitor.control: token"):
+        tell(config, "pause")
+    assert not active.control.paused
+    nobody = load(overrides=[f"monitor.port={free_port()}", f"publisher.directory={tmp_path}/none"])
+    with pytest.raises(StreamlearnError, match="no learner answers"):
+        tell(nobody, "pause")
+
+
+def test_where_no_key_can_be_written_the_learner_starts_and_says_what_does_not_work(
+    learner: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "seats" / "control.key").mkdir(parents=True)
+    active, config = learner()
+    assert "pause, resume, checkpoint and publish are not obeyed" in caplog.text
+    with pytest.raises(StateError, match="is a directory where a file is expected"):
+        tell(config, "pause")
+    assert not active.control.paused
+
+
+@contextmanager
+def relay(port: int) -> Iterator[int]:
+    """Pass one connection on to `port` of this machine, adding nothing, as a proxy that says nothing does."""
+
+    def passed_on() -> None:
+        ours, _ = listener.accept()
+        with ours, socket.create_connection(("127.0.0.1", port)) as theirs:
+            theirs.sendall(ours.recv(2**16))
+            while answer := theirs.recv(2**16):
+                ours.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=passed_on, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(60)
+
+
+def test_through_a_relay_that_says_nothing_only_who_has_the_key_is_obeyed(learner: Any, key: ControlKey) -> None:
+    active, config = learner()
+    for given, status in (("yes", 403), ("0" * 64, 403), ("", 403), (key.read(), 202)):
+        assert not active.control.paused
+        with relay(config.monitor.port) as port, closing(http.client.HTTPConnection("127.0.0.1", port)) as somebody:
+            head = {"Host": "localhost", "X-Streamlearn-Control": given, "Connection": "close"}
+            somebody.request("POST", "/control/pause", headers=head)
+            assert somebody.getresponse().status == status
+    assert active.control.paused
+
+
+def test_there_is_no_key_where_nobody_may_or_a_token_is_asked_for(learner: Any, tmp_path: Path) -> None:
+    _, off = learner('monitor.control="off"')
+    with pytest.raises(StreamlearnError, match=r"monitor\.control is off"):
+        tell(off, "pause")
+    active, config = learner("monitor.control=token", "monitor.control_token=sesame")
+    tell(config, "pause")
+    assert active.control.paused
+    assert not (tmp_path / "seats").exists()

@@ -12,6 +12,7 @@ from streamlearn.config import Updater
 from streamlearn.errors import ConfigurationError
 from streamlearn.updater.experts.transformer.model import first_line
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
+from streamlearn.updater.experts.transformer.probe import no_step
 from streamlearn.updater.language.documents import Tokens
 from streamlearn.updater.language.forward import Forward
 
@@ -89,16 +90,7 @@ def try_a_step(forward: Forward, texts: Sequence[Tokens], optimizer: Optimizer, 
         if math.isfinite(norm):
             optimizer.step(norm)
     except Exception as error:  # noqa: BLE001 - there is no end to what a model may raise
-        likely = {
-            "updater.embeddings": config.embeddings == "sparse",
-            "updater.precision": config.precision == "bf16",
-            "updater.max_tokens": isinstance(error, torch.OutOfMemoryError | MemoryError),
-        }
-        setting = next((name for name, applies in likely.items() if applies), "updater.model")
-        raise ConfigurationError(
-            f"{setting}: '{config.model}' cannot take a step on texts of up to {config.max_tokens} tokens: "
-            f"{first_line(error)}"
-        ) from None
+        raise no_step(error, config, part_trains=False) from None
 
 
 def _tried(short: Tokens, long: Tokens, *, most: int) -> tuple[list[Tokens], list[Tokens]]:

@@ -40,19 +40,27 @@ def probe_step(parts: Sequence[Part], forward: Callable[[Part], Tensor], optimiz
         if math.isfinite(norm):
             optimizer.step(norm)
     except Exception as error:  # noqa: BLE001 - there is no end to what a model may raise
-        likely = {
-            "updater.embeddings": config.embeddings == "sparse",
-            "updater.trains": config.trains != "all",
-            "updater.precision": config.precision == "bf16",
-            "updater.max_tokens": isinstance(error, torch.OutOfMemoryError | MemoryError),
-        }
-        setting = next((name for name, applies in likely.items() if applies), "updater.model")
-        raise ConfigurationError(
-            f"{setting}: '{config.model}' cannot take a step on texts of up to {config.max_tokens} tokens: "
-            f"{first_line(error)}"
-        ) from None
+        raise no_step(error, config, part_trains=config.trains != "all") from None
     if not finite:
         raise ConfigurationError(f"updater.model: '{config.model}' has a loss that is not finite on every text")
+
+
+def no_step(error: Exception, config: Updater, *, part_trains: bool) -> ConfigurationError:
+    """Return that a model cannot take a step, by the setting that is the likeliest cause of `error`.
+
+    `part_trains` says whether ``updater.trains`` is to be thought of.
+    """
+    likely = {
+        "updater.embeddings": config.embeddings == "sparse",
+        "updater.trains": part_trains,
+        "updater.precision": config.precision == "bf16",
+        "updater.max_tokens": isinstance(error, torch.OutOfMemoryError | MemoryError),
+    }
+    setting = next((name for name, applies in likely.items() if applies), "updater.model")
+    return ConfigurationError(
+        f"{setting}: '{config.model}' cannot take a step on texts of up to {config.max_tokens} tokens: "
+        f"{first_line(error)}"
+    )
 
 
 def mixed_lengths(short: NDArray[np.int32], long: NDArray[np.int32]) -> list[NDArray[np.int32]]:

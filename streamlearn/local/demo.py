@@ -78,42 +78,67 @@ def run_demo(*, output: Path, stream: str, as_json: bool, keep: bool) -> None:
     feed = make_feed(parts)
     with start_broker() as broker:
         config = demo_config(broker, output)
-        for topic in (config.kafka.topic, config.kafka.dead_letter_topic):
-            create_topic(config.kafka, topic)
-        console.print(f"{broker.name} at {broker.bootstrap_servers}, sending {len(feed.records)} records")
-        record, done = Record(), threading.Event()
-        pipeline = Pipeline(config, on_step=partial(look, record, done, len(feed.records), output / "state"))
-        with ThreadPoolExecutor(2) as threads:
-            sending, learning = threads.submit(send, config.kafka, feed), threads.submit(pipeline.run)
-            try:
-                show_page(console, pipeline, learning)
-                watch(console, record, feed, until=done, tasks=[sending, learning])
-                if not keep:
-                    pipeline.stop()
-                    learning.result()
-                summary = _summarise(record, feed, parts, broker, config, time.monotonic() - started)
-                _conclude(summary, record, feed, parts, config, output)
-                _print(summary, console, output, as_json=as_json)
-                if keep:
-                    stay(console, broker, pipeline, learning)
-            finally:
+        record = Record()
+
+        def conclude() -> None:
+            summary = _summarise(record, feed, parts, broker, config, time.monotonic() - started)
+            _conclude(summary, record, feed, parts, config, output)
+            _print(summary, console, output, as_json=as_json)
+
+        walk(console, broker, config, feed, record, keep=keep, conclude=conclude)
+
+
+def walk(
+    console: Console,
+    broker: Broker,
+    config: Config,
+    feed: Feed,
+    record: Record,
+    *,
+    keep: bool,
+    conclude: Callable[[], None],
+) -> None:
+    """Send `feed` and let a learner of `config` learn it, seen on `console` and noted in `record`, then `conclude`.
+
+    With `keep` everything is left running until Ctrl-C.
+    """
+    for topic in (config.kafka.topic, config.kafka.dead_letter_topic):
+        create_topic(config.kafka, topic)
+    console.print(f"{broker.name} at {broker.bootstrap_servers}, sending {len(feed.records)} records")
+    done = threading.Event()
+    pipeline = Pipeline(config, on_step=partial(_look, record, done, len(feed.records), config.publisher.directory))
+    with ThreadPoolExecutor(2) as threads:
+        sending, learning = threads.submit(send, config.kafka, feed), threads.submit(pipeline.run)
+        try:
+            _show_page(console, pipeline, learning)
+            _watch(console, record, feed, until=done, tasks=[sending, learning])
+            if not keep:
                 pipeline.stop()
+                learning.result()
+            conclude()
+            if keep:
+                _stay(console, broker, pipeline, learning)
+        finally:
+            pipeline.stop()
 
 
-def demo_config(broker: Broker, output: Path) -> Config:
-    """Return the configuration in ``demo.yaml`` for `broker`, its state in `output` from an earlier run removed."""
+def demo_config(broker: Broker, output: Path, *, model: Path | None = None, name: str = "demo") -> Config:
+    """Return the configuration in ``NAME.yaml`` for `broker`, its state in `output` from an earlier run removed.
+
+    The model is MiniLM where no other is named.
+    """
     state = output / "state"
     shutil.rmtree(state, ignore_errors=True)
     overrides = [
         f"kafka.bootstrap_servers={broker.bootstrap_servers}",
-        f"updater.model={minilm()}",
+        f"updater.model={model or minilm()}",
         f"publisher.directory={state}",
     ]
-    with as_file(files("streamlearn.local") / "demo.yaml") as path:
+    with as_file(files("streamlearn.local") / f"{name}.yaml") as path:
         return load(path, overrides=overrides)
 
 
-def show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> None:
+def _show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> None:
     """Say where the live page is, once there is one."""
     while not pipeline.monitor.server and not learning.done():
         time.sleep(0.05)
@@ -121,14 +146,14 @@ def show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> N
         console.print(f"live page at {pipeline.monitor.server.url}", soft_wrap=True)
 
 
-def look(record: Record, done: threading.Event, records: int, state: Path, report: StepReport) -> None:
+def _look(record: Record, done: threading.Event, records: int, state: Path, report: StepReport) -> None:
     """Take in a step, on the learning thread."""
     record.add(report, SnapshotStore(state / "snapshots").latest())
     if record.dealt_with >= records:
         done.set()
 
 
-def watch(
+def _watch(
     console: Console,
     record: Record,
     feed: Feed,
@@ -173,10 +198,15 @@ def _conclude(summary: Summary, record: Record, feed: Feed, parts: list[Part], c
     """Draw the picture, write the summary, and check that every record is accounted for."""
     draw(record, feed, parts, output / "demo.png")
     (output / "summary.json").write_text(json.dumps(asdict(summary), indent=1) + "\n")
-    accounted = summary.trained + summary.held_out + summary.dead_lettered + summary.duplicates
-    if accounted != summary.sent:
-        raise StreamlearnError(f"{summary.sent} records were sent and {accounted} are accounted for")
-    missing = missing_dead_letters(feed, read_dead_letters(config.kafka, summary.dead_lettered))
+    require_accounted(record, feed, config)
+
+
+def require_accounted(record: Record, feed: Feed, config: Config) -> None:
+    """Raise StreamlearnError where a record of `feed` is not accounted for, or a dead letter is missing."""
+    sent, accounted = len(feed.records), record.dealt_with - record.outcomes["skipped"]  # of which nothing came
+    if accounted != sent:
+        raise StreamlearnError(f"{sent} records were sent and {accounted} are accounted for")
+    missing = missing_dead_letters(feed, read_dead_letters(config.kafka, record.outcomes["dead_letter"]))
     if missing:
         raise StreamlearnError(f"malformed records are missing from the dead-letter topic: {dict(missing)}")
 
@@ -201,7 +231,7 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
     console.print(f"try       {command} predict --snapshot {summary.snapshots[-1]} {text}", soft_wrap=True)
 
 
-def stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:
+def _stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:
     """Leave everything running until Ctrl-C."""
     url = pipeline.monitor.server.url if pipeline.monitor.server else ""
     console.print(

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from streamlearn.commands.predict import continue_texts
-from streamlearn.config import Config, load
-from streamlearn.consumer.client import create_topic
-from streamlearn.errors import StreamlearnError
+from streamlearn.config import Config
 from streamlearn.local.broker import Broker, start_broker
 from streamlearn.local.data import Part, newsgroups
-from streamlearn.local.demo import look, show_page, stay, watch
-from streamlearn.local.feed import Feed, make_feed, missing_dead_letters, read_dead_letters, send
+from streamlearn.local.demo import demo_config, require_accounted, walk
+from streamlearn.local.feed import Feed, make_feed
 from streamlearn.local.picture import draw_bits
 from streamlearn.local.record import TextRecord
 from streamlearn.local.smollm2 import LAYERS, WHOLE, smollm2
-from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.snapshots import SnapshotStore
 
 SIZES = (280, 220, 200)  # texts of each part: by .4 s of one core each, minutes on two
@@ -93,40 +85,15 @@ def run_language_demo(*, output: Path, as_json: bool, keep: bool, sizes: tuple[i
     parts = [Part(part.name, [(text[:CHARACTERS], "") for text, _ in part.examples]) for part in newsgroups(sizes)]
     feed = make_feed(parts, labelled=False)
     with start_broker() as broker:
-        config = language_demo_config(broker, output, model)
-        for topic in (config.kafka.topic, config.kafka.dead_letter_topic):
-            create_topic(config.kafka, topic)
-        console.print(f"{broker.name} at {broker.bootstrap_servers}, sending {len(feed.records)} records")
-        record, done = TextRecord(), threading.Event()
-        pipeline = Pipeline(config, on_step=partial(look, record, done, len(feed.records), output / "state"))
-        with ThreadPoolExecutor(2) as threads:
-            sending, learning = threads.submit(send, config.kafka, feed), threads.submit(pipeline.run)
-            try:
-                show_page(console, pipeline, learning)
-                watch(console, record, feed, until=done, tasks=[sending, learning])
-                if not keep:
-                    pipeline.stop()
-                    learning.result()
-                summary = _summarise(record, feed, parts, broker, config, before, time.monotonic() - started)
-                _conclude(summary, record, feed, parts, config, output)
-                _print(summary, console, output, as_json=as_json)
-                if keep:
-                    stay(console, broker, pipeline, learning)
-            finally:
-                pipeline.stop()
+        config = demo_config(broker, output, model=model, name="demo_lm")
+        record = TextRecord()
 
+        def conclude() -> None:
+            summary = _summarise(record, feed, parts, broker, config, before, time.monotonic() - started)
+            _conclude(summary, record, feed, parts, config, output)
+            _print(summary, console, output, as_json=as_json)
 
-def language_demo_config(broker: Broker, output: Path, model: Path) -> Config:
-    """Return the configuration in ``demo_lm.yaml`` for `broker`, its state in `output` from before removed."""
-    state = output / "state"
-    shutil.rmtree(state, ignore_errors=True)
-    overrides = [
-        f"kafka.bootstrap_servers={broker.bootstrap_servers}",
-        f"updater.model={model}",
-        f"publisher.directory={state}",
-    ]
-    with as_file(files("streamlearn.local") / "demo_lm.yaml") as path:
-        return load(path, overrides=overrides)
+        walk(console, broker, config, feed, record, keep=keep, conclude=conclude)
 
 
 def _said(model: Path) -> str:
@@ -172,12 +139,7 @@ def _conclude(
     """Draw the picture, write the summary, and check that every record is accounted for."""
     draw_bits(record, feed, parts, output / "demo-lm.png")
     (output / "summary.json").write_text(json.dumps(asdict(summary), indent=1) + "\n")
-    accounted = summary.trained + summary.held_out + summary.dead_lettered + summary.duplicates
-    if accounted != summary.sent:
-        raise StreamlearnError(f"{summary.sent} records were sent and {accounted} are accounted for")
-    missing = missing_dead_letters(feed, read_dead_letters(config.kafka, summary.dead_lettered))
-    if missing:
-        raise StreamlearnError(f"malformed records are missing from the dead-letter topic: {dict(missing)}")
+    require_accounted(record, feed, config)
 
 
 def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -> None:

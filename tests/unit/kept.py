@@ -16,6 +16,7 @@ import torch
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.config.publisher import Checkpoints
 from streamlearn.decisions import Step
 from streamlearn.errors import StateError
 from streamlearn.publisher.publisher import Capture, Publisher
@@ -65,7 +66,8 @@ def write(keeper: Keeper, publisher: Publisher, step: int, *, version: int, snap
 
 
 def open_state(directory: Path, *, source: str = SOURCE) -> tuple[Keeper, Publisher, Quiet]:
-    progress, config = Quiet(), PublisherConfig(directory=directory)
+    progress = Quiet()
+    config = PublisherConfig(directory=directory, checkpoints=Checkpoints(keep=3))  # as many at any hour
     keeper = Keeper(config, configuration={}, source=source)
     publisher = Publisher(
         config,

@@ -41,6 +41,11 @@ class BoundedConsumer(KafkaConsumer):  # type: ignore[misc]
         identity = self._cluster.topic_id(topic)
         return str(identity) if identity and identity.int else None
 
+    def offsets_committed(self, partitions: list[Any], timeout_ms: int) -> dict[Any, Any]:
+        """Return what the group has committed of each of `partitions`, with metadata; of some perhaps nothing."""
+        committed: dict[Any, Any] = self._coordinator.fetch_committed_offsets(partitions, timeout_ms=timeout_ms)
+        return committed
+
     def has_topic(self, topic: str) -> bool:
         """Whether `topic` was there when the topics were last asked for."""
         return bool(self._cluster.partitions_for_topic(topic))

@@ -20,6 +20,13 @@ log = logging.getLogger(__name__)
 REQUEST_MILLISECONDS = 5000
 RETRY_SECONDS = 0.5
 WAIT_SECONDS = 10.0
+MARK = "streamlearn"
+"""The metadata of offsets that a learner has committed; other programs commit them without."""
+
+
+def marked(positions: Positions) -> dict[Any, Any]:
+    """Return `positions` as kafka-python takes offsets to commit."""
+    return {TopicPartition(*key): OffsetAndMetadata(offset, MARK, -1) for key, offset in positions.items()}
 
 
 class Commits:
@@ -61,9 +68,8 @@ class Commits:
         wish = self._wish
         if wish is None or time.monotonic() < self._not_before:
             return
-        offsets = {TopicPartition(*key): OffsetAndMetadata(offset, "", -1) for key, offset in wish.items()}
         try:
-            client.commit(offsets, timeout_ms=REQUEST_MILLISECONDS)
+            client.commit(marked(wish), timeout_ms=REQUEST_MILLISECONDS)
         except KafkaError as error:
             if _passes(error):
                 self._not_before = time.monotonic() + RETRY_SECONDS

@@ -23,6 +23,7 @@ from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.ends import LogEnds
 from streamlearn.consumer.queue import ArrivalQueue
 from streamlearn.consumer.reading import Reading
+from streamlearn.consumer.resets import tell_of_resets
 from streamlearn.errors import BrokerError
 from streamlearn.patience import Patience
 from streamlearn.records import Partition, Positions, Topics
@@ -88,6 +89,7 @@ class Consumer:
         self._changed = threading.Condition()
         self._to_read: tuple[int, Positions, Topics] | None = None  # in which term, and from where
         self._begun_at: Positions = {}
+        self._told_of_resets = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consumer", daemon=True)
 
@@ -260,6 +262,10 @@ class Consumer:
         if self._to_read != wish:
             return
         self._begun_at = begun_at
+        if not self._told_of_resets:
+            self._told_of_resets = tell_of_resets(
+                self._config, self._client, self._held, begun_at, begins=not positions
+            )
         self._ends.forget()
         self._answer(wish)
 

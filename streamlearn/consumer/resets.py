@@ -1,0 +1,77 @@
+"""Offsets of the group that no learner has committed, as after ``kafka-consumer-groups.sh --reset-offsets``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from kafka.errors import KafkaError
+
+from streamlearn.config import Kafka
+from streamlearn.consumer.client import describe
+from streamlearn.consumer.commits import MARK, REQUEST_MILLISECONDS
+from streamlearn.records import Positions
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED = 5  # partitions in the log line
+
+
+def tell_of_resets(config: Kafka, client: Any, held: set[Any], positions: Positions, *, begins: bool) -> bool:
+    """Log once that offsets which another program has committed are not followed; return whether Kafka could tell.
+
+    Parameters
+    ----------
+    config
+        The section ``kafka``.
+    client
+        A member of the group.
+    held
+        The partitions that it holds.
+    positions
+        From where they are read.
+    begins
+        Whether that is where ``kafka.start`` says, since there was no state.
+
+    """
+    try:
+        committed = client.offsets_committed(sorted(held), REQUEST_MILLISECONDS)
+    except KafkaError as error:
+        log.debug("whether the offsets of the group were reset is not known: %s", describe(error))
+        return False
+    foreign = {
+        (partition.topic, partition.partition): found.offset
+        for partition, found in sorted(committed.items())
+        if found.offset >= 0 and found.metadata != MARK
+    }
+    elsewhere = {key: offset for key, offset in foreign.items() if offset != positions.get(key)}
+    if elsewhere:
+        log.warning(
+            "the offsets of group %s were committed by another program (such as kafka-consumer-groups.sh "
+            "--reset-offsets) and are not followed: %s. %s",
+            config.group,
+            _listed(elsewhere, positions),
+            "A learner without state begins where kafka.start says"
+            if begins
+            else "Positions come from the checkpoint and the journal; "
+            f"to move them, stop the learner and give 'streamlearn seek --to {_spelled(elsewhere)}'",
+        )
+    return True
+
+
+def _listed(offsets: Positions, positions: Positions) -> str:
+    named = [
+        f"{topic}/{number} is read from {positions.get((topic, number))} and not from {offset}"
+        for (topic, number), offset in list(offsets.items())[:MOST_NAMED]
+    ]
+    return ", ".join(named) + _more(offsets)
+
+
+def _spelled(offsets: Positions) -> str:
+    if len(offsets) > MOST_NAMED:
+        return "offsets:…"
+    return "offsets:" + ",".join(f"{number}={offset}" for (_, number), offset in offsets.items())
+
+
+def _more(offsets: Positions) -> str:
+    return f" and {len(offsets) - MOST_NAMED} more" if len(offsets) > MOST_NAMED else ""

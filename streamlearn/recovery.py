@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Literal
 
 from streamlearn.config import READ_COMMITTED
-from streamlearn.decisions import Decision
+from streamlearn.decisions import Decision, Seek
 from streamlearn.errors import BrokerError
 from streamlearn.events import Reason
 from streamlearn.learner import Learner
@@ -71,8 +71,11 @@ def reread(
         If it refuses, or records are missing and `deleted` says to fail.
 
     """
-    for isolation_level, group in groupby(decisions, key=lambda decision: decision.isolation_level or READ_COMMITTED):
-        yield from _reread(list(group), source, isolation_level, deleted)
+    moved = accumulate(isinstance(decision, Seek) for decision in decisions)
+    for (_, isolation_level), group in groupby(
+        zip(moved, decisions, strict=True), key=lambda pair: (pair[0], pair[1].isolation_level or READ_COMMITTED)
+    ):  # behind a seek offsets may go back, and what lies between is not to be read
+        yield from _reread([decision for _, decision in group], source, isolation_level, deleted)
 
 
 def _reread(

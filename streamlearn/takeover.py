@@ -18,7 +18,7 @@ from itertools import takewhile
 
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Config
-from streamlearn.decisions import Decision
+from streamlearn.decisions import Decision, Seek
 from streamlearn.errors import AstrayError, FencedError, StateError, UnavailableError
 from streamlearn.events import Reason
 from streamlearn.learner import Learner
@@ -188,6 +188,9 @@ class Takeover:
             for record, reason in step.refused:
                 self._refuse(record, reason)
             self._skipped(step.missing)
+            if isinstance(step.decision, Seek):
+                self._skipped(step.decision.skipped)
+                log.info("step %d is an operator's: it moves to %s", step.decision.step, _places(step.decision))
             self._step(learner, step.decision, step.batch(learner.draft()))
             if not lasts() and learner.step < decisions[-1].step:
                 return False
@@ -229,6 +232,10 @@ class Takeover:
             lost = decisions[0].step, decisions[-1].step
             log.error("journal steps %d–%d are not re-run: the topic that held their records is gone", *lost)
         return []
+
+
+def _places(seek: Seek) -> str:
+    return ", ".join(f"{topic}/{partition}/{offset}" for topic, partition, offset in seek.positions)
 
 
 def load_checkpoint(learner: Learner, name: str, state: State) -> None:

@@ -16,9 +16,11 @@ from streamlearn.checkpointing.fence import Fence
 from streamlearn.checkpointing.inspection import refuse_odd_rooms
 from streamlearn.checkpointing.journal import Journal
 from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.decisions import Decision
 from streamlearn.errors import FencedError, NotKeptError, StateError
+from streamlearn.records import Topics
 from streamlearn.state import State
-from streamlearn.storage.store import sweep
+from streamlearn.storage.store import sweep, sync_file
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +79,39 @@ class Keeper:
     def record(self, step: int) -> None:
         """Begin to record the steps after `step` in the journal; those since the checkpoint were re-run."""
         self.journal.begin(step, epoch=self._epoch, since=self.written)
+
+    def decide(self, decision: Decision, topics: Topics) -> None:
+        """Record `decision`, of the step after the last one recorded, so that it outlasts a loss of power.
+
+        Parameters
+        ----------
+        decision
+            What is decided while nobody learns; the directory is ours.
+        topics
+            The ids of the topics that it is about.
+
+        Raises
+        ------
+        FencedError
+            If another learner has claimed the directory since.
+        StateError
+            If it is not recorded: the state is as it was.
+        OSError
+            If the disk refuses.
+
+        """
+        before = decision.step - 1
+        with self.fence.change():
+            self.begin(before)
+            self.journal.topics = topics
+            self.record(before)
+            self.journal.append(decision)
+            self.journal.close()
+            path = self.journal.segments()[-1].path
+            sync_file(path)
+            recorded = self.journal.decisions(before)
+            if [decision.step for decision in recorded] != [decision.step]:
+                raise StateError(f"{path} does not hold what was written to it; nothing has changed")
 
     def rotate(self, step: int) -> None:
         """Let the journal go on in a new segment after `step`, of which a checkpoint is about to be written."""

@@ -12,15 +12,17 @@ import itertools
 import logging
 import os
 import platform
+import re
 from io import FileIO
 from pathlib import Path
 
 from streamlearn.errors import StateError
-from streamlearn.storage.files import make_directory, open_private
+from streamlearn.storage.files import make_directory, names_in, open_private
 
 log = logging.getLogger(__name__)
 
 MEMBER_BYTES = 1024
+SEAT = re.compile(r"-\d+$")
 
 
 class Seat:
@@ -68,6 +70,28 @@ class Seat:
         """Give the seat to whoever comes next, with no ghost left in it."""
         self.remember("")
         self._file.close()
+
+
+def occupied(directory: Path) -> bool:
+    """Whether a process sits in one of the seats in `directory`: a learner that is active, stands by or begins.
+
+    Raises
+    ------
+    OSError
+        If they cannot be looked at.
+
+    """
+    for name in filter(SEAT.search, names_in(directory)):
+        try:
+            file = FileIO(open_private(directory / name), "r+")
+        except StateError:  # no seat
+            continue
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def _first_free(directory: Path) -> tuple[FileIO, Path]:

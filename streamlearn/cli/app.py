@@ -19,6 +19,7 @@ from streamlearn.cli.evaluate import evaluate
 from streamlearn.cli.finetune import finetune
 from streamlearn.cli.init import init
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
+from streamlearn.cli.seek import seek
 from streamlearn.cli.snapshots import snapshots_app
 from streamlearn.cli.status import status
 from streamlearn.errors import ConfigurationError, StreamlearnError
@@ -38,6 +39,7 @@ app.add_typer(dead_letters_app, name="dead-letters")
 app.command()(compare)
 app.command()(evaluate)
 app.command()(finetune)
+app.command()(seek)
 app.command()(status)
 for control in (pause, resume, checkpoint, publish):
     app.command()(control)

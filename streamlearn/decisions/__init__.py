@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from streamlearn.decisions.base import Decision as Decision
+from streamlearn.decisions.seek import Seek as Seek
 from streamlearn.decisions.step import Step as Step
 
 KINDS: dict[str | int | None, type[Decision]] = {kind.__struct_config__.tag: kind for kind in Decision.__subclasses__()}

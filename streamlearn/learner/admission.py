@@ -80,6 +80,11 @@ class Admission:
         self.ids.extend(ids)
         self.known.update(ids)
 
+    def forget(self) -> None:
+        """Remember no ids any more: events that have been met are to be taken in once more."""
+        self.ids.clear()
+        self.known.clear()
+
     def state(self) -> State:
         """Return the remembered ids in their order, and the labels met."""
         return {"ids": list(self.ids), "labels": list(self.labels)}

@@ -289,6 +289,13 @@ def _write_synced(path: Path, content: bytes, *, mode: int = 0o666) -> None:
         os.fsync(file.fileno())
 
 
+def sync_file(path: Path) -> None:
+    """Have what was written to `path`, and its name, outlast a loss of power; OSError where the disk refuses."""
+    with open_regular(path) as file:
+        os.fsync(file.fileno())
+    _sync_directory(path.parent)
+
+
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -74,7 +74,7 @@ def _run(overrides: list[str], until: int, point: str, nth: int, by: signal.Sign
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     if point:
         owner, name, usual = POINTS[point]
-        setattr(owner, name, _deadly(getattr(owner, name), nth or usual, by))
+        setattr(owner, name, deadly(getattr(owner, name), nth or usual, by))
     for name in ("learn", "load"):
         setattr(Learner, name, _looking(getattr(Learner, name), until, stopping))
     Pipeline(load(overrides=overrides), stopping=stopping).run()
@@ -90,7 +90,8 @@ def _looking(method: Callable[..., Any], until: int, stopping: threading.Event) 
     return wrapped
 
 
-def _deadly(function: Callable[..., Any], nth: int, by: signal.Signals) -> Callable[..., Any]:
+def deadly(function: Callable[..., Any], nth: int, by: signal.Signals) -> Callable[..., Any]:
+    """Return `function` that ends its process with the signal `by` after its `nth` call that brings something."""
     calls = itertools.count(1)
 
     def wrapped(*arguments: Any, **options: Any) -> Any:

@@ -74,7 +74,7 @@ OFFERED: Mapping[str, frozenset[str]] = {
         {
             *("streamlearn.consumer", "streamlearn.consumer.dead_letter_topic", "streamlearn.consumer.decode"),
             *("streamlearn.consumer.letters", "streamlearn.consumer.redrive"),
-            *("streamlearn.consumer.sampled", "streamlearn.consumer.sending"),
+            *("streamlearn.consumer.sampled", "streamlearn.consumer.seeking", "streamlearn.consumer.sending"),
         }
     ),
 }

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from streamlearn.checkpointing.journal import Journal
-from streamlearn.decisions import Step, Unknown, decode
+from streamlearn.decisions import Seek, Step, Unknown, decode
 from streamlearn.errors import StateError
+from streamlearn.events import Outcome
 from streamlearn.learner import Learner
 from streamlearn.records import Range
 from streamlearn.reports import MicroBatch, Standing
@@ -95,7 +97,7 @@ def test_a_line_that_is_no_decision_at_all_is_damage(line: bytes) -> None:
 
 
 def test_an_unknown_kind_is_told_by_its_name() -> None:
-    assert decode(b'{"kind":"seek","step":7,"to":{}}') == Unknown(7, "seek")
+    assert decode(b'{"kind":"leap","step":7,"to":{}}') == Unknown(7, "leap")
 
 
 def test_a_field_that_a_newer_version_has_added_makes_a_decision_unknown() -> None:
@@ -125,6 +127,33 @@ def test_a_decision_without_records_is_a_step_of_its_own(
     report = learner.learn(Forget(2), MicroBatch())
     assert (report.step, report.result, learner.step) == (2, None, 2)
     assert (learner.positions, len(learner.buffer), learner.fruitless) == (positions, 3, 0)
+
+
+def test_a_seek_moves_positions_counts_what_it_passes_over_and_leaves_what_has_been_learnt(
+    make_config: MakeConfig, micro_batches: list[MicroBatch]
+) -> None:
+    learner = Learner(make_config())
+    learn(learner, micro_batches[0])
+    before = learner.state()
+    report = learner.learn(Seek(2, positions=[("t", 0, 400), ("t", 1, 7)], skipped=396), MicroBatch())
+    assert (report.step, report.result, learner.proven) == (2, None, False)
+    assert learner.positions == {("t", 0): 400, ("t", 1): 7}
+    assert learner.counts["skipped"] == 396
+    changed = {path for path, value in flat(learner.state()).items() if flat(before).get(path) != value}
+    assert {path.split("/")[1] for path in changed} == {"step", "positions", "counts"}
+
+
+def test_a_seek_that_moves_back_has_the_events_learnt_again_and_not_dropped_as_duplicates(
+    make_config: MakeConfig, micro_batches: list[MicroBatch]
+) -> None:
+    event = micro_batches[0].fresh[0]
+    forward, back = Learner(make_config()), Learner(make_config())
+    for learner, offset in ((forward, 400), (back, 0)):
+        learn(learner, replace(micro_batches[0], ids=[event.id]))
+        assert learner.draft().admit(event) is Outcome.DUPLICATE
+        learner.learn(Seek(2, positions=[("t", 0, offset)]), MicroBatch())
+    assert forward.draft().admit(event) is Outcome.DUPLICATE
+    assert back.draft().admit(event) is Outcome.TRAINED
 
 
 def test_a_decision_about_another_step_than_the_next_one_is_refused(make_config: MakeConfig) -> None:

@@ -9,7 +9,7 @@ import pytest
 from streamlearn.checkpointing.fence import Fence
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Publisher as PublisherConfig
-from streamlearn.decisions import Step
+from streamlearn.decisions import Seek, Step
 from streamlearn.errors import FencedError, NotKeptError, StateError
 from streamlearn.records import Range
 from tests.unit.kept import SOURCE, state
@@ -146,3 +146,29 @@ def test_whoever_was_replaced_once_waits_for_the_disk_at_its_next_claim_like_any
     assert not keeper.fence.lost  # or the term would be over, and the disk not be waited for
     keeper.claim()
     write(keeper, 1)
+
+
+def test_a_decision_of_an_operators_stands_behind_all_that_was_recorded_and_is_void_once_another_has_claimed(
+    keeper: Keeper, tmp_path: Path
+) -> None:
+    step(keeper, 1)
+    write(keeper, 1)
+    step(keeper, 2)
+    keeper.close()
+    operator = make_keeper(tmp_path)
+    operator.claim()
+    operator.decide(Seek(3, positions=[("t", 0, 0)]), {"t": "AAAA"})
+    decisions = operator.journal.decisions(1)
+    assert [type(decision) for decision in decisions] == [Step, Seek]
+    assert decisions[1].topics == {"t": "AAAA"}
+    make_keeper(tmp_path).claim()
+    with pytest.raises(FencedError):
+        operator.decide(Seek(4, positions=[("t", 0, 1)]), {})
+    assert operator.journal.decisions(1) == decisions
+
+
+def test_a_decision_that_the_disk_does_not_hold_is_an_error(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper.journal, "append", lambda _: None)  # as a disk that is full lets it be
+    with pytest.raises(StateError, match="does not hold what was written to it; nothing has changed"):
+        keeper.decide(Seek(1, positions=[("t", 0, 5)]), {})
+    assert keeper.journal.decisions(0) == []

@@ -9,7 +9,7 @@ from streamlearn.commands.compare import regrouped
 from streamlearn.commands.retracing import recorded
 from streamlearn.config import Config, digest, load
 from streamlearn.consumer.queue import arrival
-from streamlearn.decisions import Decision, Step
+from streamlearn.decisions import Decision, Seek, Step
 from streamlearn.errors import StateError
 from streamlearn.learner import Learner
 from streamlearn.records import Arrival, Range
@@ -102,6 +102,20 @@ class Log:
 
 def over(first: int, end: int) -> list[Range]:
     return [Range("t", 0, first, end, end - first)]
+
+
+def test_what_was_learnt_again_behind_a_seek_is_read_again_from_there(make_config: MakeConfig) -> None:
+    log, decisions = (
+        Log(),
+        [Step(1, over(0, 4)), Seek(2, positions=[("t", 0, 2)]), Step(3, over(2, 6)), Step(4, over(6, 9))],
+    )
+    steps = list(reread(decisions, log))  # type: ignore[arg-type]
+    assert [step.decision for step in steps] == decisions
+    assert log.asked == 2
+    learner = Learner(make_config("events.holdout_ratio=0"))
+    reports = list(retake(learner, decisions, log))  # type: ignore[arg-type]
+    assert [len(report.learnt) for report in reports] == [4, 0, 4, 3]
+    assert learner.positions == {("t", 0): 9}
 
 
 DECISIONS: list[Decision] = [

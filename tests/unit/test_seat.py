@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.checkpointing.seat import Seat
+from streamlearn.checkpointing.seat import Seat, occupied
 from streamlearn.errors import StateError
 
 
@@ -34,3 +34,14 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StateError, match="seats cannot be written"):
         Seat(tmp_path / "file" / "seats")
+
+
+def test_a_seat_is_taken_while_its_process_lives_whoever_sat_there_before(tmp_path: Path) -> None:
+    assert not occupied(tmp_path / "missing")
+    seat = Seat(tmp_path)
+    (tmp_path / "no-0").mkdir()
+    assert occupied(tmp_path)
+    seat.remember("member-1")
+    seat._file.close()  # as when it is killed
+    assert not occupied(tmp_path)
+    assert Seat(tmp_path).ghost == "member-1"  # which whoever looks leaves in it

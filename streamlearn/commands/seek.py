@@ -1,0 +1,260 @@
+"""Moves a stopped learner to another place in its topic: its state stays, and its positions move.
+
+It is a decision like those that make up steps: one line of the journal, behind the fence, of a step of its own without
+records. Whoever starts next re-runs it behind the steps that no checkpoint contains yet, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from streamlearn.checkpointing.fence import Fence, source_of
+from streamlearn.checkpointing.keeper import Keeper
+from streamlearn.checkpointing.seat import Seat, occupied
+from streamlearn.commands.retracing import open_checkpoints, open_journal
+from streamlearn.config import Config, Kafka
+from streamlearn.config.start import Start, parse
+from streamlearn.consumer import make_source
+from streamlearn.consumer.seeking import Places, commit, find, members
+from streamlearn.decisions import Decision, Seek
+from streamlearn.errors import BrokerError, ConfigurationError, StateError, StreamlearnError
+from streamlearn.records import Partition, Positions, Topics
+from streamlearn.state import State
+
+CLAIM_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Move:
+    """One partition that is moved; ``before`` is None where the learner has not read it yet."""
+
+    topic: str
+    partition: int
+    before: int | None
+    to: int
+    skipped: int
+    again: int
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What moving comes to.
+
+    Attributes
+    ----------
+    step
+        The step that it is, or would be.
+    moves
+        The partitions that it moves; none where the learner is there already.
+    done
+        Whether it has been done.
+    untold
+        Why the group was not told of the positions; empty where it was.
+
+    """
+
+    step: int
+    moves: list[Move]
+    done: bool = False
+    untold: str = ""
+
+    @property
+    def skipped(self) -> int:
+        """How many offsets are passed over and never learnt."""
+        return sum(move.skipped for move in self.moves)
+
+    @property
+    def again(self) -> int:
+        """How many offsets are read once more."""
+        return sum(move.again for move in self.moves)
+
+
+@dataclass(frozen=True)
+class _Left:
+    """Where the last learner has ended: what the next one comes to before it reads on.
+
+    ``traces`` are the files that say so; they change when a learner goes on.
+    """
+
+    step: int
+    positions: Positions
+    topics: Topics
+    configuration: dict[str, Any]
+    traces: list[str]
+
+
+def plan(config: Config, to: str) -> Sought:
+    """Return what moving the stopped learner of `config` to the place `to` would do, and change nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        If `to` is no place in the topic.
+    StreamlearnError
+        If a learner runs or stands by.
+    StateError
+        If there is no state that can be used.
+    BrokerError
+        If Kafka cannot be asked, or the topic is not the one that was learnt.
+
+    """
+    start = _parsed(to)
+    _refuse_beside_a_learner(config)
+    left = _left(config)
+    _refuse_beside_members(config.kafka)
+    return _planned(config, left, find(config.kafka, start))
+
+
+def seek(config: Config, to: str, *, back: bool) -> Sought:
+    """Move the stopped learner of `config` to the place `to`, and tell its group.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    to
+        As ``kafka.start`` takes a beginning.
+    back
+        Whether it may move back, too, so that events are learnt again; without, nothing is done where it would.
+
+    Raises
+    ------
+    StreamlearnError
+        As :func:`plan` does, and if a learner begins meanwhile.
+
+    """
+    start = _parsed(to)
+    _refuse_beside_a_learner(config)
+    left = _left(config)
+    seat = Seat(config.publisher.directory / "seats")
+    try:
+        if seat.ghost:  # or the group would have a member for as long as its session
+            make_source(config).expel(seat.ghost)
+        _refuse_beside_members(config.kafka)
+        places = find(config.kafka, start)
+        planned = _planned(config, left, places)
+        if planned.again and not back:
+            return planned
+        if planned.moves:
+            _decide(config, left, planned)
+        return replace(planned, done=True, untold=commit(config.kafka, left.positions | places.targets))
+    finally:
+        seat.leave()
+
+
+def _parsed(to: str) -> Start:
+    try:
+        return parse(to)
+    except ValueError as error:
+        raise ConfigurationError(f"--to {to}: {error}") from None
+
+
+def _refuse_beside_a_learner(config: Config) -> None:
+    directory = config.publisher.directory
+    try:
+        taken = occupied(directory / "seats")
+    except OSError as error:
+        raise StateError(f"publisher.directory {directory} cannot be used: {error}") from None
+    if taken:
+        raise StreamlearnError(f"a learner runs or stands by with publisher.directory {directory}; stop it first")
+
+
+def _refuse_beside_members(kafka: Kafka) -> None:
+    if hosts := members(kafka):
+        raise StreamlearnError(
+            f"group {kafka.group} has a member on {hosts[0]}: stop that learner first; "
+            "one that was killed is missed after its session, ten seconds as a rule"
+        )
+
+
+def _planned(config: Config, left: _Left, places: Places) -> Sought:
+    now = make_source(config).topics()
+    if left.topics and now and left.topics != now:
+        raise BrokerError(
+            f"topic '{config.kafka.topic}' was deleted and created again, and positions are those of the old one; "
+            "kafka.out_of_range says where a learner goes on in the new one"
+        )
+    moves = [_move(key, left.positions.get(key), target, places) for key, target in places.targets.items()]
+    return Sought(left.step + 1, [move for move in moves if move.skipped or move.again])
+
+
+def _move(key: Partition, before: int | None, to: int, places: Places) -> Move:
+    since = places.first[key] if before is None else before  # a partition that was added is read from its beginning
+    return Move(*key, before, to, skipped=max(0, to - since), again=max(0, since - to))
+
+
+def _left(config: Config) -> _Left:
+    """Find out where the last learner has ended, by its newest whole checkpoint and the journal behind that."""
+    directory = config.publisher.directory
+    try:
+        Fence(directory, source=source_of(config.kafka.group, config.kafka.topic)).look()
+        traces = _traces(config)
+        state = _newest(config)
+        step = state["step"] if state else 0
+        stretches = open_journal(config).stretches(step)
+    except OSError as error:
+        raise StateError(f"publisher.directory {directory} cannot be read: {error}") from None
+    decisions = [decision for stretch in stretches for decision in stretch.decisions]
+    if state is None and not decisions:
+        raise StateError(
+            f"publisher.directory {directory} holds no state; kafka.start says where a learner without any begins"
+        )
+    positions = {(topic, partition): offset for topic, partition, offset in state["positions"]} if state else {}
+    topics = dict(state.get("topics", {})) if state else {}
+    for decision in decisions:
+        positions |= _reached(decision)
+        topics = decision.topics or topics
+    settings = stretches[-1].configuration if stretches else _settings(config, step)
+    return _Left(step + len(decisions), positions, topics, settings, traces)
+
+
+def _newest(config: Config) -> State | None:
+    """Return the state that a learner would go on from, None where no checkpoint was written yet."""
+    checkpoints = open_checkpoints(config)
+    refused = []
+    for name, state in checkpoints.newest():
+        if not isinstance(state, StateError):
+            return state
+        refused.append(name)
+    if refused:
+        raise StateError(f"none of the checkpoints in {checkpoints.directory} can be used ({', '.join(refused)})")
+    return None
+
+
+def _traces(config: Config) -> list[str]:
+    segments = [f"{segment.path.name} {segment.path.lstat().st_size}" for segment in open_journal(config).segments()]
+    return [*open_checkpoints(config).names(), *segments]
+
+
+def _reached(decision: Decision) -> Positions:
+    """Return the positions that `decision` comes to."""
+    if isinstance(decision, Seek):
+        return {(topic, partition): offset for topic, partition, offset in decision.positions}
+    return {(taken.topic, taken.partition): taken.end for taken in decision.ranges}
+
+
+def _settings(config: Config, step: int) -> dict[str, Any]:
+    """Return the settings that were recorded last: a seek is no change of them."""
+    try:
+        return open_journal(config).configuration(step)
+    except StateError:
+        return config.decisive()
+
+
+def _decide(config: Config, left: _Left, sought: Sought) -> None:
+    """Claim the directory and record the decision."""
+    kafka, deadline = config.kafka, time.monotonic() + CLAIM_SECONDS
+    keeper = Keeper(config.publisher, configuration=left.configuration, source=source_of(kafka.group, kafka.topic))
+    positions = [(move.topic, move.partition, move.to) for move in sought.moves]
+    try:
+        keeper.check()
+        keeper.claim(waiting=lambda: time.monotonic() < deadline)
+        if _traces(config) != left.traces:
+            raise StreamlearnError("a learner has gone on since it was looked at; stop it and give the command again")
+        keeper.decide(Seek(sought.step, positions=positions, skipped=sought.skipped), left.topics)
+    except OSError as error:
+        raise StateError(f"publisher.directory {config.publisher.directory} cannot be written: {error}") from None
+    finally:
+        keeper.close()

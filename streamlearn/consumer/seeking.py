@@ -1,0 +1,104 @@
+"""Where in its topic a stopped learner can be moved to, and the group told of it, from outside the group."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from streamlearn.config import Kafka
+from streamlearn.config.start import Start
+from streamlearn.consumer.beginning import first_offsets
+from streamlearn.consumer.client import as_sentence, describe, make_admin, make_consumer
+from streamlearn.consumer.commits import marked
+from streamlearn.errors import BrokerError, ConfigurationError
+from streamlearn.records import Partition, Positions
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places in the topic.
+
+    Attributes
+    ----------
+    targets
+        The offset to go to of each partition that is to be moved.
+    first, end
+        The oldest offset of each partition of the topic that is still there, and the one after its newest.
+
+    """
+
+    targets: Positions
+    first: Positions
+    end: Positions
+
+
+def find(config: Kafka, to: Start) -> Places:
+    """Return where `to` is in each partition; of given offsets, in those that it names.
+
+    Raises
+    ------
+    ConfigurationError
+        If `to` names a partition or an offset that the topic does not have.
+    BrokerError
+        If Kafka cannot be asked, or has no such topic.
+
+    """
+    topic = config.topic
+    with as_sentence(config), closing(make_consumer(config)) as client:
+        partitions = [TopicPartition(topic, number) for number in sorted(client.partitions_for_topic(topic) or ())]
+        if not partitions:
+            raise BrokerError(f"Kafka at {config.bootstrap_servers} has no topic '{topic}'")
+        first, end = _by_key(client.beginning_offsets(partitions)), _by_key(client.end_offsets(partitions))
+        if to.kind == "offsets":
+            targets = {(topic, number): offset for number, offset in sorted(to.offsets.items())}
+        else:
+            targets = _by_key(first_offsets(config, client, partitions, begun=to))
+    for key, offset in targets.items():
+        if key not in first:
+            raise ConfigurationError(
+                f"--to names partition {key[1]}, and topic {topic} has {len(first)} of them, from 0"
+            )
+        if not first[key] <= offset <= end[key]:
+            raise ConfigurationError(
+                f"--to names offset {offset} of {topic}/{key[1]}, which has offsets {first[key]} to {end[key]}"
+            )
+    return Places(targets, first, end)
+
+
+def _by_key(offsets: dict[Any, int]) -> Positions:
+    return {(partition.topic, partition.partition): offset for partition, offset in offsets.items()}
+
+
+def members(config: Kafka) -> list[str]:
+    """Return the hosts of the members that the group has now.
+
+    Raises
+    ------
+    BrokerError
+        If Kafka cannot be asked, or refuses.
+
+    """
+    with as_sentence(config), closing(make_admin(config)) as admin:
+        found = admin.describe_groups([config.group])[config.group]
+    if found["error"]:
+        raise BrokerError(f"Kafka at {config.bootstrap_servers} does not tell who is in group {config.group}")
+    return [str(member["client_host"]).removeprefix("/") for member in found["members"]]
+
+
+def commit(config: Kafka, positions: Positions) -> str:
+    """Have `positions` committed to the group, which has no members; return why that did not come about, or nothing."""
+    try:
+        with closing(make_admin(config)) as admin:
+            answers = admin.alter_group_offsets(config.group, marked(positions))
+    except (KafkaError, OSError) as error:
+        return describe(error)
+    refused: dict[Partition, str] = {
+        (partition.topic, partition.partition): error.__name__
+        for partition, error in answers.items()
+        if error.errno  # 0 is no error
+    }
+    return next(iter(refused.values()), "")

@@ -7,13 +7,39 @@ when; checkpoints and snapshots are copies.
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
+from dataclasses import dataclass
 
 log = logging.getLogger(__name__)
 
 PAUSE, RESUME, CHECKPOINT, PUBLISH = "pause", "resume", "checkpoint", "publish"
 WORDS = (PAUSE, RESUME, CHECKPOINT, PUBLISH)
 """All that can be asked for."""
+MOST_TICKETS = 64  # of which the outcome is remembered
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What became of a copy of the learner.
+
+    Attributes
+    ----------
+    step
+        The step after which it was made.
+    checkpoint
+        Why it was not written; empty where it is.
+    version
+        The version that was to be published; None where none was.
+    snapshot
+        Why that is not published; empty where it is.
+
+    """
+
+    step: int
+    checkpoint: str = ""
+    version: int | None = None
+    snapshot: str = ""
 
 
 class Control:
@@ -28,11 +54,22 @@ class Control:
 
     def __init__(self) -> None:
         self.paused = False
-        self._asked: set[str] = set()
+        self._asked: dict[str, str] = {}  # by ticket
+        self._taken: list[str] = []
+        self._outcomes: dict[str, Kept | None] = {}
         self._changed = threading.Condition()
 
-    def ask(self, word: str) -> None:
-        """Take one of :data:`WORDS` from an operator."""
+    def ask(self, word: str) -> str:
+        """Take one of :data:`WORDS` from an operator.
+
+        Returns
+        -------
+        str
+            The ticket by which :meth:`outcome` knows what becomes of a checkpoint or a publication; empty where there
+            is nothing to wait for.
+
+        """
+        ticket = ""
         with self._changed:
             if word == PAUSE and not self.paused:
                 log.warning("paused by an operator: no step is taken before 'streamlearn resume'")
@@ -40,9 +77,13 @@ class Control:
                 log.info("resumed by an operator")
             elif word in {CHECKPOINT, PUBLISH}:
                 log.info("asked by an operator: %s", word)
-                self._asked.add(word)
+                ticket = secrets.token_hex(8)
+                self._asked[ticket], self._outcomes[ticket] = word, None
+                while len(self._outcomes) > MOST_TICKETS:
+                    self._outcomes.pop(next(iter(self._outcomes)))
             self.paused = word == PAUSE or (self.paused and word != RESUME)
             self._changed.notify_all()
+        return ticket
 
     def held(self, seconds: float) -> bool:
         """Return whether it is paused; then only after so many `seconds`, or after the next word."""
@@ -54,5 +95,24 @@ class Control:
     def take(self) -> set[str]:
         """Return what was asked for since the last time: a checkpoint, a publication, both or neither."""
         with self._changed:
-            asked, self._asked = self._asked, set()
-        return asked
+            asked, self._asked = self._asked, {}
+            self._taken += asked
+        return set(asked.values())
+
+    def settle(self, kept: Kept) -> None:
+        """Remember what became of the copy that was made for all that has been taken."""
+        with self._changed:
+            taken, self._taken = self._taken, []
+            self._outcomes.update({ticket: kept for ticket in taken if ticket in self._outcomes})
+
+    def outcome(self, ticket: str) -> Kept | None:
+        """Return what became of what was asked for with `ticket`, None while it is not known.
+
+        Raises
+        ------
+        KeyError
+            If it is none, or one of long ago.
+
+        """
+        with self._changed:
+            return self._outcomes[ticket]

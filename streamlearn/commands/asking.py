@@ -20,10 +20,11 @@ LARGEST = 2**24  # bytes of an answer
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: HTTP's status, and the body."""
+    """What came back: HTTP's status, the body, and the path at which more will be told, empty where none is."""
 
     status: int
     body: bytes
+    location: str = ""
 
 
 class Asking:
@@ -67,7 +68,7 @@ class Asking:
             with closing(self._connection()) as connection:
                 connection.request(method, f"/{path}", headers={**self._authorization(), **(headers or {})})
                 answer = connection.getresponse()
-                found = Answer(answer.status, answer.read(LARGEST))
+                found = Answer(answer.status, answer.read(LARGEST), answer.getheader("location", ""))
         except ssl.SSLError as error:
             raise StreamlearnError(f"{self.url} does not answer with the certificate of monitor.tls: {error}") from None
         except OSError:

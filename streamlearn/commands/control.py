@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
+
+import msgspec
 
 from streamlearn.commands.asking import Asking
 from streamlearn.config import Config
+from streamlearn.control import PUBLISH, Kept
 from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
 from streamlearn.storage.control_key import ControlKey
 
 HEADER = "X-Streamlearn-Control"
+LOOK_SECONDS = 0.2
 
 
-def tell(config: Config, word: str) -> str:
-    """Tell the learner of `config` to do what `word` says, and return its answer.
+@dataclass(frozen=True)
+class Told:
+    """What a learner answered, and what became of it: None where there was nothing to wait for."""
+
+    answer: str
+    kept: Kept | None
+
+
+def tell(config: Config, word: str, *, timeout: float = 0.0, clock: Callable[[], float] = time.monotonic) -> Told:
+    """Tell the learner of `config` to do what `word` says, and wait for what becomes of it.
+
+    Parameters
+    ----------
+    config
+        The whole configuration.
+    word
+        What to do.
+    timeout
+        How many seconds to wait for a checkpoint or a publication; 0 does not wait.
+    clock
+        A monotonic clock in seconds.
 
     Raises
     ------
     StreamlearnError
-        If no learner answers, it stands by, or it does not obey whoever asks.
+        If no learner answers, it stands by, or it does not obey whoever asks; if what was asked for has come to
+        nothing, or not in time.
     StateError
         If a learner answers, and the key by which it knows who may ask cannot be read.
     ConfigurationError
@@ -39,7 +66,46 @@ def tell(config: Config, word: str) -> str:
     said = answer.body.decode(errors="replace").strip()
     if answer.status != HTTPStatus.ACCEPTED:
         raise StreamlearnError(f"the learner at {asking.url} does not {word}: {said or answer.status}")
-    return said
+    if not (answer.location and timeout):
+        return Told(said, None)
+    kept = _awaited(asking, answer.location.lstrip("/"), headers, clock() + timeout, clock)
+    if kept is None:
+        raise StreamlearnError(
+            f"the learner at {asking.url} was asked to {word}, and has not done so within {timeout:g} s; "
+            "it is still to do so: see its log, or 'streamlearn status'"
+        )
+    return Told(_outcome(word, kept), kept)
+
+
+def _awaited(
+    asking: Asking, path: str, headers: Mapping[str, bytes], deadline: float, clock: Callable[[], float]
+) -> Kept | None:
+    """Ask for what stands at `path` until it is known; None where that is not so by `deadline`."""
+    while True:
+        answer = asking.ask(path, headers=headers)
+        if answer is None:
+            raise StreamlearnError(f"the learner at {asking.url} has ended before it could say what became of it")
+        if answer.status != HTTPStatus.OK:
+            said = answer.body.decode(errors="replace").strip()
+            raise StreamlearnError(f"the learner at {asking.url} does not say what became of it: {said}")
+        kept = msgspec.json.decode(answer.body, type=Kept | None)
+        if kept is not None or clock() >= deadline:
+            return kept
+        time.sleep(LOOK_SECONDS)
+
+
+def _outcome(word: str, kept: Kept) -> str:
+    """Return what became of what was asked for; StreamlearnError where it has come to nothing."""
+    checkpoint = f"the checkpoint of step {kept.step}"
+    if kept.checkpoint:
+        raise StreamlearnError(f"{checkpoint} is not written: {kept.checkpoint}")
+    if word != PUBLISH:
+        return f"{checkpoint} is written"
+    if kept.version is None:
+        raise StreamlearnError(f"nothing is published, since no event has been learnt yet; {checkpoint} is written")
+    if kept.snapshot:
+        raise StreamlearnError(f"snapshot {kept.version} is not published: {kept.snapshot}; {checkpoint} is written")
+    return f"snapshot {kept.version} of step {kept.step} is published"
 
 
 def _known_by(config: Config) -> tuple[str, str]:

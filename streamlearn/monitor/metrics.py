@@ -87,6 +87,7 @@ class Metrics:
         self._with_experts: set[str] = set()
         self.kafka_up = gauge("kafka_up", "1 while Kafka answers, 0 while it is waited for.")
         self.active = gauge("active", "1 for the active learner, 0 for a standby.")
+        self.paused = gauge("paused", "1 for an active learner that an operator has paused.")
         self.snapshot_version = gauge("snapshot_version", "Version of the newest published snapshot.")
         self.last_event = gauge("last_event_timestamp_seconds", "When the last record was taken in.")
         self.last_step = gauge("last_step_timestamp_seconds", "When the last step was applied.")
@@ -102,7 +103,11 @@ class Metrics:
         self.event_age = histogram("event_age_at_step_seconds", "Event time to step: the freshness.", AGES)
         self.publish_stall = histogram("publish_stall_seconds", "Learning stopped to copy or evaluate the weights.")
 
-        Info("streamlearn_build", "What runs.", registry=registry).info(
+        self._say_what_runs()
+        self._start_at_zero()
+
+    def _say_what_runs(self) -> None:
+        Info("streamlearn_build", "What runs.", registry=self.registry).info(
             {
                 "version": streamlearn.__version__,
                 "python": ".".join(map(str, sys.version_info[:3])),
@@ -110,8 +115,7 @@ class Metrics:
                 "transformers": transformers.__version__,
             }
         )
-        ProcessCollector(registry=registry)
-        self._start_at_zero()
+        ProcessCollector(registry=self.registry)
 
     def _start_at_zero(self) -> None:
         for counter, values in (

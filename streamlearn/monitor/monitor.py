@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from streamlearn.config import Config
-from streamlearn.control import Control
+from streamlearn.control import Control, Kept
 from streamlearn.errors import StateError, StreamlearnError
 from streamlearn.events import Outcome, Reason
 from streamlearn.monitor.experts import Experts
@@ -113,6 +113,7 @@ class Monitor:
         """Show that the loop came round, and about once a second how the learner stands and its lag, by `look`."""
         self.health.beat()
         self.metrics.heartbeat.set_to_current_time()
+        self.metrics.paused.set(self.control.paused and self.health.active)
         now = self._clock()
         if now - self._looked < LOOK_SECONDS:
             return
@@ -217,3 +218,7 @@ class Monitor:
         self.metrics.published(outcome, version, seconds, accuracy)
         if outcome == "published":
             self.live.published(version)
+
+    def settled(self, kept: Kept) -> None:
+        """Have the operators who asked for a copy told what became of it."""
+        self.control.settle(kept)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
+from dataclasses import asdict
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from streamlearn.config import Monitor
 from streamlearn.control import WORDS, Control
@@ -55,8 +56,19 @@ class Operators:
             return PlainTextResponse(f"it knows no '{word}'\n", 404)
         if not self._health.active:
             return PlainTextResponse(f"it is not the active learner: {self._health.state}\n", 409)
-        self._control.ask(word)
-        return PlainTextResponse(f"{word}: asked; it looks after its current step\n", 202)
+        ticket = self._control.ask(word)
+        headers = {"location": f"/control/asked/{ticket}"} if ticket else {}
+        return PlainTextResponse(f"{word}: asked; it looks after its current step\n", 202, headers)
+
+    def became(self, request: Request) -> Response:
+        """Answer what became of what was asked for, null while that is not known; likewise."""
+        if said := objection(request, self._config, self._key):
+            return PlainTextResponse(f"{said}\n", 403)
+        try:
+            kept = self._control.outcome(request.path_params["ticket"])
+        except KeyError:
+            return PlainTextResponse("nothing was asked for with this ticket\n", 404)
+        return JSONResponse(kept and asdict(kept), headers={"cache-control": "no-store"})
 
 
 def objection(request: Request, config: Monitor, key: ControlKey | None) -> str:

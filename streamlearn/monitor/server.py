@@ -161,6 +161,7 @@ def make_app(
             Route("/readyz", readyz),
             Route("/page/{name}", page),
             Route("/control/{word}", operators.told, methods=["POST"]),
+            Route("/control/asked/{ticket}", operators.became),
         ],
         middleware=[Middleware(GZipMiddleware, thread_minimum_size=sys.maxsize), *middleware(config.basic_auth)],
     )

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamlearn.config import Publisher as PublisherConfig
-from streamlearn.control import PUBLISH
+from streamlearn.control import PUBLISH, Kept
 from streamlearn.errors import FencedError, NotFiniteError, StateError, StreamlearnError
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.keeping import Keeping
@@ -190,6 +190,7 @@ class Publisher:
         if version is not None:
             self._snapshot_due.tried(step)
             self._progress.published("failed", version, 0.0, {})
+        self._progress.settled(Kept(step, str(error), version, str(error)))
 
     def drain(self) -> None:
         """Wait until everything submitted has been written or has failed; raise as :meth:`submit` does."""
@@ -213,11 +214,14 @@ class Publisher:
                 capture = self._capture
             if capture is None:
                 return
+            version = capture.version if capture.export else None
             try:
-                if self._write_checkpoint(capture):
-                    self._write_snapshot(capture, allowed=self._commit(capture.positions))
+                missing = self._write_checkpoint(capture)
+                unpublished = missing or self._write_snapshot(capture, allowed=self._commit(capture.positions))
+                self._progress.settled(Kept(capture.step, missing, version, unpublished))
             except FencedError as error:
                 log.warning("nothing of step %d is kept or published: %s", capture.step, error, extra=_place(capture))
+                self._progress.settled(Kept(capture.step, str(error), version, str(error)))
             except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
                 self.failed = unforeseen("publisher", error)
             with self._changed:
@@ -226,7 +230,8 @@ class Publisher:
             if self.failed:
                 return
 
-    def _write_checkpoint(self, capture: Capture) -> bool:
+    def _write_checkpoint(self, capture: Capture) -> str:
+        """Write the checkpoint; return why it is not there, or nothing."""
         started = time.monotonic()
         try:
             if not self._settle():
@@ -246,24 +251,27 @@ class Publisher:
                 said = "is rejected" if outcome == "rejected" else "failed"
                 log.warning("snapshot %d %s: %s", capture.version, said, error, extra=place)
                 self._progress.published(outcome, capture.version, 0.0, capture.accuracy)
-            return False
+            return str(error)
         self._progress.checkpointed("written", time.monotonic() - started)
-        return True
+        return ""
 
-    def _write_snapshot(self, capture: Capture, *, allowed: bool) -> None:
+    def _write_snapshot(self, capture: Capture, *, allowed: bool) -> str:
+        """Publish the snapshot, if one is due; return why it is not published, or nothing."""
         if capture.export is None:
-            return
+            return ""
         started, version = time.monotonic(), capture.version
         if allowed:
-            outcome = self._publish(capture, capture.export)
+            outcome, why = self._publish(capture, capture.export)
         else:
-            outcome = "failed"
-            log.warning("snapshot %d is not published: lost membership of the group", version, extra=_place(capture))
+            outcome, why = "failed", "lost membership of the group"
+            log.warning("snapshot %d is not published: %s", version, why, extra=_place(capture))
         if outcome != "failed":
             self._offered = capture.step
         self._progress.published(outcome, version, time.monotonic() - started, capture.accuracy)
+        return why
 
-    def _publish(self, capture: Capture, export: Export) -> str:
+    def _publish(self, capture: Capture, export: Export) -> tuple[str, str]:
+        """Return whether it was ``published``, ``rejected`` or ``failed``, and why not."""
         version, figure = capture.version, capture.accuracy.get("validation")
         least, unpredictable = self._min_accuracy, capture.unpredictable
         reason = self.snapshots.misnamed(export) or rejection(
@@ -276,7 +284,7 @@ class Publisher:
         )
         if reason:
             log.warning("snapshot %d is rejected: %s", version, reason, extra=_place(capture))
-            return "rejected"
+            return "rejected", f"the gate rejects it, since {reason}"
         try:
             path = self.snapshots.write(version, capture.step, export, capture.provenance)
         except FencedError:
@@ -285,10 +293,10 @@ class Publisher:
             log.error("snapshot %d failed: %s", version, error, extra=_place(capture))
             with suppress(OSError):
                 self.version = max(self.version, self.snapshots.latest() or 0)
-            return "failed"
+            return "failed", str(error)
         self.version = version
         log.info("published snapshot %d of step %d at %s", version, capture.step, path, extra=_place(capture))
-        return "published"
+        return "published", ""
 
 
 def _place(capture: Capture) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 
@@ -29,14 +30,16 @@ def test_a_learner_pauses_resumes_checkpoints_and_publishes_when_it_is_told(
     learner = start_learner("events.holdout_ratio=0", *seldom)
     learner.wait_for("streamlearn_events_total", 40, outcome="trained")
     sets = [f"--set={override}" for override in [*overrides, f"monitor.port={learner.port}"]]
-    assert streamlearn("checkpoint", *sets).stdout == "checkpoint: asked; it looks after its current step\n"
-    learner.wait_for("streamlearn_checkpoints_total", 1, outcome="written")
+    written = json.loads(streamlearn("checkpoint", "--json", *sets).stdout)
+    assert written["answer"] == f"the checkpoint of step {written['step']} is written"
+    assert learner.metric("streamlearn_checkpoints_total", outcome="written") == 1
     assert learner.metric("streamlearn_publishes_total", outcome="published") == 0
     assert streamlearn("pause", *sets).returncode == 0
     assert "paused" in streamlearn("status", *sets).stdout.splitlines()[0]
     send(config, [event(n) for n in range(40, 80)])
-    assert streamlearn("publish", *sets).returncode == 0
-    learner.wait_for("streamlearn_publishes_total", 1, outcome="published")
+    assert learner.metric("streamlearn_paused") == 1
+    assert streamlearn("publish", *sets).stdout == f"snapshot 1 of step {written['step']} is published\n"
+    assert learner.metric("streamlearn_publishes_total", outcome="published") == 1
     assert learner.metric("streamlearn_events_total", outcome="trained") == 40
     assert streamlearn("resume", *sets).returncode == 0
     learner.wait_for("streamlearn_events_total", 80, outcome="trained")

@@ -43,6 +43,9 @@ class Quiet:
         del version, seconds, accuracy
         self.outcomes.append(f"snapshot {outcome}")
 
+    def settled(self, kept: object) -> None:
+        """Nobody has asked for it."""
+
 
 class Saved:
     """What is exported of a model that is no model."""

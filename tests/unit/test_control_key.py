@@ -15,6 +15,7 @@ import pytest
 
 from streamlearn.commands.control import tell
 from streamlearn.config import Config, load
+from streamlearn.control import Kept
 from streamlearn.errors import StateError, StreamlearnError
 from streamlearn.local.broker import free_port
 from streamlearn.monitor.monitor import Monitor
@@ -83,12 +84,70 @@ def learner(tmp_path: Path) -> Any:
 def test_a_command_reads_the_key_and_is_obeyed_after_another_start_too(learner: Any, tmp_path: Path) -> None:
     active, config = learner()
     learner()  # a standby of the same directory
-    assert tell(config, "pause").startswith("pause: asked")
+    assert tell(config, "pause").answer.startswith("pause: asked")
     assert active.control.paused
     (tmp_path / "seats" / "control.key").chmod(0o644)
     learner()
-    assert tell(config, "resume").startswith("resume: asked")
+    assert tell(config, "resume").answer.startswith("resume: asked")
     assert not active.control.paused
+
+
+@contextmanager
+def loop(active: Monitor, kept: Kept) -> Iterator[None]:
+    """Take what is asked for, as the loop does between two steps, and tell what became of it."""
+    over = threading.Event()
+
+    def turn() -> None:
+        while not over.is_set():
+            active.control.held(0.01)
+            if active.control.take():
+                active.settled(kept)
+                return
+
+    thread = threading.Thread(target=turn)
+    active.control.ask("pause")  # so that it waits for words, and not for nothing
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_command_waits_for_what_becomes_of_a_checkpoint_or_a_snapshot_and_says_it(learner: Any) -> None:
+    active, config = learner()
+    with loop(active, Kept(12)):
+        told = tell(config, "checkpoint", timeout=60)
+    assert (told.answer, told.kept) == ("the checkpoint of step 12 is written", Kept(12))
+    with loop(active, Kept(12, version=3)):
+        assert tell(config, "publish", timeout=60).answer == "snapshot 3 of step 12 is published"
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (Kept(12, "the disk is full", 3, "the disk is full"), "the checkpoint of step 12 is not written: the disk is"),
+        (Kept(12, version=3, snapshot="the gate rejects it"), "snapshot 3 is not published: the gate rejects it; the"),
+        (Kept(12), "nothing is published, since no event has been learnt yet; the checkpoint of step 12 is written"),
+    ],
+)
+def test_what_comes_to_nothing_is_a_failure_that_says_why(learner: Any, kept: Kept, said: str) -> None:
+    active, config = learner()
+    with loop(active, kept), pytest.raises(StreamlearnError, match=said):
+        tell(config, "publish", timeout=60)
+
+
+def test_a_command_waits_no_longer_than_it_is_told_to_and_not_for_a_learner_that_has_ended(
+    learner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active, config = learner()
+    assert tell(config, "checkpoint", timeout=0).kept is None
+    ticks = iter([0.0, 5.0, 61.0])
+    with pytest.raises(StreamlearnError, match=r"has not done so within 60 s; it is still to do so: see its log"):
+        tell(config, "checkpoint", timeout=60, clock=ticks.__next__)
+    monkeypatch.setattr(active.control, "outcome", lambda _: active.server._server.__setattr__("should_exit", True))
+    with pytest.raises(StreamlearnError, match="has ended before it could say what became of it"):
+        tell(config, "checkpoint", timeout=60)
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, torn])

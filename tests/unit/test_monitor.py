@@ -43,6 +43,7 @@ CONTRACT = {
     "drift_score": {"detector"},
     "kafka_up": set(),
     "active": set(),
+    "paused": set(),
     "snapshot_version": set(),
     "last_event_timestamp_seconds": set(),
     "last_step_timestamp_seconds": set(),

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from streamlearn.config import Monitor
-from streamlearn.control import Control
+from streamlearn.control import Control, Kept
 from streamlearn.monitor.health import Health
 from streamlearn.monitor.operators import Operators
 from streamlearn.storage.control_key import ControlKey
@@ -33,8 +33,9 @@ def client(box: Control, *, active: bool = True, peer: str = "127.0.0.1", **sett
     health = Health(60.0)
     health.model_loaded = health.joined = True
     health.active = active
-    told = Operators(Monitor(**settings), health, box, Key()).told
-    app = Starlette(routes=[Route("/control/{word}", told, methods=["POST"])])
+    operators = Operators(Monitor(**settings), health, box, Key())
+    told = Route("/control/{word}", operators.told, methods=["POST"])
+    app = Starlette(routes=[told, Route("/control/asked/{ticket}", operators.became)])
     return TestClient(app, base_url="http://127.0.0.1:9108", client=(peer, 4711))
 
 
@@ -51,6 +52,37 @@ def test_what_an_operator_on_this_machine_asks_for_is_handed_on() -> None:
     assert not control.held(60)
     assert asking.post("/control/stop", headers=HERE).status_code == 404
     assert asking.get("/control/pause", headers=HERE).status_code == 405
+
+
+def test_who_has_asked_learns_what_became_of_it_once_that_is_known() -> None:
+    control = Control()
+    asking = client(control)
+    tickets = [asking.post(f"/control/{word}", headers=HERE).headers["location"] for word in ("checkpoint", "publish")]
+    assert "location" not in asking.post("/control/pause", headers=HERE).headers
+    assert len(set(tickets)) == 2
+    control.settle(Kept(2))  # of a copy that was being written when they asked
+    for ticket in tickets:
+        assert asking.get(ticket, headers=HERE).json() is None
+    assert control.take() == {"checkpoint", "publish"}
+    later = asking.post("/control/publish", headers=HERE).headers["location"]
+    control.settle(Kept(3, version=7, snapshot="the disk is full"))
+    for ticket in tickets:
+        answer = asking.get(ticket, headers=HERE).json()
+        assert answer == {"step": 3, "checkpoint": "", "version": 7, "snapshot": "the disk is full"}
+    assert asking.get(later, headers=HERE).json() is None
+    assert asking.get(tickets[0]).status_code == 403
+    assert asking.get("/control/asked/0", headers=HERE).status_code == 404
+
+
+def test_however_many_ask_the_outcomes_that_are_remembered_are_bounded() -> None:
+    control = Control()
+    first, *_, last = [control.ask("checkpoint") for _ in range(1000)]
+    control.take()
+    control.settle(Kept(5))
+    assert control.outcome(last) == Kept(5)
+    assert len(control._outcomes) == 64
+    with pytest.raises(KeyError):
+        control.outcome(first)
 
 
 @pytest.mark.parametrize(

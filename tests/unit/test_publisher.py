@@ -11,6 +11,7 @@ import transformers
 from streamlearn.checkpointing.fence import Fence
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Publisher as PublisherConfig
+from streamlearn.control import Kept
 from streamlearn.errors import StateError, UnforeseenError
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.progress import Accuracy
@@ -148,6 +149,7 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[object] = []
+        self.kept: list[Kept] = []
 
     def settle(self) -> bool:
         self.events.append("settle")
@@ -164,6 +166,9 @@ class Told:
     def published(self, outcome: str, version: int, seconds: float, accuracy: Accuracy) -> None:
         del seconds, accuracy
         self.events.append(("snapshot", outcome, version))
+
+    def settled(self, kept: Kept) -> None:
+        self.kept.append(kept)
 
 
 def publish(
@@ -202,6 +207,7 @@ def test_dead_letters_settle_then_the_checkpoint_then_the_commit_then_the_snapsh
     keeper, publisher = publish(tmp_path, told, capture(export))
     expected = ["settle", ("checkpoint", "written"), ("commit", POSITIONS), ("snapshot", "published", 1)]
     assert told.events == expected
+    assert told.kept == [Kept(3, version=1)]
     assert publisher.snapshots.latest() == 1
     assert not keeper.unwritten(3)
     assert not publisher.unpublished(3)
@@ -228,6 +234,8 @@ def test_without_settled_dead_letters_nothing_is_written_or_committed(export: Ex
     told = Unsettled()
     keeper, publisher = publish(tmp_path, told, capture(export))
     assert told.events == [("checkpoint", "failed"), ("snapshot", "failed", 1)]
+    why = "dead letters are not acknowledged yet"
+    assert told.kept == [Kept(3, why, 1, why)]
     assert (keeper.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
 
 
@@ -255,6 +263,9 @@ def test_once_another_learner_has_claimed_the_directory_nothing_is_kept_committe
     told = Told()
     keeper, publisher = publish(tmp_path, told, capture(export), lambda here: Fence(here, source="group g").claim(0))
     assert told.events == ["settle"]
+    (kept,) = told.kept
+    assert "another learner" in kept.checkpoint
+    assert kept.snapshot == kept.checkpoint
     assert (keeper.checkpoints.names(), publisher.snapshots.versions()) == ([], [])
     assert not list(tmp_path.rglob(".tmp-*"))
 
@@ -270,6 +281,7 @@ def test_a_group_that_refuses_the_offsets_keeps_the_candidate_from_being_publish
     told = Refused()
     keeper, publisher = publish(tmp_path, told, capture(export))
     assert told.events[2:] == [("commit", POSITIONS), ("snapshot", "failed", 1)]
+    assert told.kept == [Kept(3, version=1, snapshot="lost membership of the group")]
     assert (keeper.checkpoints.oldest(), publisher.snapshots.versions()) == (3, [])
 
 
@@ -278,6 +290,9 @@ def test_a_rejected_candidate_is_counted_and_latest_stays(export: Export, tmp_pa
     export.weights["classifier.bias"][0] = float("inf")
     _, publisher = publish(tmp_path, told, capture(export))
     assert told.events[-1] == ("snapshot", "rejected", 1)
+    (kept,) = told.kept
+    assert (kept.checkpoint, kept.version) == ("", 1)
+    assert kept.snapshot.startswith("the gate rejects it, since classifier.bias")
     assert publisher.snapshots.latest() is None
 
 

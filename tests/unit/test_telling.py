@@ -197,6 +197,20 @@ def test_how_things_stand_is_looked_at_about_once_a_second() -> None:
     assert view["buffer"]["labels"] == [("spam", 5), ("ham", 3)]
 
 
+def test_a_pause_is_shown_while_it_is_the_active_learner_that_is_paused(monitor: Monitor) -> None:
+    def shows() -> float | None:
+        monitor.beat(lambda: (STANDING, {}))
+        return shown(monitor, "paused")
+
+    assert shows() == 0
+    monitor.control.ask("pause")
+    assert shows() == 0  # a standby takes no steps anyway
+    monitor.activated(True)
+    assert shows() == 1
+    monitor.control.ask("resume")
+    assert shows() == 0
+
+
 TELLINGS: list[tuple[Callable[[Monitor], object], str]] = [
     (Monitor.loaded, "waiting for the group"),
     (lambda monitor: monitor.joined(True), "standby"),

@@ -107,11 +107,11 @@ class Keeper:
             self.record(before)
             self.journal.append(decision)
             self.journal.close()
-            path = self.journal.segments()[-1].path
-            sync_file(path)
-            recorded = self.journal.decisions(before)
-            if [decision.step for decision in recorded] != [decision.step]:
-                raise StateError(f"{path} does not hold what was written to it; nothing has changed")
+            paths = [segment.path for segment in self.journal.segments()]
+            for path in paths:  # it counts for nothing behind a line that is lost
+                sync_file(path)
+            if [recorded.step for recorded in self.journal.decisions(before)] != [decision.step]:
+                raise StateError(f"{paths[-1]} does not hold what was written to it; nothing has changed")
 
     def rotate(self, step: int) -> None:
         """Let the journal go on in a new segment after `step`, of which a checkpoint is about to be written."""

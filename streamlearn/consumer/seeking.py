@@ -85,7 +85,9 @@ def members(config: Kafka) -> list[str]:
     with as_sentence(config), closing(make_admin(config)) as admin:
         found = admin.describe_groups([config.group])[config.group]
     if found["error"]:
-        raise BrokerError(f"Kafka at {config.bootstrap_servers} does not tell who is in group {config.group}")
+        raise BrokerError(
+            f"Kafka at {config.bootstrap_servers} does not tell who is in group {config.group}: {found['error']}"
+        )
     return [str(member["client_host"]).removeprefix("/") for member in found["members"]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from streamlearn.config import load
 from streamlearn.consumer.client import make_admin
 from streamlearn.decisions import Seek
 from streamlearn.local.broker import Broker
+from streamlearn.pipeline import Pipeline
+from streamlearn.reports import StepReport
 from streamlearn.state import State
 from tests.fault.bits import assert_same_bits
 from tests.fault.streams import learner_settings, stream
@@ -120,3 +123,24 @@ def test_whoever_starts_without_the_command_being_given_again_goes_on_and_rebuil
     assert (recorded.loss, recorded.accuracy) == (same.loss, same.accuracy)
     _, other = compare(config, others={"sixteen": load(overrides=[*overrides, "updater.micro_batch=16"])}, from_step=28)
     assert other.events == recorded.events
+
+
+def test_a_snapshot_of_the_very_step_that_moved_it_can_be_made_again_also_under_a_changed_configuration(
+    broker: Broker, filled: int, tiny_model: Path, tmp_path: Path
+) -> None:
+    overrides = settings_in(broker, tiny_model, tmp_path)
+    killed(overrides, filled)
+    sets = ["publisher.snapshots.every_steps=1000", "updater.learning_rate=0.003"]
+    config = load(overrides=[*overrides, *sets])
+    command.seek(load(overrides=[*overrides, "updater.learning_rate=0.5"]), f"offsets:0={BACK_TO}", back=True)
+    stopping = threading.Event()
+
+    def end_behind_the_seek(report: StepReport) -> None:
+        if report.step == LAST + 1:
+            stopping.set()
+
+    Pipeline(config, on_step=end_behind_the_seek, stopping=stopping).run()
+    state = surviving_state(config.publisher.directory)
+    assert (state["step"], state["positions"]) == (LAST + 1, [["sought", 0, BACK_TO]])
+    made = rebuild(config, "latest")
+    assert (made.difference, made.step) == (None, LAST + 1)

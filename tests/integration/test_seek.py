@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kafka import KafkaConsumer
 
 from streamlearn.commands.rebuild import rebuild
 from streamlearn.commands.seek import plan, seek
@@ -163,8 +164,16 @@ def test_a_place_that_is_none_a_directory_without_state_and_another_topic_are_re
     }.items():
         with pytest.raises(ConfigurationError, match=said):
             seek(config, to, back=True)
+    member = {"bootstrap_servers": config.kafka.bootstrap_servers, "group_id": config.kafka.group}
     with pytest.raises(StateError, match="holds the state of group"):
         seek(load(overrides=[*overrides, "kafka.group=another"]), "latest", back=True)
+    before = digest(config.publisher.directory)
+    with closing(KafkaConsumer(config.kafka.topic, **member)) as elsewhere:  # with a directory of its own, as it were
+        while not elsewhere.assignment():
+            elsewhere.poll(timeout_ms=500)
+        with pytest.raises(StreamlearnError, match=r"has a member on 127\.0\.0\.1: stop that learner first"):
+            seek(config, "latest", back=True)
+    assert digest(config.publisher.directory) == before
     moved = seek(config, "timestamp:1700000012", back=True)
     assert [(move.partition, move.to) for move in moved.moves] == [(0, 6), (1, 6)]
     with closing(make_admin(config.kafka)) as admin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from streamlearn.config import Config
@@ -15,9 +16,10 @@ from streamlearn.publisher.publisher import Capture
 from streamlearn.records import by_name
 
 
-def capture(learner: Learner, config: Config, version: int | None) -> Capture:
-    """Return a copy of `learner`, to be published where a `version` is given."""
-    return capture_checkpoint(learner) if version is None else capture_snapshot(learner, config, version=version)
+def capture(learner: Learner, config: Config, version: int | None, *, history: bytes = b"") -> Capture:
+    """Return a copy of `learner`, to be published where a `version` is given; beside it lies the `history`."""
+    copy = capture_checkpoint(learner) if version is None else capture_snapshot(learner, config, version=version)
+    return replace(copy, history=history)
 
 
 def capture_checkpoint(learner: Learner) -> Capture:

@@ -69,6 +69,7 @@ class Parts:
                 skipped=monitor.skipped,
                 committed=monitor.committed,
                 answers=monitor.answered,
+                waits=monitor.waits,
             ),
             patience=patience,
         )

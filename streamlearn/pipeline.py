@@ -66,10 +66,11 @@ class Pipeline:
             publisher=self.publisher,
             refuse=self.dead_letters.put,
             stopping=self._stopping,
-            restored=lambda learner: self.monitor.restored(learner.standing(), self.publisher.snapshots.newest()),
+            restored=self._restored,
             step=self._step,
             skipped=self.monitor.skipped,
             publish=self._keep,
+            blocked=self.monitor.blocked,
         )
         self._said_that_there_is_nothing = False
 
@@ -140,6 +141,9 @@ class Pipeline:
             if checkpoint:
                 self._keep(learner, self.publisher.next_version(learner.version) if snapshot else None)
 
+    def _restored(self, learner: Learner, history: bytes) -> None:
+        self.monitor.restored(learner.standing(), self.publisher.snapshots.newest(), history)
+
     def _step(self, learner: Learner, decision: Decision, batch: MicroBatch) -> None:
         """Take the step, show it, send what it refused to the dead letters, and tell whoever looks on."""
         started = time.perf_counter()
@@ -158,7 +162,7 @@ class Pipeline:
         """
         try:
             with self.monitor.stalled():  # learning waits for this, and for the evaluation of a candidate
-                copy = capture(learner, self._config, version)
+                copy = capture(learner, self._config, version, history=self.monitor.history())
         except (OSError, MemoryError, RuntimeError) as error:
             self.publisher.uncaptured(learner.step, version, error)
             return

@@ -202,6 +202,12 @@ class Standing:
     by_label: Mapping[Label, int] = field(default_factory=dict)
     drift_means: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def figure(self) -> float | None:
+        """How right it is: the accuracy or, of a language model, the bits per byte; None before the first event."""
+        known = (value for value in (self.accuracy, self.bits_per_byte) if not math.isnan(value))
+        return next(known, None)
+
     def place(self) -> dict[str, Any]:
         """Return where in the stream this is, as plain values for the log."""
         return {"step": self.step, "version": self.version, "positions": by_name(self.positions)}

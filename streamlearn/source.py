@@ -35,6 +35,9 @@ class Watch:
     """The group has taken offsets."""
     answers: Callable[[bool], None] = _unheard
     """Every few seconds: whether the source answers."""
+    waits: Callable[[str], None] = _unheard
+    """What reading waits for from now on: ``topic``, ``learning``, ``dead_letters`` or ``schemas``; empty: for nothing.
+    """
 
 
 @dataclass(frozen=True)

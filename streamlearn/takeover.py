@@ -50,13 +50,15 @@ class Takeover:
     stopping
         Ends a wait between two attempts.
     restored
-        Told of the learner once a checkpoint has been loaded.
+        Told of the learner once a checkpoint has been loaded, and of the history that lies beside it.
     step
         Takes a recorded step, of which the decision and the micro-batch are given.
     skipped
         Told how many records of a recorded step Kafka no longer has.
     publish
         Has the learner published as the version given.
+    blocked
+        Told why the takeover waits, and an empty reason once it goes on.
 
     """
 
@@ -69,15 +71,16 @@ class Takeover:
         publisher: Publisher,
         refuse: Callable[[Record, Reason], None],
         stopping: threading.Event,
-        restored: Callable[[Learner], None],
+        restored: Callable[[Learner, bytes], None],
         step: Callable[[Learner, Decision, MicroBatch], None],
         skipped: Callable[[int], None],
         publish: Callable[[Learner, int], None],
+        blocked: Callable[[str], None],
     ) -> None:
         self._config, self._source, self._refuse = config, source, refuse
         self._keeper, self._publisher = keeper, publisher
         self._stopping, self._restored, self._step = stopping, restored, step
-        self._skipped, self._publish = skipped, publish
+        self._skipped, self._publish, self._blocked = skipped, publish, blocked
 
     def run(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
         """Bring `learner` to where the last active one was; return False where the term was over before that.
@@ -119,11 +122,15 @@ class Takeover:
         said = False
         while True:
             try:
-                return attempt()
+                done = attempt()
             except (OSError, UnavailableError) as error:
                 if not said:
                     log.warning("takeover blocked, retrying: %s", error)
+                    self._blocked(str(error))
                 said = True
+            else:
+                self._blocked("")
+                return done
             self._stopping.wait(RETRY_SECONDS)
             if not lasts():
                 return False
@@ -143,7 +150,7 @@ class Takeover:
             self._prove(learner, name)
             for refused in damaged:
                 checkpoints.set_aside(refused)
-            self._restored(learner)
+            self._restored(learner, checkpoints.history(name))
             log.info("continuing at step %d with version %d", learner.step, learner.version)
             return
         if damaged:

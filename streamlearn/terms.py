@@ -110,6 +110,7 @@ class Terms:
             current = current or take_over(learner, term.lasts)
             self.starting = False
             if current:
+                parts.monitor.taken_over()
                 log.info("learning from step %d on", learner.step)
                 learn(learner, term)
             del term  # which holds the learner

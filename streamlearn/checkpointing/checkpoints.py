@@ -17,7 +17,7 @@ from streamlearn.checkpointing.thinning import staying
 from streamlearn.config import Keep
 from streamlearn.errors import StateError
 from streamlearn.state import State
-from streamlearn.storage.files import is_shortage, names_in, refuse_other_than_directory
+from streamlearn.storage.files import is_shortage, names_in, read_bytes, refuse_other_than_directory
 from streamlearn.storage.states import EVENTS, STATE, TENSORS, read_state, write_state
 from streamlearn.storage.store import (
     TEMPORARY,
@@ -32,6 +32,7 @@ from streamlearn.storage.store import (
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+HISTORY, MOST_HISTORY = "history.json", 2**26  # bytes
 FORMAT = 1
 NAME = re.compile(r"[0-9]{12}-[0-9]{8}")
 DAMAGED = ".damaged"
@@ -89,8 +90,10 @@ class CheckpointStore(Store):
             return set(names[-self._policy.newest :])
         return staying({name: self.made(name) for name in names}, self._policy)
 
-    def write(self, step: int, version: int, state: State) -> Path:
+    def write(self, step: int, version: int, state: State, history: bytes = b"") -> Path:
         """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go.
+
+        Beside it lies the `history`, if there is one, which is shown and decides nothing.
 
         Raises
         ------
@@ -107,9 +110,13 @@ class CheckpointStore(Store):
             raise StateError(f"the name of a checkpoint cannot hold step {step} and version {version}")
         if not self._is_whole(path):
             manifest = {"format": FORMAT, "step": step, "made": self._clock()}
-            write_directory(
-                path, MANIFEST, manifest, lambda into: write_state(into, state), private=True, change=self._change
-            )
+
+            def fill(into: Path) -> None:
+                write_state(into, state)
+                if history:
+                    (into / HISTORY).write_bytes(history)
+
+            write_directory(path, MANIFEST, manifest, fill, private=True, change=self._change)
         with self._change():
             refuse_other_than_directory(self.directory)
             earlier = [name for name in self.names() if name <= path.name]  # what claims to come later does not count
@@ -150,6 +157,16 @@ class CheckpointStore(Store):
             if isinstance(error, OSError) and is_shortage(error):
                 raise
             raise StateError(f"{path} cannot be read: {error}") from None
+
+    def history(self, name: str) -> bytes:
+        """Return the history in the checkpoint called `name`; nothing where it has none that can be read."""
+        try:
+            return read_bytes(self.directory / name / HISTORY, limit=MOST_HISTORY)
+        except FileNotFoundError:  # of a streamlearn that kept none
+            return b""
+        except (OSError, StateError) as error:
+            log.warning("the history in checkpoint %s is passed over: %s", name, error)
+            return b""
 
     def verify(self, name: str) -> None:
         """Check every file of the checkpoint called `name`; the errors are those of :meth:`read`."""

@@ -117,12 +117,12 @@ class Keeper:
         """Let the journal go on in a new segment after `step`, of which a checkpoint is about to be written."""
         self.journal.rotate(step)
 
-    def write(self, step: int, version: int, state: State) -> None:
-        """Write the checkpoint of `step` and let the journal behind the oldest one kept go.
+    def write(self, step: int, version: int, state: State, history: bytes = b"") -> None:
+        """Write the checkpoint of `step`, with what the page shows of its past, and let old parts of the journal go.
 
         The errors are those of :meth:`CheckpointStore.write`, and FencedError.
         """
-        path = self.checkpoints.write(step, version, state)
+        path = self.checkpoints.write(step, version, state, history)
         self._trim(path.name)
         self.written, self._trouble = step, ""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from streamlearn.commands.status import Status
 
 MOST_EXPERTS = 4
+COUNTABLE = {"duplicate", "record", "partition", "day", "hour", "minute", "second"}
 
 
 def status(config: ConfigOption = None, overrides: SetOption = None, json_output: JsonOption = False) -> None:
@@ -32,6 +33,8 @@ def status(config: ConfigOption = None, overrides: SetOption = None, json_output
         say(f"no learner answers at {found.url}; {settings.publisher.directory} holds what the last one has left")
     else:
         say(f"learner at {found.url}: {found.live['state']}")
+        for one in found.live.get("waits", []):  # an older learner tells none
+            say(f"  {one['text']} (for {_span(found.live['now'] - one['since'])})")
     for name, value in (_rows(found.live) | _disk(found)).items():
         say(f"{name:>14}  {value}")
 
@@ -39,9 +42,9 @@ def status(config: ConfigOption = None, overrides: SetOption = None, json_output
 def _rows(live: dict[str, Any] | None) -> dict[str, str]:
     if live is None:
         return {}
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in live["counts"].items())
+    counts = ", ".join(_counted(count, name) for name, count in live["counts"].items() if name != "dead_letter")
     reasons = ", ".join(f"{count} {reason}" for reason, count in live["dead_letters"]["reasons"].items())
-    latest, lag, buffer = live["latest"] or {}, live["lag"], live["buffer"]
+    latest, lag, buffer, drifts = live["latest"] or {}, live["lag"], live["buffer"], live["drifts"]
     figures = {name.replace("_", " "): value for name, value in latest.items() if value is not None}
     experts = sorted(live["experts"], key=lambda one: -one["weight"])[:MOST_EXPERTS]
     rows = {
@@ -50,12 +53,18 @@ def _rows(live: dict[str, Any] | None) -> dict[str, str]:
         "records": counts or "none yet",
         "dead letters": reasons,
         "now": ", ".join(f"{name} {value:.3f}" for name, value in figures.items()),
-        "lag": f"{sum(lag.values())} records in {len(lag)} partitions" if lag else "not known",
+        "lag": f"{_counted(sum(lag.values()), 'record')} in {_counted(len(lag), 'partition')}" if lag else "not known",
         "buffer": f"{buffer['records']} of {buffer['capacity']} events",
         "experts": ", ".join(f"{one['name']} {one['weight']:.2f}" for one in experts),
-        "drifts": f"{len(live['drifts'])} since the start" if live["drifts"] else "",
+        "drifts": f"{len(drifts)}, the last one at event {drifts[-1]['events']}" if drifts else "",
     }
     return {name: value for name, value in rows.items() if value}
+
+
+def _counted(count: int, thing: str) -> str:
+    """Return `count` with the name of what is counted, of several with an s where it takes one."""
+    plural = "s" if count != 1 and thing in COUNTABLE else ""
+    return f"{count} {thing.replace('_', ' ')}{plural}"
 
 
 def _disk(found: Status) -> dict[str, str]:
@@ -72,12 +81,12 @@ def _disk(found: Status) -> dict[str, str]:
 
 def _ago(moment: float) -> str:
     """Return when `moment` was, and how long ago."""
-    seconds = max(0.0, time.time() - moment)
-    size, unit = next(
-        (size, unit)
-        for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
-        if seconds >= size or size == 1
-    )
-    return (
-        f"{datetime.fromtimestamp(moment).astimezone().isoformat(timespec='seconds')} ({seconds / size:.0f} {unit} ago)"
-    )
+    at = datetime.fromtimestamp(moment).astimezone().isoformat(timespec="seconds")
+    return f"{at} ({_span(time.time() - moment)} ago)"
+
+
+def _span(seconds: float) -> str:
+    seconds = max(0.0, seconds)
+    units = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+    size, unit = next((size, unit) for size, unit in units if seconds >= size or size == 1)
+    return _counted(round(seconds / size), unit)

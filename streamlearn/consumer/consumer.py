@@ -301,9 +301,12 @@ class Consumer:
             self._held = set(partitions)
             self._changed.notify_all()
         self._ends.forget()
+        missing = not partitions and not self._client.has_topic(self._config.topic)
+        if not self._reading.active:
+            self._watch.waits("topic" if missing else "")
         if added:
             log.info("active: assigned %d partitions of %s", len(added), self._config.topic)
-        elif not partitions and not self._client.has_topic(self._config.topic):
+        elif missing:
             log.warning("waiting: there is no topic %s", self._config.topic)
         elif not partitions and not self._standing_by:
             log.info("standing by: another member of group %s is active", self._config.group)

@@ -48,7 +48,7 @@ def make_dead_letters(
     *,
     refused: Callable[[Reason], None],
     detail: Callable[[Record, Reason], str],
-    told: Callable[[Reason, str], None] = lambda *_: None,
+    told: Callable[[Record, Reason, str], None] = lambda *_: None,
     patience: Patience,
 ) -> DeadLetters:
     """Return what sends refused records to the topic, its arguments being those of :class:`DeadLetters`."""

@@ -94,7 +94,7 @@ class DeadLetters:
     detail
         Says, on the sending thread, what the reason for which a record was refused is about.
     told
-        Told of each refused record once, on that thread: the reason, and that.
+        Told of each refused record once, on that thread: the record, the reason, and that.
     patience
         Says how long to wait for an acknowledgement.
 
@@ -112,7 +112,7 @@ class DeadLetters:
         *,
         refused: Callable[[Reason], None],
         detail: Callable[[Record, Reason], str] = lambda *_: "",
-        told: Callable[[Reason, str], None] = lambda *_: None,
+        told: Callable[[Record, Reason, str], None] = lambda *_: None,
         patience: Patience | None = None,
     ) -> None:
         self._make_producer, self._topic, self._refused = make_producer, topic, refused
@@ -219,7 +219,7 @@ class DeadLetters:
             record, reason = pending.record, pending.reason
             if pending.detail is None:
                 pending.detail = self._detail(record, reason)
-                self._told(reason, pending.detail)
+                self._told(record, reason, pending.detail)
             letter = write(record, reason, pending.form, detail=pending.detail, refusal=pending.refusal)
             # by the source's partition: kafka-python would hash the key in Python, a second for two megabytes
             partition = partitions[pending.record.partition % len(partitions)]

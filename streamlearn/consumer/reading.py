@@ -68,6 +68,7 @@ class Reading:
         self._queue, self._watch = queue, watch
         self._next: Positions = {}  # the next offset to enqueue, ahead of the learner's own positions
         self._paused = False
+        self._waits_for = ""
         self._advanced_at = self._retry_at = 0.0
         self._unread: set[Partition] = set()  # of which the next records cannot be decoded for now
 
@@ -101,11 +102,13 @@ class Reading:
             client.seek(partition, self._next[key_of(partition)])
         client.resume(*client.paused())
         self._paused, self.active = False, True
+        self._wait_for("")
         return dict(self._next)
 
     def end(self) -> None:
         """Read nothing any more."""
         self.active = False
+        self._wait_for("")
 
     def lost_topic(self, client: Any) -> bool:
         """Whether the topic is gone, or is another one of the same name: what is read now belongs to no position."""
@@ -191,12 +194,20 @@ class Reading:
         """Stop fetching while the learner is behind or dead letters are not taken."""
         if not self.active:
             return
-        if self._queue.full or self._dead_letters.blocked or time.monotonic() < self._retry_at:
+        blocked = self._dead_letters.blocked
+        if self._queue.full or blocked or time.monotonic() < self._retry_at:
             self._paused = True
             client.pause(*held)
         elif self._paused and self._queue.drained:
             self._paused = False
             client.resume(*client.paused())
+        self._wait_for("dead_letters" if blocked else "schemas" if self._unread else "learning" if self._paused else "")
+
+    def _wait_for(self, what: str) -> None:
+        """Tell whoever looks on what is waited for, where that changes."""
+        if what != self._waits_for:
+            self._waits_for = what
+            self._watch.waits(what)
 
     def _go_on_elsewhere(self, client: Any, error: OffsetOutOfRangeError | LogTruncationError) -> None:
         """Seek to where ``kafka.out_of_range`` says, unless it is another topic in which the offsets are not there."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from streamlearn.reports import StepResult
 
 
-@dataclass
-class ExpertCourse:
+class ExpertCourse(Struct):
     """How one expert does.
 
     Attributes
@@ -17,7 +17,7 @@ class ExpertCourse:
     weight
         Its weight in the mixture after the last step; 0 while it is left out.
     loss
-        The moving mean of its loss over fresh events, in nats; NaN before the first.
+        The moving mean of its loss over fresh events, in nats; None before the first.
     events
         Over how many of them that is.
     reason, since
@@ -26,7 +26,7 @@ class ExpertCourse:
     """
 
     weight: float = 0.0
-    loss: float = math.nan
+    loss: float | None = None
     events: int = 0
     reason: str | None = None
     since: float | None = None
@@ -50,15 +50,19 @@ class Experts:
     def stepped(self, result: StepResult, now: float) -> None:
         """Follow a step that was taken at `now`, in Unix seconds.
 
-        A loss that is not finite moves no mean: whoever has one is left out, with that reason.
+        A loss that is not finite moves no mean: whoever has one is left out, with that reason. Whoever is in the
+        mixture no longer, since the configuration has changed, is not shown any more.
         """
+        if result.applied:
+            for name in self.by_name.keys() - result.experts.keys() - result.dropped.keys():
+                del self.by_name[name]
         for name, report in result.experts.items():
             course = self.by_name.setdefault(name, ExpertCourse())
             course.weight = report.weight
             fresh = len(result.losses)
             if fresh and math.isfinite(report.loss):
                 course.events = min(course.events + fresh, self._window)
-                before = 0.0 if math.isnan(course.loss) else course.loss
+                before = course.loss or 0.0
                 course.loss = before + (report.loss - before) * min(1.0, fresh / course.events)
         for name, reason in result.dropped.items():
             course = self.by_name.setdefault(name, ExpertCourse())

@@ -1,78 +1,31 @@
-"""What the live page shows: the course of the learner since it was started, of bounded size, and how things are now.
+"""What the live page shows: the course of the learner, of bounded size, and how things are now.
 
-The learning thread tells it, the server's thread asks it; neither ever waits for more than a copy of some lists.
+The learning thread tells it, the server's thread asks it; neither ever waits for more than a copy of some lists. What
+has passed goes into each checkpoint as a :class:`~streamlearn.monitor.history.History`, and comes back from there.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streamlearn.events import Label
-from streamlearn.monitor.experts import ExpertCourse
-from streamlearn.records import Partition
+from msgspec.structs import asdict
 
-POINTS = 500
+from streamlearn.events import Label
+from streamlearn.monitor.course import Course
+from streamlearn.monitor.experts import ExpertCourse
+from streamlearn.monitor.history import Drift, History, Publication, Refusal, write
+from streamlearn.monitor.predictions import Predictions
+from streamlearn.records import Partition, Positions, Record
+from streamlearn.reports import Standing
+from streamlearn.terminal import escaped
+
 MARKS = 200
 REFUSALS = 20
 LABELS = 30
-NO_LABEL = "texts without labels"
-
-
-class Course:
-    """Loss and accuracy over the events learnt, in a bounded number of points.
-
-    When there are twice :data:`POINTS` of them, each pair becomes one: the mean loss of both, and the accuracy of the
-    later, which is a mean over a window already. So the whole course is kept, the older the coarser from there on.
-    """
-
-    def __init__(self) -> None:
-        self.events: list[int] = []
-        self.loss: list[float] = []
-        self.accuracy: list[float | None] = []
-        self._each = 1  # micro-batches in a point
-        self._open: list[float] = []  # losses of the point that is not full yet
-        self._now: tuple[int, float | None] = (0, 0.0)  # events and accuracy after the last of them
-
-    def add(self, events: int, loss: float, accuracy: float | None) -> None:
-        """Add a micro-batch with the mean `loss`, after which so many `events` have been learnt.
-
-        `accuracy` is None where there are no labels.
-        """
-        self._open.append(loss)
-        self._now = events, accuracy
-        if len(self._open) < self._each:
-            return
-        self.events.append(events)
-        self.loss.append(sum(self._open) / len(self._open))
-        self.accuracy.append(accuracy)
-        self._open = []
-        if len(self.events) == 2 * POINTS:
-            self._each *= 2
-            pairs = zip(self.loss[::2], self.loss[1::2], strict=True)
-            self.loss = [(first + second) / 2 for first, second in pairs]
-            self.events, self.accuracy = self.events[1::2], self.accuracy[1::2]
-
-    def cut(self, events: int) -> None:
-        """Forget what came after so many `events`."""
-        kept = bisect_right(self.events, events)
-        del self.events[kept:], self.loss[kept:], self.accuracy[kept:]
-        self._open = []
-
-    def view(self) -> dict[str, list[Any]]:
-        """Return the points as lists, the one that is not full yet at their end."""
-        last, accuracy = self._now
-        unfinished = [sum(self._open) / len(self._open)] if self._open else []
-        return {
-            "events": self.events + [last] * len(unfinished),
-            "loss": self.loss + unfinished,
-            "accuracy": self.accuracy + [accuracy] * len(unfinished),
-        }
 
 
 class Live:
@@ -82,56 +35,55 @@ class Live:
     ----------
     topic, group
         What is learnt from, and as whom.
+    labelled
+        Whether labels are learnt; of a language model nothing is shown that is about labels.
+    window
+        Over how many of the newest events the figure is taken.
 
     """
 
-    def __init__(self, *, topic: str, group: str) -> None:
-        self._topic, self._group = topic, group
+    def __init__(self, *, topic: str, group: str, labelled: bool = True, window: int = 500) -> None:
+        self._fixed = {"topic": topic, "group": group, "labelled": labelled, "window": window}
+        self._labelled = labelled
         self._lock = threading.Lock()
         self._course = Course()
-        self._drifts: deque[dict[str, Any]] = deque(maxlen=MARKS)
-        self._publishes: deque[dict[str, Any]] = deque(maxlen=MARKS)
+        self._loss: float | None = None
+        self._drifts: deque[Drift] = deque(maxlen=MARKS)
+        self._publications: deque[Publication] = deque(maxlen=MARKS)
+        self._refusals: deque[Refusal] = deque(maxlen=REFUSALS)
+        self._predictions = Predictions(window)
         self._captured: dict[int, int] = {}
-        self._reasons: Counter[str] = Counter()
-        self._refusals: deque[dict[str, Any]] = deque(maxlen=REFUSALS)
-        self._counts: dict[str, int] = {}
-        self._step = 0
-        self._latest: dict[str, float | None] | None = None
+        self._standing = Standing()
         self._snapshot: dict[str, Any] | None = None
         self._lag: dict[str, int] = {}
-        self._experts: list[dict[str, Any]] = []
-        self._buffer: dict[str, Any] = {"records": 0, "capacity": 0, "labels": []}
+        self._experts: dict[str, ExpertCourse] = {}
 
-    def counted(self, step: int, counts: Mapping[str, int]) -> None:
-        """Show how many records have become what, after `step`."""
-        with self._lock:
-            self._step, self._counts = step, dict(counts)
+    # What happens.
 
-    def learnt(self, events: int, *, loss: float, accuracy: float | None) -> None:
-        """Add a micro-batch to the course; `accuracy` is None where there are no labels."""
+    def stands(self, standing: Standing) -> None:
+        """Show the counts and figures of `standing`."""
         with self._lock:
-            self._latest = {"loss": loss, "accuracy": accuracy}
-            self._course.add(events, loss, accuracy)
+            self._standing = standing
+
+    def learnt(self, loss: float, labels: Sequence[Label] = (), predicted: Sequence[Label | None] = ()) -> None:
+        """Add a micro-batch to the course, after which the learner stands as :meth:`stands` was told last.
+
+        Of each fresh event there is the label, and what was predicted of it.
+        """
+        with self._lock:
+            self._loss = loss
+            self._course.add(self._standing.counts["trained"], loss, self._standing.figure)
+            self._predictions.add(labels, predicted)
 
     def experts(self, by_name: Mapping[str, ExpertCourse]) -> None:
         """Show how each expert does."""
-        shown = [
-            {
-                "name": name,
-                "weight": one.weight,
-                "loss": None if math.isnan(one.loss) else one.loss,
-                "reason": one.reason,
-                "since": one.since,
-            }
-            for name, one in by_name.items()
-        ]
         with self._lock:
-            self._experts = shown
+            self._experts = {name: ExpertCourse(**asdict(course)) for name, course in by_name.items()}
 
-    def drifted(self, events: int, detector: str) -> None:
-        """Mark a drift."""
+    def drifted(self, detector: str) -> None:
+        """Mark a drift, after the micro-batch that was added last."""
         with self._lock:
-            self._drifts.append({"events": events, "detector": detector, "at": time.time()})
+            self._drifts.append(Drift(self._standing.counts["trained"], detector, time.time()))
 
     def captured(self, version: int, events: int) -> None:
         """Remember that so many `events` have been learnt into `version`, which asks to be published."""
@@ -141,54 +93,107 @@ class Live:
     def published(self, version: int) -> None:
         """Mark a publication."""
         with self._lock:
-            self._snapshot = {"events": self._captured.get(version), "version": version, "at": time.time()}
-            self._publishes.append(self._snapshot)
+            self._publish(Publication(version, self._captured.get(version), time.time()))
 
-    def resumed(
-        self, events: int, snapshot: dict[str, Any] | None, *, reasons: Mapping[str, int] | None = None
-    ) -> None:
-        """Go on after so many `events`, with the version of the newest `snapshot` and when it was published.
+    def _publish(self, publication: Publication) -> None:
+        self._publications.append(publication)
+        self._snapshot = asdict(publication)
 
-        The dead letters so far are as many as `reasons` says: what came after them is read again, and refused again.
-        """
+    def refused(self, record: Record, reason: str, detail: str) -> None:
+        """Show a dead letter; its text is nobody's business here."""
         with self._lock:
-            self._reasons = Counter(reasons or {})
-            self._course.cut(events)
-            for marks in (self._drifts, self._publishes):
-                kept = [mark for mark in marks if (mark["events"] or 0) <= events]
-                marks.clear()
-                marks.extend(kept)
-            self._snapshot = snapshot
+            place = record.topic, record.partition, record.offset
+            self._refusals.append(Refusal(reason, escaped(detail), *place, at=time.time()))
 
-    def refused(self, reason: str) -> None:
-        """Count a dead letter; its text is nobody's business here."""
-        with self._lock:
-            self._reasons[reason] += 1
-            self._refusals.append({"reason": reason, "at": time.time()})
-
-    def standing(self, lag: Mapping[Partition, int], labels: Mapping[Label, int], capacity: int) -> None:
-        """Show the lag of each partition and what the buffer holds of each label."""
-        most = Counter({str(label) or NO_LABEL: held for label, held in labels.items()}).most_common(LABELS)
+    def lags(self, lag: Mapping[Partition, int]) -> None:
+        """Show the lag of each partition."""
         with self._lock:
             self._lag = {f"{topic}/{partition}": records for (topic, partition), records in sorted(lag.items())}
-            self._buffer = {"records": sum(labels.values()), "capacity": capacity, "labels": most}
+
+    # What is kept.
+
+    def history(self) -> bytes:
+        """Return what has passed, as :func:`~streamlearn.monitor.history.read` takes it."""
+        with self._lock:
+            return write(
+                History(
+                    course=self._course,
+                    loss=self._loss,
+                    drifts=list(self._drifts),
+                    publications=list(self._publications),
+                    refusals=list(self._refusals),
+                    experts=self._experts,
+                    predicted=self._predictions.kept(),
+                )
+            )
+
+    def resumed(self, standing: Standing, history: History | None, newest: Publication | None) -> None:
+        """Go on from `standing`, of which `history` had passed, and the `newest` publication.
+
+        What came after `standing` is left out: it is learnt, or refused, again. Without a history, which an older
+        streamlearn did not keep, it is what this process itself has seen before.
+        """
+        trained = standing.counts["trained"]
+        with self._lock:
+            self._standing, self._snapshot = standing, None
+            if history:
+                self._predictions.load(history.predicted)
+                self._course, self._loss, self._experts = history.course, history.loss, history.experts
+                self._refill(history.drifts, history.publications, history.refusals)
+            self._course.cut(trained)
+            self._refill(
+                [drift for drift in self._drifts if drift.events <= trained],
+                [
+                    publication
+                    for publication in self._publications
+                    if (publication.events or 0) <= trained and (newest is None or publication.version < newest.version)
+                ],
+                [refusal for refusal in self._refusals if _is_before(refusal, standing.positions)],
+            )
+            if newest:
+                self._publish(newest)
+
+    def _refill(
+        self, drifts: Sequence[Drift], publications: Sequence[Publication], refusals: Sequence[Refusal]
+    ) -> None:
+        self._drifts = deque(drifts, maxlen=MARKS)
+        self._publications = deque(publications, maxlen=MARKS)
+        self._refusals = deque(refusals, maxlen=REFUSALS)
 
     def view(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         with self._lock:
+            standing = self._standing
+            labels = Counter({escaped(str(label)): held for label, held in standing.by_label.items()})
+            figure = "accuracy" if self._labelled else "bits_per_byte"
             return {
-                "topic": self._topic,
-                "group": self._group,
-                "step": self._step,
-                "counts": self._counts,
+                **self._fixed,
+                "step": standing.step,
+                "counts": dict(standing.counts),
                 "course": self._course.view(),
-                "latest": self._latest,
-                "drifts": list(self._drifts),
-                "publishes": list(self._publishes),
+                "latest": {figure: standing.figure, "loss": self._loss},
+                "predictions": self._predictions.view() if self._labelled else None,
+                "drifts": [asdict(drift) for drift in self._drifts],
+                "publishes": [asdict(publication) for publication in self._publications],
                 "snapshot": self._snapshot,
-                "experts": self._experts,
+                "experts": [
+                    {"name": name, "weight": one.weight, "loss": one.loss, "reason": one.reason, "since": one.since}
+                    for name, one in self._experts.items()
+                ],
                 "lag": self._lag,
-                "buffer": self._buffer,
-                "dead_letters": {"reasons": dict(self._reasons.most_common()), "last": list(self._refusals)},
+                "buffer": {
+                    "records": standing.buffer_records,
+                    "capacity": standing.buffer_capacity,
+                    "labels": labels.most_common(LABELS) if self._labelled else [],
+                },
+                "dead_letters": {
+                    "reasons": dict(standing.reasons.most_common()),
+                    "last": [asdict(refusal) for refusal in self._refusals],
+                },
                 "now": time.time(),
             }
+
+
+def _is_before(refusal: Refusal, positions: Positions) -> bool:
+    """Whether the record of `refusal` has been dealt with at `positions`, so that it is not refused again."""
+    return refusal.offset < positions.get((refusal.topic, refusal.partition), 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Mapping
 
@@ -129,14 +128,14 @@ class Metrics:
             for value in values:
                 counter.labels(value)
 
-    def expert(self, name: str, weight: float, loss: float) -> None:
-        """Show an expert's `weight` and mean `loss`, NaN before there is one; it may be left out from here on."""
+    def expert(self, name: str, weight: float, loss: float | None) -> None:
+        """Show an expert's `weight` and mean `loss`, None before there is one; it may be left out from here on."""
         if name not in self._with_experts:
             self._with_experts.add(name)
             for reason in DROPPED:
                 self.expert_dropped.labels(name, reason)
         self.expert_weight.labels(name).set(weight)
-        if not math.isnan(loss):
+        if loss is not None:
             self.expert_loss.labels(name).set(loss)
 
     def checkpointed(self, outcome: str, seconds: float) -> None:

@@ -20,6 +20,7 @@ from streamlearn.errors import StateError, StreamlearnError
 from streamlearn.events import Outcome, Reason
 from streamlearn.monitor.experts import Experts
 from streamlearn.monitor.health import Health
+from streamlearn.monitor.history import Publication, read
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.logs import START, Place
 from streamlearn.monitor.metrics import Metrics
@@ -27,7 +28,8 @@ from streamlearn.monitor.progress import Progress
 from streamlearn.monitor.refusals import RefusalLog
 from streamlearn.monitor.server import Server
 from streamlearn.monitor.telemetry import TRIED, show_standing, show_step
-from streamlearn.records import Partition
+from streamlearn.monitor.waiting import Waiting
+from streamlearn.records import Partition, Record
 from streamlearn.reports import Standing, StepReport
 from streamlearn.storage.control_key import ControlKey
 from streamlearn.terminal import STATUS
@@ -35,6 +37,8 @@ from streamlearn.terminal import STATUS
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+TAKING_OVER = "taking over: loading the newest checkpoint, then re-running the steps that the journal has behind it"
+IDLE_SECONDS = 3.0  # without a step: some more than a look, or a topic with a trickle of events flickers
 
 
 class Monitor:
@@ -49,7 +53,7 @@ class Monitor:
 
     Attributes
     ----------
-    metrics, health, live
+    metrics, health, live, waiting
         What is shown.
     control
         What operators have asked for over its port.
@@ -61,14 +65,16 @@ class Monitor:
     def __init__(self, config: Config, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.metrics = Metrics(CollectorRegistry(), labelled=config.labelled)
         self.health = Health(config.monitor.heartbeat_timeout_seconds)
-        self.live = Live(topic=config.kafka.topic, group=config.kafka.group)
+        kafka, window = config.kafka, config.monitor.accuracy_window
+        self.live = Live(topic=kafka.topic, group=kafka.group, labelled=config.labelled, window=window)
         self.control = Control()
+        self.waiting = Waiting(self.health, self.control, kafka)
         self.server: Server | None = None
         self._key = ControlKey(config.publisher.directory)
         self._config, self._labelled, self._clock = config.monitor, config.labelled, clock
-        self._looked = -LOOK_SECONDS
+        self._looked, self._moved = -LOOK_SECONDS, 0.0
         self._place: Place = START
-        self._experts = Experts(config.monitor.accuracy_window)
+        self._experts = Experts(window)
         self._progress, self._refusals = Progress(), RefusalLog()
 
     def start(self) -> None:
@@ -80,6 +86,7 @@ class Monitor:
             registry=self.metrics.registry,
             health=self.health,
             live=self.live,
+            waiting=self.waiting,
             control=self.control,
             key=self._key,
         )
@@ -120,7 +127,10 @@ class Monitor:
         self._looked = now
         standing, lag = look()
         self.metrics.set_lag(lag)
-        self.live.standing(lag, standing.by_label, standing.buffer_capacity)
+        self.live.stands(standing)
+        self.live.lags(lag)
+        self.waiting.idle, self.waiting.behind = now - self._moved >= IDLE_SECONDS, any(lag.values())
+        self.waiting.view()  # so that it is known since when
         self._refusals.tell()
         if self.health.active:
             self._progress.tell(standing, lag)
@@ -133,6 +143,16 @@ class Monitor:
         """Show whether this learner is the active one."""
         self.metrics.active.set(active)
         self.health.active = active
+        self.waiting.takeover = TAKING_OVER if active else ""
+
+    def taken_over(self) -> None:
+        """Show that this learner goes on from where the last active one was."""
+        self.waiting.takeover = ""
+        self._moved, self.waiting.idle = self._clock(), False
+
+    def blocked(self, why: str) -> None:
+        """Show why a takeover waits, empty where it goes on."""
+        self.waiting.takeover = f"takeover blocked, and retried: {why}" if why else TAKING_OVER
 
     def faulty(self, fault: str) -> None:
         """Show why learning comes to nothing, in a few words; empty where it comes to something."""
@@ -140,22 +160,39 @@ class Monitor:
 
     # What the learner has come to.
 
-    def restored(self, standing: Standing, snapshot: dict[str, Any] | None) -> None:
-        """Show how a checkpoint has left the learner, and the manifest of the newest `snapshot`."""
+    def restored(self, standing: Standing, snapshot: dict[str, Any] | None, written: bytes = b"") -> None:
+        """Show how a checkpoint has left the learner, and the manifest of the newest `snapshot`.
+
+        What :meth:`history` returned then is `written`; nothing where the checkpoint has none.
+        """
         self._place = standing.place()
         show_standing(self.metrics, standing)
-        self.live.counted(standing.step, standing.counts)
-        shown = {"version": snapshot["version"], "at": snapshot["created"]} if snapshot else None
-        self.live.resumed(standing.counts["trained"], shown, reasons=standing.reasons)
+        newest = None
+        if snapshot:
+            learnt = snapshot.get("events", {}).get(Outcome.TRAINED.value)
+            newest = Publication(snapshot["version"], learnt, snapshot["created"])
+        try:
+            history = read(written)
+        except ValueError as error:
+            log.warning("the page begins anew: what the checkpoint says of its past cannot be used: %s", error)
+            history = None
+        self.live.resumed(standing, history, newest)
+        if history:
+            self._experts.by_name = history.experts
         if snapshot:
             self.metrics.snapshot_version.set(snapshot["version"])
             self.metrics.last_publish.set(snapshot["created"])
             figures = "holdout_accuracy" if self._labelled else "holdout_bits_per_byte"
             self.metrics.evaluated("champion", snapshot["metrics"][figures])
 
+    def history(self) -> bytes:
+        """Return what the page remembers of what has passed, for a checkpoint."""
+        return self.live.history()
+
     def stepped(self, standing: Standing, report: StepReport, seconds: float) -> None:
         """Show `report` of a step that took `seconds`, and how the learner stands after it."""
-        self._place = standing.place()
+        self._place, self._moved = standing.place(), self._clock()
+        self.waiting.idle = False
         show_step(self.metrics, self.live, self._experts, standing, report, seconds)
 
     def stalled(self) -> AbstractContextManager[Any]:
@@ -197,20 +234,25 @@ class Monitor:
         self.metrics.kafka_up.set(answers)
         self.health.kafka_answers = answers
 
+    def waits(self, what: str) -> None:
+        """Show what reading waits for, as :class:`~streamlearn.source.Watch` says."""
+        self.waiting.reading = what
+
     def refused(self, reason: Reason) -> None:
         """Count a dead letter."""
         self.metrics.dead_letters.labels(reason.value).inc()
-        self.live.refused(reason.value)
 
-    def explained(self, reason: Reason, detail: str) -> None:
-        """Have the log tell of a dead letter, and the field that its reason is about; of some each step tells."""
+    def explained(self, record: Record, reason: Reason, detail: str) -> None:
+        """Tell of a dead letter, and the field that its reason is about; in the log, of some each step tells."""
+        self.live.refused(record, reason.value, detail)
         if reason not in TRIED:
             self._refusals.refused(f"{reason.value}: {detail}" if detail else reason.value)
 
     # What the publisher tells, on its own thread.
 
-    def checkpointed(self, outcome: str, seconds: float) -> None:
-        """Count a checkpoint that was ``written`` or ``failed``."""
+    def checkpointed(self, outcome: str, seconds: float, why: str = "") -> None:
+        """Count a checkpoint that was ``written``, or ``failed`` and `why`."""
+        self.waiting.checkpoint = why
         self.metrics.checkpointed(outcome, seconds)
 
     def published(self, outcome: str, version: int, seconds: float, accuracy: Mapping[str, float | None]) -> None:

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import streamlearn
-from streamlearn.config import Monitor
+from streamlearn.config import Kafka, Monitor
 from streamlearn.control import Control
 from streamlearn.errors import ConfigurationError, StreamlearnError
 from streamlearn.monitor.connections import BoundedServer, Throttled, connections_allowed
@@ -30,6 +30,7 @@ from streamlearn.monitor.health import Health
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.operators import Operators
 from streamlearn.monitor.security import middleware
+from streamlearn.monitor.waiting import Waiting
 from streamlearn.storage.control_key import ControlKey
 from streamlearn.unforeseen import unforeseen
 
@@ -44,7 +45,7 @@ class Server:
     ----------
     config
         The section ``monitor``: where to listen, and who may look. Port 0 takes a free one, which :attr:`port` tells.
-    registry, health, live
+    registry, health, live, waiting
         What to show.
     control
         Takes what operators ask for.
@@ -70,12 +71,15 @@ class Server:
         registry: CollectorRegistry,
         health: Health,
         live: Live,
+        waiting: Waiting | None = None,
         control: Control | None = None,
         key: ControlKey | None = None,
     ) -> None:
         tls = config.tls
         control = control or Control()
-        app = Throttled(make_app(config, registry, health, live, control, Operators(config, health, control, key)))
+        waiting = waiting or Waiting(health, control, Kafka())
+        operators = Operators(config, health, control, key)
+        app = Throttled(make_app(config, registry, health, live, waiting, operators))
         server = uvicorn.Config(
             app,
             log_config=None,  # its lines go where ours go
@@ -124,7 +128,7 @@ class Server:
 
 
 def make_app(
-    config: Monitor, registry: CollectorRegistry, health: Health, live: Live, control: Control, operators: Operators
+    config: Monitor, registry: CollectorRegistry, health: Health, live: Live, waiting: Waiting, operators: Operators
 ) -> Starlette:
     """Return the ASGI application."""
 
@@ -148,8 +152,7 @@ def make_app(
         return Response(files[name], media_type=TYPES[Path(name).suffix])
 
     async def now(_: Request) -> JSONResponse:
-        state = "paused" if control.paused and health.state == "active" else health.state
-        view = live.view() | {"state": state, "streamlearn": streamlearn.__version__}
+        view = live.view() | {"state": waiting.state, "waits": waiting.view(), "streamlearn": streamlearn.__version__}
         return JSONResponse(view, headers={"cache-control": "no-store"})
 
     return Starlette(

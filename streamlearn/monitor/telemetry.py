@@ -27,7 +27,7 @@ def show_step(
     for outcome, count in report.outcomes.items():
         metrics.events.labels(outcome.value).inc(count)
     metrics.last_event.set(now)
-    live.counted(standing.step, standing.counts)
+    live.stands(standing)
     if report.refused:
         _log_refused(report)
     if result is not None:
@@ -48,12 +48,11 @@ def show_step(
         if event.timestamp:  # 0 is unknown
             metrics.event_age.observe(max(0.0, now - event.timestamp))
     show_standing(metrics, standing)
-    trained = standing.counts["trained"]
-    accuracy = None if math.isnan(standing.accuracy) else standing.accuracy
-    live.learnt(trained, loss=float(result.losses.mean()), accuracy=accuracy)
+    labels = [event.label for event in report.learnt] if result.predicted else []
+    live.learnt(float(result.losses.mean()), labels, result.predicted)
     for rise in report.rises:
         metrics.drift_detections.labels(rise.detector).inc()
-        live.drifted(trained, rise.detector)
+        live.drifted(rise.detector)
         source = f"{rise.event.topic}/{rise.event.partition}/{rise.event.offset}"
         log.warning("drift: the mean of the %s has risen, detected at %s", rise.detector, source)
 

@@ -23,8 +23,11 @@ class Keeping(Protocol):
         """Prepare for the checkpoint of `step`, on the learning thread."""
         ...
 
-    def write(self, step: int, version: int, state: State) -> None:
-        """Write the checkpoint of `step`; OSError or StateError where it fails, FencedError where we may not."""
+    def write(self, step: int, version: int, state: State, history: bytes = b"") -> None:
+        """Write the checkpoint of `step`, and beside the state the `history` that the page shows.
+
+        OSError or StateError is raised where it fails, FencedError where we may not.
+        """
         ...
 
     def missed(self, error: Exception) -> None:

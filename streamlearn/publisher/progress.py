@@ -13,8 +13,8 @@ Accuracy = dict[str, float | None]
 class Progress(Protocol):
     """What the publisher reports; the monitor is told it."""
 
-    def checkpointed(self, outcome: str, seconds: float) -> None:
-        """Count a checkpoint that was ``written`` or ``failed``."""
+    def checkpointed(self, outcome: str, seconds: float, why: str = "") -> None:
+        """Count a checkpoint that was ``written``, or ``failed`` and `why`."""
         ...
 
     def published(self, outcome: str, version: int, seconds: float, accuracy: Accuracy) -> None:

@@ -47,10 +47,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Capture:
-    """A copy of the learner at one step; what follows ``version`` only where a snapshot is due.
+    """A copy of the learner at one step; ``export`` and the figures only where a snapshot is due.
 
     ``accuracy`` is by hold-out split what the objective goes by: of a language model the bits per byte.
-    ``unpredictable`` is the share of the validation hold-out that it has no sound prediction for.
+    ``unpredictable`` is the share of the validation hold-out that it has no sound prediction for. ``history`` is what
+    the page shows of the past, which decides nothing.
     """
 
     step: int
@@ -61,6 +62,7 @@ class Capture:
     accuracy: Accuracy = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     unpredictable: float = 0.0
+    history: bytes = b""
 
 
 class Publisher:
@@ -186,7 +188,7 @@ class Publisher:
         self._keeper.missed(error)
         log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", step, error)
         self._checkpoint_due.tried(step)
-        self._progress.checkpointed("failed", 0.0)
+        self._progress.checkpointed("failed", 0.0, str(error))
         if version is not None:
             self._snapshot_due.tried(step)
             self._progress.published("failed", version, 0.0, {})
@@ -236,14 +238,14 @@ class Publisher:
         try:
             if not self._settle():
                 raise TimeoutError("dead letters are not acknowledged yet")
-            self._keeper.write(capture.step, capture.version, capture.state)
+            self._keeper.write(capture.step, capture.version, capture.state, capture.history)
         except FencedError:
             raise
         except (OSError, StateError) as error:
             place = _place(capture)
             self._keeper.missed(error)
             log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", capture.step, error, extra=place)
-            self._progress.checkpointed("failed", time.monotonic() - started)
+            self._progress.checkpointed("failed", time.monotonic() - started, str(error))
             if isinstance(error, NotFiniteError):
                 self.astray = str(error)
             if capture.export:

@@ -14,7 +14,7 @@ from streamlearn.consumer import ends
 from streamlearn.local.broker import ApacheKafka
 from streamlearn.pipeline import Pipeline
 from tests.integration.conftest import settings
-from tests.integration.learner import event, learnt, send, surviving_state, wait_until, with_topic
+from tests.integration.learner import event, learnt, send, surviving_state, wait_until, waits_for, with_topic
 from tests.integration.test_trouble import running, trained
 
 
@@ -58,7 +58,12 @@ def test_the_learner_waits_for_its_broker_says_so_once_and_goes_on(
 
     with running(pipeline):
         wait_until(lambda: trained(pipeline) == 100, "the first half is learnt")
-        trouble(own_broker, lambda: wait_until(lambda: said("waiting for Kafka") == 1, "it says that it waits"))
+
+        def it_waits() -> None:
+            wait_until(lambda: said("waiting for Kafka") == 1, "it says that it waits")
+            wait_until(lambda: waits_for(pipeline) == ["kafka"], "the page says so")
+
+        trouble(own_broker, it_waits)
         send(config, [event(n) for n in range(100, 200)])
         wait_until(lambda: trained(pipeline) == 200, "the second half is learnt")
         wait_until(lambda: said("answers again") == 1, "it says that it goes on")

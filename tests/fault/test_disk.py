@@ -16,7 +16,7 @@ from streamlearn.pipeline import Pipeline
 from streamlearn.publisher.snapshots import SnapshotStore
 from tests.conftest import fill
 from tests.integration.conftest import settings
-from tests.integration.learner import event, learnt, send, surviving_state, wait_until, with_topic
+from tests.integration.learner import event, learnt, send, surviving_state, wait_until, waits_for, with_topic
 from tests.integration.test_trouble import running, trained
 
 Disk = Callable[[Path], object]
@@ -88,12 +88,14 @@ def test_learning_goes_on_and_nothing_is_committed_until_the_disk_heals(
         send(config, [event(n) for n in range(160, 320)])
         wait_until(lambda: trained(pipeline) == 320, "learning goes on without the disk")
         wait_until(lambda: checkpoints(pipeline, "failed") > 0, "the failure is counted")
+        assert "checkpoint" in waits_for(pipeline)
         assert checkpoints(pipeline, "written") == written
         assert committed(config) == 160
         heals(disk)
         send(config, [event(n) for n in range(320, 480)])
         wait_until(lambda: trained(pipeline) == 480, "the rest is learnt")
         wait_until(lambda: checkpoints(pipeline, "written") > written, "a checkpoint is written again")
+        assert "checkpoint" not in waits_for(pipeline)
     assert committed(config) == 480
     assert learnt(surviving_state(config.publisher.directory)) == [(0, offset) for offset in range(480)]
     store = SnapshotStore(config.publisher.directory / "snapshots")
@@ -112,6 +114,7 @@ def test_a_takeover_waits_until_the_disk_is_no_longer_full(
     fill(disk)
     with running(second):
         wait_until(lambda: "takeover blocked, retrying: " in caplog.text, "the takeover waits")
+        wait_until(lambda: "blocked" in second.monitor.waiting.takeover, "the page says so")
         free(disk)
         wait_until(lambda: trained(second) == 160, "the rest is learnt")
     assert caplog.text.count("takeover blocked, retrying: ") == 1

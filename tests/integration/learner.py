@@ -23,6 +23,7 @@ from streamlearn.config import Config, load
 from streamlearn.consumer.client import create_topic, make_producer
 from streamlearn.local.broker import free_port
 from streamlearn.local.tiny import WORDS
+from streamlearn.pipeline import Pipeline
 from streamlearn.state import State
 
 DEADLINE_SECONDS = 60.0
@@ -113,6 +114,11 @@ def answers(url: str) -> bool:
             return bool(answer.status == HTTPStatus.OK)
     except OSError:
         return False
+
+
+def waits_for(pipeline: Pipeline) -> list[str]:
+    """Return what the page says that `pipeline` waits for, by name."""
+    return [one["for"] for one in pipeline.monitor.waiting.view()]
 
 
 def with_topic(overrides: list[str], *, partitions: int = 1) -> Config:

@@ -130,6 +130,8 @@ class Course:
         What was accepted.
     accepted, whole, stubs
         How many records were accepted, and how many dead letters were whole or stubs.
+    waits
+        What reading has waited for, one after the other.
 
     """
 
@@ -140,7 +142,9 @@ class Course:
         self._dead_letters = make_dead_letters(
             kafka, refused=lambda _: None, detail=decoder.detail, patience=Patience()
         )
-        self._consumer = Consumer(kafka, decoder=decoder, dead_letters=self._dead_letters, watch=Watch())
+        self.waits: list[str] = []
+        watch = Watch(waits=self.waits.append)
+        self._consumer = Consumer(kafka, decoder=decoder, dead_letters=self._dead_letters, watch=watch)
         admission = Admission(config.events)
         self._intake = Intake(
             self._consumer.queue, lambda: Draft(admission), size=16, max_wait=0.1, clock=time.monotonic

@@ -231,6 +231,8 @@ def test_where_the_registry_is_away_consumption_waits_and_avro_is_read_once_it_a
         ours = letters[offsets[-1]].ours
         assert (ours["reason"], ours["detail"]) == (b"unknown_schema", b"schema 7 is not in the registry")
         assert caplog.text.count("cannot be decoded; consumption paused") == 1
+        assert next(what for what in course.waits if what) == "schemas"
+        assert course.waits[-1] == ""
         assert caplog.text.count("can be decoded again; consumption goes on") == 1
         assert [record.reason for record in make_source(config).sample(3)] == [None, None, Reason.UNKNOWN_SCHEMA]
         ranges = [

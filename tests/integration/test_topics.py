@@ -21,7 +21,16 @@ from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from tests.fault.bits import assert_same_bits, unbroken_by_the_record
 from tests.integration.conftest import settings
-from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until, with_topic
+from tests.integration.learner import (
+    LearnerProcess,
+    event,
+    learnt,
+    send,
+    surviving_state,
+    wait_until,
+    waits_for,
+    with_topic,
+)
 from tests.integration.test_trouble import running, trained
 
 pytestmark = pytest.mark.fault
@@ -228,6 +237,7 @@ def test_while_the_topic_is_gone_the_learner_waits_for_it_and_does_not_take_kafk
         with closing(KafkaAdminClient(bootstrap_servers=config.kafka.bootstrap_servers)) as admin:
             admin.delete_topics([config.kafka.topic])
         wait_until(lambda: f"there is no topic {config.kafka.topic}" in caplog.text, "it waits for the topic")
+        wait_until(lambda: waits_for(pipeline) == ["topic"], "the page says so")
         assert pipeline.monitor.health.kafka_answers
         create_topic(config.kafka, config.kafka.topic)
         send(config, unnamed(range(1000, 1010)))

@@ -23,7 +23,7 @@ from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from streamlearn.reports import StepReport
 from streamlearn.source import Watch
-from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until
+from tests.integration.learner import LearnerProcess, event, learnt, send, surviving_state, wait_until, waits_for
 
 Start = Callable[..., LearnerProcess]
 
@@ -163,6 +163,7 @@ def test_a_dead_letter_topic_that_takes_nothing_stops_consumption_until_it_does(
     pipeline = Pipeline(load(overrides=[*overrides, "events.holdout_ratio=0", "kafka.poll_records=5"]))
     with running(pipeline):
         wait_until(lambda: pipeline.dead_letters.blocked, "the dead letter is not taken")
+        wait_until(lambda: waits_for(pipeline) == ["dead_letters"], "the page says so")
         send(config, [event(n) for n in range(20, 200)])
         assert not pipeline.dead_letters.settle(0.5)
         assert trained(pipeline) < 200

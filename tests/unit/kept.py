@@ -35,8 +35,8 @@ class Quiet:
     def __init__(self) -> None:
         self.outcomes: list[str] = []
 
-    def checkpointed(self, outcome: str, seconds: float) -> None:
-        del seconds
+    def checkpointed(self, outcome: str, seconds: float, why: str = "") -> None:
+        del seconds, why
         self.outcomes.append(f"checkpoint {outcome}")
 
     def published(self, outcome: str, version: int, seconds: float, accuracy: object) -> None:

@@ -159,9 +159,10 @@ class Told:
         self.events.append(("commit", positions))
         return True
 
-    def checkpointed(self, outcome: str, seconds: float) -> None:
+    def checkpointed(self, outcome: str, seconds: float, why: str = "") -> None:
         del seconds
         self.events.append(("checkpoint", outcome))
+        assert bool(why) == (outcome == "failed")
 
     def published(self, outcome: str, version: int, seconds: float, accuracy: Accuracy) -> None:
         del seconds, accuracy

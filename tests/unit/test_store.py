@@ -134,6 +134,18 @@ def test_a_checkpoint_gives_back_what_was_written(tmp_path: Path) -> None:
     assert_equal(written, store.read(path.name))
 
 
+@damages
+def test_a_history_lies_beside_the_state_and_is_no_part_of_it(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    written = state(1)
+    path, without = store.write(1, 0, written, b'{"loss": 0.5}'), store.write(2, 0, state(2))
+    assert (store.history(path.name), store.history(without.name)) == (b'{"loss": 0.5}', b"")
+    assert_equal(written, store.read(path.name))
+    damage(path / "history.json")
+    with pytest.raises(StateError, match=r"history\.json"):
+        store.read(path.name)
+
+
 def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=2)
     for step in (8, 9, 10, 11):

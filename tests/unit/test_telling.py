@@ -157,13 +157,41 @@ def test_an_expert_that_is_left_out_of_a_step_that_was_not_applied_is_counted_to
 
 
 def test_what_a_checkpoint_left_is_shown_with_the_newest_snapshot(monitor: Monitor) -> None:
-    snapshot = {"version": 2, "created": 1.7e9, "metrics": {"holdout_accuracy": {"test": 0.5}}}
+    figures = {"holdout_accuracy": {"test": 0.5}}
+    snapshot = {"version": 2, "created": 1.7e9, "events": {"trained": 8}, "metrics": figures}
     monitor.restored(STANDING, snapshot)
     assert monitor.place()["step"] == 3
     assert (shown(monitor, "snapshot_version"), shown(monitor, "buffer_records")) == (2, 8)
     assert shown(monitor, "holdout_accuracy_ratio", split="test", role="champion") == 0.5
     assert monitor.live.view()["dead_letters"]["reasons"] == {"not_json": 2}
-    assert monitor.live.view()["snapshot"] == {"version": 2, "at": 1.7e9}
+    assert monitor.live.view()["snapshot"] == {"version": 2, "events": 8, "at": 1.7e9}
+
+
+def test_what_a_checkpoint_says_of_the_past_is_shown_and_gone_on_from(monitor: Monitor) -> None:
+    monitor.stepped(STANDING, predicted(mixed({"softmax": 1.0, "transformer": 1.0}, {"averaged": "runaway"})), 0.2)
+    monitor.explained(make_record(b"", offset=11), Reason.NOT_JSON, "")
+    after = Monitor(load(overrides=["monitor.port=0"]))
+    after.restored(STANDING, None, monitor.history())
+    assert after.live.view() | {"now": 0} == monitor.live.view() | {"now": 0}
+    assert after.live.view()["predictions"]["events"] == 2
+    for one in (monitor, after):
+        one.stepped(STANDING, mixed({"softmax": 3.0, "transformer": 1.0}, {"averaged": "runaway"}), 0.2)
+        assert shown(one, "expert_loss", expert="softmax") == 2.0
+    assert after.live.view()["experts"] == monitor.live.view()["experts"]
+
+
+def test_a_past_that_this_version_does_not_know_is_passed_over_and_named(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor.restored(STANDING, None, b'{"drifts": 7}')
+    assert "the page begins anew: what the checkpoint says of its past cannot be used: Expected `array`" in caplog.text
+    assert monitor.live.view()["counts"]["trained"] == 10
+
+
+def predicted(told: StepReport) -> StepReport:
+    """Return `told` with what was predicted of its events."""
+    result = told.result or pytest.fail("there is one")
+    return replace(told, result=replace(result, predicted=[event.label for event in told.learnt]))
 
 
 def test_a_snapshot_is_marked_at_the_events_that_had_been_learnt_when_it_was_copied(monitor: Monitor) -> None:

@@ -4,7 +4,12 @@
 const EVERY_MS = 1000;
 const PATIENCE_MS = 5000;
 const SHOWN = 8; // happenings and refusals
-const COUNTED = { dead_letter: ["dead letter", "dead letters"], duplicate: ["duplicate", "duplicates"] };
+const COUNTED = {
+  "other label": ["other label", "other labels"],
+  duplicate: ["duplicate", "duplicates"],
+  partition: ["partition", "partitions"],
+};
+const APART_FROM = ["trained", "dead_letter"]; // counts that have a card of their own
 const APART = 6; // pixels between the marks of two publications
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
@@ -13,10 +18,15 @@ const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", h
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 let marks = { drifts: [], publishes: [] };
 let charts = [];
+let labelled = true;
 
-function counted(count, outcome) {
-  const [one, several] = COUNTED[outcome] ?? Array(2).fill(outcome.replaceAll("_", " "));
+function counted(count, thing) {
+  const [one, several] = COUNTED[thing] ?? Array(2).fill(words(thing));
   return `${number.format(count)} ${count === 1 ? one : several}`;
+}
+
+function words(name) {
+  return name.replaceAll("_", " ");
 }
 
 function say(id, text) {
@@ -36,10 +46,10 @@ function when(seconds) {
   return (Date.now() / 1000 - seconds < 43200 ? clock : day).format(new Date(1000 * seconds));
 }
 
-function ago(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s ago`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
-  return seconds < 129600 ? `${Math.round(seconds / 3600)} h ago` : `${Math.round(seconds / 86400)} days ago`;
+function span(seconds) {
+  if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 129600 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
 // Vertical lines where a drift was detected or a snapshot published; where publications are crowded, not all of them.
@@ -66,7 +76,7 @@ function drawMarks(chart) {
   ctx.restore();
 }
 
-function makeChart(id, label, name, value, range) {
+function makeChart(id, label, name, key, value, range) {
   const figure = byId(id);
   const axis = { stroke: colour("faint"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
   const chart = new uPlot({
@@ -82,15 +92,19 @@ function makeChart(id, label, name, value, range) {
     series: [{}, { label, stroke: colour(name), width: 2, points: { show: false } }],
     hooks: { drawAxes: [drawMarks] }, // behind the curve
   }, [[], []], figure);
-  return { chart, figure, name };
+  return { chart, figure, key };
 }
 
 function makeCharts() {
   for (const { chart } of charts) chart.destroy();
+  charts = [];
   const nonNegative = (_, low, high) => [0, high > 0 ? high * 1.05 : 1];
+  const figure = labelled
+    ? ["accuracy", "accuracy", "figure", (tick) => `${Math.round(100 * tick)} %`, () => [0, 1]]
+    : ["bits per byte", "accuracy", "figure", (tick) => String(tick), nonNegative];
   charts = [
-    makeChart("accuracy-chart", "accuracy", "accuracy", (tick) => `${Math.round(100 * tick)} %`, () => [0, 1]),
-    makeChart("loss-chart", "loss", "loss", (tick) => String(tick), nonNegative),
+    makeChart("figure-chart", ...figure),
+    makeChart("loss-chart", "loss", "loss", "loss", (tick) => String(tick), nonNegative),
   ];
 }
 
@@ -102,12 +116,44 @@ function list(id, items, write) {
   }));
 }
 
-function rows(id, entries, most) {
+function fill(id, entries) {
+  const most = Math.max(...entries.map(([, count]) => count), 1);
   byId(id).tBodies[0].replaceChildren(...entries.map(([name, count]) => {
     const row = element("tr");
     const bar = element("td", "", { className: "bar" });
-    if (most) bar.append(element("meter", "", { max: most, value: count, ariaLabel: name }));
+    bar.append(element("meter", "", { max: most, value: count, ariaLabel: name }));
     row.append(element("th", name, { scope: "row" }), bar, element("td", number.format(count)));
+    return row;
+  }));
+}
+
+// The confusion matrix: a row for each label, with how many of its events were found, and what the others were taken for.
+function showPredictions(predictions) {
+  byId("predictions").hidden = !predictions;
+  if (!predictions) return;
+  const { rows } = predictions;
+  const names = rows.map(({ label, others }, index) => (others ? counted(others, "other label") : `${index + 1} ${label}`));
+  const columns = rows[0].predicted.map((_, index) => (index < rows.length && !rows[index].others ? String(index + 1) : "other"));
+  const head = element("tr");
+  const titles = ["label", "events", "recall", ...columns.map((column) => (column === "other" ? "as other" : `as ${column}`))];
+  head.append(...titles.map((title) => element("th", title, { scope: "col" })));
+  byId("matrix").tHead.replaceChildren(head);
+  byId("matrix").tBodies[0].replaceChildren(...rows.map(({ events, recall, predicted, others }, place) => {
+    const row = element("tr");
+    const cells = predicted.map((count, column) => {
+      const right = column === place && !others;
+      const cell = element("td", count ? number.format(count) : "·", { className: count ? "cell" : "none" });
+      if (right) cell.classList.add("right");
+      cell.style.setProperty("--share", events && (column !== place || right) ? 0.6 * count / events : 0);
+      cell.style.setProperty("--shade", right ? "var(--publish)" : "var(--drift)");
+      return cell;
+    });
+    row.append(
+      element("th", names[place], { scope: "row", title: names[place] }),
+      element("td", number.format(events)),
+      element("td", recall === null ? "–" : percent(recall)),
+      ...cells,
+    );
     return row;
   }));
 }
@@ -118,9 +164,9 @@ function showExperts(experts) {
   const most = Math.max(...experts.map(({ weight }) => weight), 1e-9);
   byId("experts").tBodies[0].replaceChildren(...experts.map(({ name, weight, loss, reason, since }) => {
     const row = element("tr");
-    const head = element("th", name.replaceAll("_", " "), { scope: "row" });
+    const head = element("th", words(name), { scope: "row" });
     const bar = element("td", "", { className: "bar" });
-    if (reason) head.append(element("small", `left out since ${when(since)}: ${reason.replaceAll("_", " ")}`));
+    if (reason) head.append(element("small", `left out since ${when(since)}: ${words(reason)}`));
     bar.append(element("meter", "", { max: most, value: Math.max(weight, 0), ariaLabel: name }));
     row.append(head, bar, element("td", reason ? "–" : weight.toFixed(2)), element("td", loss?.toFixed(3) ?? "–"));
     return row;
@@ -133,37 +179,59 @@ function showState(state) {
   document.title = `${state} · streamlearn`;
 }
 
+// One line for each thing that is waited for; none while it learns.
+function showWaits(waits, now) {
+  byId("waits").replaceChildren(...waits.map(({ text, since }) => element("li", `${text} (for ${span(now - since)})`)));
+}
+
 function show(view) {
-  const { course, latest, counts, lag, buffer, snapshot } = view;
+  const { course, latest, counts, lag, buffer, snapshot, dead_letters: letters } = view;
+  if (labelled !== view.labelled) {
+    labelled = view.labelled;
+    makeCharts();
+  }
   const lags = Object.entries(lag);
   say("source", `topic ${view.topic}, group ${view.group}`);
   showState(view.state);
-  say("accuracy", latest && latest.accuracy !== null ? percent(latest.accuracy) : "–"); // a language model has none
-  say("loss", latest ? latest.loss.toFixed(3) : "–");
+  showWaits(view.waits, view.now);
+  const figure = labelled ? latest.accuracy : latest.bits_per_byte;
+  say("figure-name", labelled ? "accuracy" : "bits per byte");
+  say("figure-title", `${labelled ? "Accuracy" : "Bits per byte"} over the events learnt`);
+  say("figure", figure === null ? "–" : labelled ? percent(figure) : figure.toFixed(3));
+  say("window", `of the last ${number.format(view.window)} events, each predicted before it was learnt`);
+  say("loss", latest.loss === null ? "–" : latest.loss.toFixed(3));
   say("lag", lags.length ? number.format(lags.reduce((sum, [, records]) => sum + records, 0)) : "–");
-  const behind = lags.filter(([, records]) => records > 0).sort(([, one], [, other]) => other - one).slice(0, 4);
-  const shown = behind.map(([partition, records]) => `${partition}: ${number.format(records)}`).join(", ");
-  say("partitions", shown || (lags.length === 1 ? "1 partition" : `${lags.length} partitions`));
+  const behind = lags.filter(([, records]) => records > 0).sort(([, one], [, other]) => other - one);
+  const by = behind.slice(0, 4).map(([partition, records]) => `${partition}: ${number.format(records)}`).join(", ");
+  const whole = behind.length === 1 && lags.length > 1 ? `all of it in ${behind[0][0]}` : "";
+  say("partitions", behind.length > 1 ? by : whole || (lags.length ? counted(lags.length, "partition") : ""));
   say("trained", number.format(counts.trained ?? 0));
-  const others = Object.entries(counts).filter(([outcome, count]) => outcome !== "trained" && count);
+  const others = Object.entries(counts).filter(([outcome, count]) => count && !APART_FROM.includes(outcome));
   say("counts", others.map(([outcome, count]) => counted(count, outcome)).join(", "));
+  const reasons = Object.entries(letters.reasons).filter(([, count]) => count);
+  say("refused", number.format(counts.dead_letter ?? 0));
+  say("reasons", reasons.map(([reason, count]) => (reasons.length === 1 ? reason : `${number.format(count)} ${reason}`)).join(", "));
   say("snapshot", snapshot ? `v${snapshot.version}` : "none yet");
-  say("published", snapshot ? `published ${ago(view.now - snapshot.at)}` : "");
+  say("published", snapshot ? `published ${span(view.now - snapshot.at)} ago` : "");
   say("version", `streamlearn ${view.streamlearn}`);
 
   marks = { drifts: view.drifts, publishes: view.publishes };
-  for (const { chart, name } of charts) chart.setData([course.events, course[name]]);
+  for (const { chart, key } of charts) chart.setData([course.events, course[key]]);
 
   const happenings = [
     ...view.drifts.map((mark) => ({ ...mark, text: `drift: the ${mark.detector} has risen` })),
     ...view.publishes.map((mark) => ({ ...mark, text: `snapshot v${mark.version} published` })),
   ].sort((one, other) => other.at - one.at).slice(0, SHOWN);
-  list("happenings", happenings, (mark) => `${mark.text} at event ${number.format(mark.events ?? 0)}`);
+  list("happenings", happenings, ({ text, events }) => (events === null ? text : `${text} at event ${number.format(events)}`));
+  showPredictions(view.predictions);
   showExperts(view.experts);
-  say("fill", `${number.format(buffer.records)} of ${number.format(buffer.capacity)}`);
-  rows("labels", buffer.labels, Math.max(...buffer.labels.map(([, held]) => held), 1));
-  rows("reasons", Object.entries(view.dead_letters.reasons));
-  list("refusals", view.dead_letters.last.slice(-SHOWN).reverse(), (refusal) => refusal.reason);
+  say("fill", `${labelled ? "by label, " : ""}${number.format(buffer.records)} of ${number.format(buffer.capacity)}`);
+  fill("labels", buffer.labels);
+  list("refusals", letters.last.slice(-SHOWN).reverse(), ({ reason, detail, topic, partition, offset }) => {
+    const text = element("span", detail ? `${reason}: ${detail} ` : `${reason} `);
+    text.append(element("code", `${topic}/${partition}/${offset}`));
+    return text;
+  });
 }
 
 async function look() {
@@ -188,7 +256,7 @@ async function keepLooking() {
 makeCharts();
 new ResizeObserver(() => {
   for (const { chart, figure } of charts) chart.setSize({ width: figure.clientWidth, height: figure.clientHeight });
-}).observe(byId("accuracy-chart"));
+}).observe(byId("figure-chart"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { makeCharts(); look(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
 keepLooking();

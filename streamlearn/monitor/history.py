@@ -1,0 +1,84 @@
+"""What the page remembers across a restart: it lies beside the state in each checkpoint, and decides nothing."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct, field
+
+from streamlearn.monitor.course import Course
+from streamlearn.monitor.experts import ExpertCourse
+from streamlearn.monitor.predictions import Predicted
+
+
+class Drift(Struct):
+    """A drift: after how many events which signal had risen, and when that was, in seconds since 1970."""
+
+    events: int
+    detector: str
+    at: float
+
+
+class Publication(Struct):
+    """A published version: how many events were learnt into it, None where that is not known, and when it was."""
+
+    version: int
+    events: int | None
+    at: float
+
+
+class Refusal(Struct):
+    """A dead letter without anything of its text: why, what that is about, where its record stands, and when it was."""
+
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    at: float
+
+
+class History(Struct):
+    """All of it, of bounded size.
+
+    Attributes
+    ----------
+    course
+        Loss and figure over the events learnt.
+    loss
+        The mean loss of the last micro-batch, None before the first.
+    drifts, publications, refusals
+        The newest, oldest first.
+    experts
+        How each expert does, by name.
+    predicted
+        What was predicted of the newest events.
+
+    """
+
+    course: Course = field(default_factory=Course)
+    loss: float | None = None
+    drifts: list[Drift] = []
+    publications: list[Publication] = []
+    refusals: list[Refusal] = []
+    experts: dict[str, ExpertCourse] = {}
+    predicted: Predicted = field(default_factory=Predicted)
+
+
+def write(history: History) -> bytes:
+    """Return `history` as JSON."""
+    return msgspec.json.encode(history)
+
+
+def read(written: bytes) -> History | None:
+    """Return what :func:`write` has made `written` of; None where that is nothing.
+
+    Raises
+    ------
+    ValueError
+        If it is none that this version knows.
+
+    """
+    try:
+        return msgspec.json.decode(written, type=History) if written else None
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from None

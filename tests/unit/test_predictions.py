@@ -1,0 +1,95 @@
+"""The confusion matrix of the page."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamlearn.events import Label
+from streamlearn.monitor.predictions import MOST_EVENTS, SHOWN, Predictions
+
+LABEL = st.one_of(st.integers(0, 20), st.sampled_from(["0", "1", "spam", ""]))
+PAIRS = st.lists(st.tuples(LABEL, st.one_of(st.none(), LABEL)), max_size=80)
+
+
+def of(pairs: list[tuple[Label, Label | None]], window: int = 1000) -> Predictions:
+    predictions = Predictions(window)
+    for label, predicted in pairs:
+        predictions.add([label], [predicted])
+    return predictions
+
+
+@given(PAIRS, st.integers(1, 30))
+def test_the_matrix_holds_each_event_of_the_window_once(pairs: list[tuple[Label, Label | None]], window: int) -> None:
+    view, last = of(pairs, window).view(), pairs[-window:]
+    if not pairs:
+        assert view is None
+        return
+    assert view
+    rows = view["rows"]
+    assert view["events"] == len(last) == sum(row["events"] for row in rows)
+    assert all(sum(row["predicted"]) == row["events"] for row in rows)
+    assert len({len(row["predicted"]) for row in rows}) == 1
+    right = sum(row["events"] * row["recall"] for row in rows if row["events"])
+    assert round(right) == sum(label == predicted for label, predicted in last)
+    labels = {label for pair in last for label in pair if label is not None}
+    shown = [row for row in rows if "others" not in row]
+    assert len(shown) == min(SHOWN, len(labels))
+    assert sum(row.get("others", 0) for row in rows) == len(labels) - len(shown)
+
+
+@given(PAIRS, st.integers(1, 30), st.integers(0, 80))
+def test_it_goes_on_after_a_restart(pairs: list[tuple[Label, Label | None]], window: int, broken_at: int) -> None:
+    unbroken = of(pairs, window)
+    resumed = Predictions(window)
+    resumed.load(of(pairs[:broken_at], window).kept())
+    for label, predicted in pairs[broken_at:]:
+        resumed.add([label], [predicted])
+    assert resumed.view() == unbroken.view()
+
+
+def test_recall_is_by_label_and_what_a_label_was_taken_for_stands_in_its_row() -> None:
+    view = of([("ham", "ham"), ("ham", "spam"), ("ham", "ham"), ("spam", "spam"), ("ham", None)]).view()
+    assert view
+    assert view["rows"] == [
+        {"label": "ham", "events": 4, "recall": 0.5, "predicted": [2, 1, 1]},
+        {"label": "spam", "events": 1, "recall": 1.0, "predicted": [0, 1, 0]},
+    ]
+
+
+def test_a_label_that_is_predicted_and_never_sent_has_a_row_without_a_recall() -> None:
+    view = of([("ham", "spam")]).view()
+    assert view
+    assert view["rows"][1] == {"label": "spam", "events": 0, "recall": None, "predicted": [0, 0]}
+
+
+def test_beyond_the_most_frequent_labels_one_row_stands_for_all_others() -> None:
+    often = [(n, n) for n in range(SHOWN)] * 3
+    view = of([*often, ("rare", "rare"), ("odd", 0), (1, "odd")]).view()
+    assert view
+    assert view["rows"][-1] == {
+        "label": None,
+        "others": 2,
+        "events": 2,
+        "recall": 0.5,
+        "predicted": [1, *[0] * (SHOWN - 1), 1],
+    }
+    assert view["rows"][1]["predicted"][-1] == 1
+
+
+def test_an_integer_and_the_text_that_looks_like_it_are_two_labels() -> None:
+    view = of([(1, "1"), ("1", "1")]).view()
+    assert view
+    assert [(row["label"], row["predicted"]) for row in view["rows"]] == [("1", [0, 1]), ("1", [0, 1])]
+
+
+def test_however_long_the_window_may_be_it_holds_no_more_than_a_checkpoint_should_keep() -> None:
+    predictions = Predictions(window=10**6)
+    labels = list(range(MOST_EVENTS + 5))
+    predictions.add(labels, labels)
+    view = predictions.view()
+    assert view
+    assert view["events"] == MOST_EVENTS
+    assert deque(predictions.kept().labels, maxlen=1).pop() == MOST_EVENTS + 4

@@ -22,12 +22,12 @@ demo: $(READY)  ## make demo ARGS="--json"
 demo-lm: $(READY)  ## a language model instead, without labels
 	@$(BIN)/streamlearn demo --language-model --output demo-lm-output $(ARGS)
 
-TESTS := tests/integration/test_demo.py tests/integration tests/unit
-test: $(READY)  ## make test TESTS=tests/unit ARGS="-k buffer"; the longest file begins first
+TESTS := tests/integration tests/unit
+test: $(READY)  ## make test TESTS=tests/unit ARGS="-k buffer"; the longest files begin first
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not fault" $(TESTS) $(ARGS)
 
-fault: $(READY)  ## kills, frozen learners, broken disks and brokers, on Apache Kafka where there is one
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m fault tests/fault tests/integration $(ARGS)
+fault: $(READY)  ## kills, frozen learners, broken disks and brokers, on Apache Kafka where there is one; and both demos
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m fault tests/integration/test_demo.py tests/fault tests/integration $(ARGS)
 
 ops: $(READY)  ## rules, manifests, runbooks and the page, with real Prometheus, Alertmanager and Chromium where they are installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/ops/test_incidents.py tests/ops $(ARGS)

@@ -127,7 +127,11 @@ class Pipeline:
         queue, control = self.consumer.queue, self.monitor.control
         intake = Intake(queue, learner.draft, size=size, max_wait=wait, most_bytes=most, clock=time.monotonic)
         while term.lasts():
-            batch = MicroBatch() if control.held(BEAT_SECONDS) else intake.next(stopping=term.over)
+            batch = (
+                MicroBatch()
+                if control.held(BEAT_SECONDS)
+                else intake.next(stopping=lambda: term.over() or control.paused)
+            )
             if batch:
                 decision = Step(learner.step + 1, batch.ranges)
                 self.keeper.journal.append(decision)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from streamlearn.local.broker import ApacheKafka, Broker, NoidaDB
 from streamlearn.local.tiny import SPECIAL, WORDS, save_tiny_language_model, save_tiny_model
+from tests import forked
 
 TIERS = frozenset({"integration", "fault", "ops"})
 """Directories whose tests are marked with their name."""
@@ -99,6 +100,8 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 
 def streamlearn(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command, without the hub, in an `environment` that is that of the tests but for this."""
+    if not environment:
+        return forked.run(*arguments)
     return subprocess.run(
         [sys.executable, "-m", "streamlearn", *arguments],
         capture_output=True,

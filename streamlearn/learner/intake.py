@@ -48,7 +48,10 @@ class Intake:
         self._clock = clock
 
     def next(self, idle: float = 0.5, stopping: Callable[[], bool] = lambda: False) -> MicroBatch:
-        """Return the next micro-batch; an empty one after `idle` seconds without any record."""
+        """Return the next micro-batch; an empty one after `idle` seconds without any record.
+
+        Once it is `stopping`, none is begun, and one that was begun takes what is there.
+        """
         draft = self._draft()
         batch = draft.batch
         deadline = self._clock() + idle
@@ -60,6 +63,9 @@ class Intake:
                     break
                 continue
             if not batch:
+                if stopping():
+                    self._arrivals.put_back(arrival)
+                    break
                 deadline = self._clock() + self._max_wait
             draft.take(arrival, size=self._size)
             if arrival.start < len(arrival.records):

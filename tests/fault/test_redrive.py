@@ -17,7 +17,8 @@ from streamlearn.config import load
 from streamlearn.consumer import redrive
 from streamlearn.local.broker import Broker
 from tests.fault.streams import learner_settings
-from tests.fault.victim import CONTEXT, exit_code, start
+from tests.fault.victim import exit_code, start
+from tests.forked import FORKS
 from tests.integration.learner import LearnerProcess, event, learners, send, surviving_state, with_topic
 from tests.integration.redriving import FIX, marks, renamed, time_of
 
@@ -77,7 +78,7 @@ def test_killed_while_it_redrives_and_run_twice_every_record_is_learnt_once(
     fixed = [*overrides, FIX]
     with learners(fixed) as begin:
         learner = begin()  # which reads on while redriving is interrupted
-        killed = CONTEXT.Process(target=redrive_and_die, args=(fixed, point))
+        killed = FORKS.Process(target=redrive_and_die, args=(fixed, point))
         killed.start()
         assert exit_code(killed) == -signal.SIGKILL
         before = len(marks(config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import threading
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from kafka import KafkaConsumer
 
 from streamlearn.buffer import RecentWindow
@@ -25,8 +24,8 @@ from streamlearn.learner import Learner
 from streamlearn.pipeline import Pipeline
 from streamlearn.publisher import snapshots
 from streamlearn.updater.experts.transformer.optimizer import Optimizer
+from tests.forked import FORKS
 
-PRELOADED = (transformers.BertForSequenceClassification, transformers.PreTrainedTokenizerFast)
 POINTS: dict[str, tuple[Any, str, int]] = {
     "poll": (KafkaConsumer, "poll", 3),
     "decode": (Decoder, "decode", 130),
@@ -42,8 +41,6 @@ POINTS: dict[str, tuple[Any, str, int]] = {
 }
 """Where to kill: the function after whose n-th call that brings something the process ends."""
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__])
 DEADLINE_SECONDS = 90.0
 
 
@@ -54,7 +51,7 @@ def start(
 
     Where `point` names one, it sends itself the signal `by` there, at the `nth` call or at the one that POINTS says.
     """
-    process = CONTEXT.Process(target=_run, args=(overrides, until, point, nth, by))
+    process = FORKS.Process(target=_run, args=(overrides, until, point, nth, by))
     process.start()
     return process
 

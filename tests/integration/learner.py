@@ -25,6 +25,7 @@ from streamlearn.local.broker import free_port
 from streamlearn.local.tiny import WORDS
 from streamlearn.pipeline import Pipeline
 from streamlearn.state import State
+from tests.forked import Forked
 
 DEADLINE_SECONDS = 60.0
 
@@ -39,14 +40,21 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLI
 
 
 class LearnerProcess:
-    """``streamlearn run`` with the given overrides, its metrics on `port` or on a free one, started through `by`."""
+    """``streamlearn run`` with the given overrides, its metrics on `port` or on a free one, started through `by`.
 
-    def __init__(self, overrides: list[str], *, port: int | None = None, by: Sequence[str] = ()) -> None:
+    With `forked` it is spared the imports, and is no ``python -m streamlearn`` to whoever lists processes.
+    """
+
+    def __init__(
+        self, overrides: list[str], *, port: int | None = None, by: Sequence[str] = (), forked: bool = False
+    ) -> None:
         self.port = port or free_port()
         arguments = [f"--set={override}" for override in [*overrides, f"monitor.port={self.port}"]]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - kept as long as the process
         command = [*by, sys.executable, "-m", "streamlearn", "run", *arguments]
-        self.process = subprocess.Popen(command, stderr=self._log)
+        self.process: Forked | subprocess.Popen[bytes] = (
+            Forked("run", *arguments, stderr=self._log) if forked else subprocess.Popen(command, stderr=self._log)
+        )
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a sample of the learner's metrics, 0 while it does not answer or has no such sample."""
@@ -92,12 +100,12 @@ class LearnerProcess:
 
 
 @contextmanager
-def learners(overrides: list[str]) -> Iterator[Callable[..., LearnerProcess]]:
+def learners(overrides: list[str], *, forked: bool = True) -> Iterator[Callable[..., LearnerProcess]]:
     """Give a function that starts a learner of `overrides`, and more of them; in the end all are killed."""
     started: list[LearnerProcess] = []
 
     def start(*more: str, port: int | None = None) -> LearnerProcess:
-        started.append(LearnerProcess([*overrides, *more], port=port))
+        started.append(LearnerProcess([*overrides, *more], port=port, forked=forked))
         return started[-1]
 
     try:

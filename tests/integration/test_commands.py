@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from streamlearn.commands.check import looks
 from streamlearn.config import Config, load
 from streamlearn.local.broker import Broker
 from tests.conftest import fill
+from tests.forked import run as streamlearn
 from tests.integration.learner import LearnerProcess, event, send
 
 
@@ -23,19 +22,6 @@ from tests.integration.learner import LearnerProcess, event, send
 def broker(one_broker: Broker) -> Broker:
     """A running broker; a command says the same on either kind."""
     return one_broker
-
-
-def streamlearn(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the command and return how it ended and what it printed."""
-    return subprocess.run(
-        [sys.executable, "-m", "streamlearn", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-    )
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess[str], exit_code: int, *parts: str) -> None:

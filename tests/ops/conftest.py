@@ -52,7 +52,7 @@ def config(overrides: list[str]) -> Config:
 def start_learner(overrides: list[str], config: Config) -> Iterator[Callable[..., LearnerProcess]]:
     """Start ``streamlearn run`` as a process of its own; whatever still runs at the end is killed."""
     del config  # the topic is there
-    with learners(overrides) as start:
+    with learners(overrides, forked=False) as start:  # runbooks look for it by its command
         yield start
 
 

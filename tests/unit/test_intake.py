@@ -62,6 +62,15 @@ def test_a_partial_micro_batch_goes_after_the_wait_and_nothing_comes_of_nothing(
     assert not taking.next(idle=0.01)
 
 
+def test_what_comes_once_it_is_told_to_stop_stays_in_the_queue_unless_a_micro_batch_was_begun() -> None:
+    queue, told = ArrivalQueue(records=100, bytes=LARGE), iter([False, True])
+    queue.put(arrival(range(2)))
+    queue.put(arrival(range(2, 4)))
+    assert not intake(queue).next(stopping=lambda: True)
+    assert len(queue) == 4
+    assert len(intake(queue).next(stopping=lambda: next(told)).fresh) == 4
+
+
 def test_several_partitions_share_a_micro_batch_each_with_its_position() -> None:
     queue = ArrivalQueue(records=100, bytes=LARGE)
     for partition in (0, 1):

@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,6 @@ def resident_mebibytes() -> float:
 def keep(name: str, result: dict[str, Any]) -> None:
     """Write `result` to ``results/NAME.json`` and print it."""
     DIRECTORY.mkdir(exist_ok=True)
-    whole = result | {"machine": machine(), "measured": datetime.now(tz=timezone.utc).isoformat(timespec="seconds")}
+    whole = result | {"machine": machine(), "measured": datetime.now(tz=UTC).isoformat(timespec="seconds")}
     (DIRECTORY / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n")
     print(json.dumps(whole, indent=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 import numpy as np
@@ -45,7 +45,7 @@ def flaw(text: str) -> str:
     return ""
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why a record became a dead letter. The values are a closed set: they label a metric."""
 
     TOMBSTONE = "tombstone"
@@ -70,7 +70,7 @@ class Reason(str, Enum):
     UNREADABLE = "unreadable"
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """What became of a record; the values label ``streamlearn_events_total``."""
 
     TRAINED = "trained"

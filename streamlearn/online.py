@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
-from typing_extensions import Self
 
 from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
 from streamlearn.config import Config

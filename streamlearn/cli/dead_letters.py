@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
-from typing_extensions import Self
 
 from streamlearn.cli.options import ConfigOption, JsonOption, SetOption, configuration
 from streamlearn.cli.progress import ProgressLine

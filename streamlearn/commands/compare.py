@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -147,7 +147,7 @@ def beginnings(config: Config) -> list[Beginning]:
         step = step_of(name)
         if step > end:
             end = journal.reaches(step)
-        made = datetime.fromtimestamp(checkpoints.made(name), tz=timezone.utc)
+        made = datetime.fromtimestamp(checkpoints.made(name), tz=UTC)
         found.append(Beginning(step, made.isoformat(timespec="seconds"), end))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from streamlearn.consumer.decode import Decoder
 from streamlearn.consumer.decoding import json_value
@@ -52,7 +52,7 @@ def _what(field: str, event: Event) -> str:
     if field == "text":
         return f"{len(event.text)} characters"
     if field == "timestamp":
-        return datetime.fromtimestamp(event.timestamp, timezone.utc).isoformat(timespec="seconds")
+        return datetime.fromtimestamp(event.timestamp, UTC).isoformat(timespec="seconds")
     given = event.label if field == "label" else event.id
     return repr(given) if len(str(given)) <= SHOWN else f"{len(str(given))} characters"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import msgspec
-from typing_extensions import Self
 
 from streamlearn.config import READ_COMMITTED
 from streamlearn.records import Range, Topics

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from typing_extensions import Self
 
 from streamlearn.local.feed import Feed
 from streamlearn.local.record import Record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def card(manifest: Mapping[str, Any], export: Export) -> str:
     labels = [] if export.language_model else [str(label) for label in export.mixture.get("labels", [])]
     labels = labels or [name for _, name in sorted(export.config.id2label.items())][: export.columns]
     model = Path(str(manifest.get("model", "")))
-    created = datetime.fromtimestamp(manifest.get("created", 0.0), tz=timezone.utc)
+    created = datetime.fromtimestamp(manifest.get("created", 0.0), tz=UTC)
     return TEMPLATE.format(
         task="text-generation" if export.language_model else "text-classification",
         version=manifest["version"],

@@ -14,9 +14,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
-from typing_extensions import Self
 
 from streamlearn.local.broker import Broker
 from streamlearn.monitor.connections import CONNECTIONS

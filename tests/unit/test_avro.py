@@ -6,7 +6,7 @@ import gc
 import json
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -35,7 +35,7 @@ TICKET = {
         {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
     ],
 }
-AT = datetime(2023, 11, 14, 22, 13, 20, tzinfo=timezone.utc)
+AT = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 VALUE = {"body": "late again", "class": "delivery", "id": UUID(int=7), "at": AT}
 FIELDS = "events.fields={text: body, label: class, timestamp: at}"
 

@@ -9,9 +9,7 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self
 
 from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.errors import ConfigurationError, StateError

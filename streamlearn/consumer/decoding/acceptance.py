@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from streamlearn.config import Events
 from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label, Reason
@@ -80,7 +80,7 @@ def _seconds(timestamp: float | datetime) -> float | None:
     """
     if isinstance(timestamp, datetime):
         try:
-            seconds = (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=timezone.utc)).timestamp()
+            seconds = (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).timestamp()
         except (OverflowError, ValueError):
             return None
     else:

@@ -12,7 +12,7 @@ import base64
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from streamlearn.consumer.decoding.registry import Schemas, missing
 from streamlearn.events import Reason
 from streamlearn.records import Record
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WELL_KNOWN = ("google.protobuf", "google.type", "confluent_kafka.schema_registry.confluent")
 """The packages of what serializers take for known everywhere."""
 TIMESTAMP = "google.protobuf.Timestamp"

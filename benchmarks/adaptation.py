@@ -1,7 +1,7 @@
 """Two roads into a new domain: reading texts of it without labels first, or going on with the labelled stream alone.
 
-    python -m benchmarks.adaptation --seeds 0 1 2
-    python -m benchmarks.adaptation --seeds 0 --share 0.02 --texts 100     # a try, which nothing is kept of
+    python -m benchmarks.adaptation
+    python -m benchmarks.adaptation --streams newsgroups --seeds 0     # a part of it, which is kept for the whole
 
 The stream is that of newsgroups, or of ratings, with a share of each part's events. Before it begins, the encoder of
 one of two learners is trained further to fill masked words (continued pre-training, task-adaptive: Gururangan et al.,
@@ -12,6 +12,8 @@ stream. Then both learn the same stream, and what counts is how they do behind t
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import random
 import tempfile
 import time
@@ -25,6 +27,7 @@ import transformers
 
 from benchmarks import ours
 from benchmarks.results import keep
+from benchmarks.runs import KEPT
 from benchmarks.streams import CHARACTERS, NAMES, Stream, built_in
 from streamlearn.local.data import minilm
 
@@ -33,16 +36,20 @@ MASKED = 0.15
 BATCH = 16
 RATE = 1e-4
 TOKENS = 128
+SHARE = 0.2  # of the events of each part
+TEXTS = 2000  # without labels, at most
+EPOCHS = 3
+SEEDS = (0, 1, 2)
 
 
-def unlabelled(name: str, seed: int, stream: Stream, count: int) -> list[str]:
-    """Return up to `count` texts of the part behind the first switch that `stream`, a share of it, does not hold."""
+def unlabelled(name: str, seed: int, stream: Stream) -> list[str]:
+    """Return up to :data:`TEXTS` texts of the part behind the first switch that are not in `stream`."""
     whole, held = built_in(name, seed), set(stream.texts)
     texts = [text for text in whole.texts[whole.begins[1] : whole.ends[1]] if text not in held]
-    return texts[:count]
+    return texts[:TEXTS]
 
 
-def continued(texts: Sequence[str], epochs: int, seed: int, directory: Path) -> dict[str, float]:
+def continued(texts: Sequence[str], seed: int, directory: Path) -> dict[str, float]:
     """Train the encoder further on `texts`, save it in `directory`, and return what that took and came to."""
     torch.manual_seed(seed)
     begun = time.process_time()
@@ -50,11 +57,11 @@ def continued(texts: Sequence[str], epochs: int, seed: int, directory: Path) -> 
     model = transformers.AutoModelForMaskedLM.from_pretrained(minilm()).train()
     collate = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED)
     encoded = [tokenizer(text[:CHARACTERS], truncation=True, max_length=TOKENS) for text in texts]
-    steps = epochs * -(-len(encoded) // BATCH)
+    steps = EPOCHS * -(-len(encoded) // BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     order, losses = random.Random(seed), list[float]()
-    for _ in range(epochs):
+    for _ in range(EPOCHS):
         shuffled = order.sample(encoded, len(encoded))
         for first in range(0, len(shuffled), BATCH):
             loss = model(**collate(shuffled[first : first + BATCH])).loss
@@ -88,50 +95,49 @@ def behind_the_switch(learner: str, stream: Stream, seed: int, overrides: Sequen
     }
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the figures by stream, learner and road, one for each seed."""
-    found: dict[str, Any] = {}
-    for name in options.streams:
-        for seed in options.seeds:
-            stream = built_in(name, seed, options.share)
-            texts = unlabelled(name, seed, stream, options.texts)
-            with tempfile.TemporaryDirectory() as directory:
-                taken = continued(texts, options.epochs, seed, Path(directory))
-                found.setdefault(name, {}).setdefault("pretraining", []).append({"texts": len(texts), **taken})
-                for learner in LEARNERS:
-                    for road, overrides in {"stream": (), "pretrained": (f"updater.model={directory}",)}.items():
-                        row = behind_the_switch(learner, stream, seed, overrides)
-                        found[name].setdefault(learner, {}).setdefault(road, []).append(row)
-                        print(name, seed, learner, road, row, flush=True)
-    return found
+def measure(name: str, seed: int) -> dict[str, Any]:
+    """Return the figures of one order of the stream `name`, by learner and road, from what is kept where that is."""
+    stream = built_in(name, seed, SHARE)
+    texts = unlabelled(name, seed, stream)
+    learners = {learner: ours.settings(ours.configuration(learner, seed)) for learner in LEARNERS}
+    said = [stream.digest(), texts, learners, MASKED, BATCH, RATE, TOKENS, EPOCHS]
+    key = hashlib.sha256(json.dumps(said, sort_keys=True).encode(errors="surrogatepass")).hexdigest()[:12]
+    path = KEPT / f"adaptation-{name}-{seed}-{key}.json"
+    if not path.exists():
+        with tempfile.TemporaryDirectory() as directory:
+            found: dict[str, Any] = {"pretraining": {"texts": len(texts), **continued(texts, seed, Path(directory))}}
+            for learner in LEARNERS:
+                for road, overrides in {"stream": (), "pretrained": (f"updater.model={directory}",)}.items():
+                    row = behind_the_switch(learner, stream, seed, overrides)
+                    found.setdefault(learner, {})[road] = row
+                    print(name, seed, learner, road, row, flush=True)
+        KEPT.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found))
+    kept: dict[str, Any] = json.loads(path.read_text())
+    return kept
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    arguments.add_argument("--streams", nargs="+", choices=NAMES, default=list(NAMES))
-    arguments.add_argument("--share", type=float, default=0.25, help="of the events of each part")
-    arguments.add_argument("--texts", type=int, default=2000, help="without labels, at most")
-    arguments.add_argument("--epochs", type=int, default=3)
+    arguments.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    arguments.add_argument("--streams", nargs="+", choices=NAMES, default=NAMES)
     options = arguments.parse_args()
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    found = measure(options)
-    gains = {
-        f"{name}_{learner}_{figure}_gain": float(
-            np.mean([one[figure] for one in own[learner]["pretrained"]])
-            - np.mean([one[figure] for one in own[learner]["stream"]])
-        )
-        for name, own in found.items()
-        for learner in LEARNERS
-        for figure in ("first_300", "new_domain")
-    }
-    result = gains | {"share": options.share, "seeds": options.seeds, "epochs": options.epochs, "streams": found}
-    if len(options.seeds) > 1:
-        keep("adaptation", result)
-    else:
-        print(gains)
+    found = {name: [measure(name, seed) for seed in options.seeds] for name in options.streams}
+    if (*options.seeds, *options.streams) != (*SEEDS, *NAMES):
+        return
+    gains: dict[str, list[float]] = {}
+    for name, runs in found.items():
+        for learner in LEARNERS:
+            for figure in ("first_300", "new_domain"):
+                gains[f"{name}_{learner}_{figure}_gain"] = [
+                    run[learner]["pretrained"][figure] - run[learner]["stream"][figure] for run in runs
+                ]
+    told = {gain: round(float(np.mean(values)), 4) for gain, values in gains.items()}
+    told |= {f"{gain}_deviation": round(float(np.std(values, ddof=1)), 4) for gain, values in gains.items()}
+    keep("adaptation", told | {"share": SHARE, "seeds": options.seeds, "epochs": EPOCHS, "streams": found})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Fine-tuning on 20 Newsgroups' own split beside Hugging Face's Trainer, and what a stream gains by beginning with it.
 
-    python -m benchmarks.finetune
+    python -m benchmarks.finetune --directory D               # hours of one core, minutes of a GPU; D is gone on with
     python -m benchmarks.finetune --share 0.02 --epochs 2     # a try, which nothing is kept of
 
 Both learn the same texts of ``train``, of which the same tenth chooses the epoch, and both are asked about all of
 ``test``. The budget is the same number of passes of an example through the model with its gradient: streamlearn's
 first pass is two of them, because it replays as many examples as it meets. The Trainer trains the whole model with a
-head of its own, as the textbook does it; its rate was not tuned. Then a learner that begins with the fine-tuned
-mixture, and one that begins with the model alone, predict and learn the first 300 texts of ``test`` as a stream. Each
-of the four runs in a process of its own, on one thread.
+head of its own, as the textbook does it, at each of three rates, of which validation chooses one. Then a learner that
+begins with the fine-tuned mixture, and one that begins with the model alone, predict and learn the first 300 texts of
+``test`` as a stream. Each of the six runs in a process of its own, on one thread, and on a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ import transformers
 
 from benchmarks.ours import Stepper
 from benchmarks.results import keep
+from benchmarks.runs import ONE_THREAD, most_mebibytes
 from benchmarks.streams import Stream
 from streamlearn.commands.finetuning import finetune
 from streamlearn.commands.finetuning.examples import Examples, read
@@ -39,7 +39,8 @@ from streamlearn.config import Config, load
 from streamlearn.local.data import minilm, split
 
 FIRST = 300
-PARTS = ("ours", "trainer", "warm", "cold")
+RATES = (5e-5, 1e-4, 2e-4)
+PARTS = ("ours", *(f"trainer-{rate:g}" for rate in RATES), "warm", "cold")
 TRAINER_BATCH = 8  # that of streamlearn's steps with their replayed examples
 
 
@@ -84,7 +85,7 @@ def accuracy(outcome: transformers.EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((outcome.predictions.argmax(-1) == outcome.label_ids).mean())}
 
 
-def trainer(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+def trainer(directory: Path, rate: float, options: argparse.Namespace) -> dict[str, Any]:
     found = examples(directory)
     labels = sorted({str(event.label) for event in found.train})
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm())
@@ -100,15 +101,15 @@ def trainer(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     own = transformers.Trainer(
         model=model,
         args=transformers.TrainingArguments(
-            output_dir=str(directory / "trainer"),
+            output_dir=str(directory / f"trainer-{rate:g}"),
             per_device_train_batch_size=TRAINER_BATCH,
             num_train_epochs=options.epochs + 1,  # the first pass of the others is two
-            learning_rate=options.trainer_rate,
+            learning_rate=rate,
             eval_strategy="epoch",
             save_strategy="epoch",
             save_total_limit=1,
             load_best_model_at_end=True,
-            use_cpu=True,
+            metric_for_best_model="accuracy",
             report_to=[],
             disable_tqdm=True,
             seed=0,
@@ -120,7 +121,7 @@ def trainer(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     )
     own.train()
     right = own.predict(test).metrics["test_accuracy"] * len(test)
-    return {"trainer_test_accuracy": right / len(found.test), "trainer_rate": options.trainer_rate}
+    return {"validation_accuracy": own.state.best_metric, "test_accuracy": right / len(found.test), "rate": rate}
 
 
 def begun(directory: Path, model: Path, name: str) -> dict[str, Any]:
@@ -132,49 +133,72 @@ def begun(directory: Path, model: Path, name: str) -> dict[str, Any]:
 
 
 def run(part: str, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what `part` came to, with the processor's seconds and the most memory of this process."""
+    """Return what `part` came to, with the seconds that it took and the most memory of this process."""
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    before = time.process_time()
+    used, passed = time.process_time(), time.perf_counter()
     if part == "ours":
         found = ours(directory, options)
-    elif part == "trainer":
-        found = trainer(directory, options)
+    elif part.startswith("trainer-"):
+        found = trainer(directory, float(part.removeprefix("trainer-")), options)
     else:
         found = begun(directory, directory / "model" if part == "warm" else minilm(), part)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return found | {f"{part}_processor_seconds": time.process_time() - before, f"{part}_mebibytes": round(used)}
+    cost = {
+        "seconds": round(time.perf_counter() - passed, 1),
+        "processor_seconds": round(time.process_time() - used, 1),
+        "mebibytes": round(most_mebibytes()),
+        "device": "cpu",
+    }
+    if torch.cuda.is_available():
+        taken = round(torch.cuda.max_memory_allocated() / 2**20)
+        cost |= {"device": torch.cuda.get_device_name(), "device_mebibytes": taken}
+    return found | {"cost": cost}
+
+
+def told(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of all `parts`, those that are compared at the top."""
+    tried = [parts[part] for part in PARTS if part.startswith("trainer-")]
+    chosen = max(tried, key=lambda each: float(each["validation_accuracy"]))
+    return {
+        "test_accuracy": parts["ours"]["test_accuracy"],
+        "trainer_test_accuracy": chosen["test_accuracy"],
+        "trainer_rate": chosen["rate"],
+        "first_300_warm": parts["warm"]["first_300_warm"],
+        "first_300_cold": parts["cold"]["first_300_cold"],
+        "parts": parts,
+    }
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--share", type=float, default=1.0, help="of each half of the split")
-    arguments.add_argument("--epochs", type=int, default=4)
-    arguments.add_argument("--trainer-rate", type=float, default=1e-4)
+    arguments.add_argument("--epochs", type=int, default=3)
     arguments.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     arguments.add_argument("--directory", type=Path, help="where it works, to be gone on with; else a temporary one")
     options = arguments.parse_args()
     if options.part:
-        print(json.dumps(run(options.part, options.directory, options)))
+        found = json.dumps(run(options.part, options.directory, options))
+        (options.directory / f"{options.part}.json").write_text(found)
         return
-    found: dict[str, Any] = {"share": options.share, "most_epochs": options.epochs}
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.directory or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        write_split(directory, options.share)
-        given = [f"--epochs={options.epochs}", f"--trainer-rate={options.trainer_rate}", f"--directory={directory}"]
+        if not (directory / "train.jsonl").exists():
+            write_split(directory, options.share)
+        parts: dict[str, dict[str, Any]] = {}
         for part in PARTS:
-            command = [sys.executable, "-m", "benchmarks.finetune", f"--part={part}", *given]
-            done = subprocess.run(
-                command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-            )
-            found |= json.loads(done.stdout.splitlines()[-1])
-            print(part, done.stdout.splitlines()[-1], file=sys.stderr, flush=True)
+            kept = directory / f"{part}.json"
+            if not kept.exists():
+                command = [sys.executable, "-m", "benchmarks.finetune", f"--part={part}", f"--epochs={options.epochs}"]
+                subprocess.run([*command, f"--directory={directory}"], check=True, env=os.environ | ONE_THREAD)
+            parts[part] = json.loads(kept.read_text())
+            print(part, parts[part], file=sys.stderr, flush=True)
+    found_all = {"share": options.share, "most_epochs": options.epochs} | told(parts)
     if options.share == 1.0:
-        keep("finetune", found)
+        keep("finetune", found_all)
     else:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(found_all, indent=1))
 
 
 if __name__ == "__main__":

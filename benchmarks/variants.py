@@ -1,34 +1,49 @@
-"""What trains, and what λR is, tried on both streams: accuracy, events a second, memory, and bytes of a checkpoint.
+"""What trains, and what λR is, tried on three streams: how well it learns, and what it costs.
 
     python -m benchmarks.variants adapters
-    python -m benchmarks.variants regularizers --share 0.2
+    python -m benchmarks.variants regularizers
 
-The transformer learns alone, so that nothing hides what is tried; everything else is as by default. Each run is a
-process of its own on one thread, and is kept; ``adapters.json`` and ``regularizers.json`` are written of all.
+The streams of labels are learnt by the transformer alone, so that nothing hides what is tried; the language stream is
+learnt by the whole of SmolLM2-135M-Instruct. Everything else is as by default, and a tenth of the labelled events
+is learnt. Each run is kept, over three seeds. What they
+cost is measured in a process each, on one thread: a labelled stream as a whole, and some steps of the language model.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks import ours
-from benchmarks.figures import figures
+from benchmarks.figures import figures, means
+from benchmarks.language_runs import LanguageTask, events, forgotten
 from benchmarks.results import keep
-from benchmarks.runs import Task
-from benchmarks.streams import NAMES, Stream
+from benchmarks.runs import ONE_THREAD, Task, most_mebibytes
+from benchmarks.streams import NAMES, built_in
+from streamlearn.learner import Learner
+from streamlearn.learner.direct import take_step
 from streamlearn.storage.states import write_state
 
 Variants = Mapping[str, tuple[str, ...]]
 
+SHARE = 0.1  # of the events of each labelled part
+SEEDS = (0, 1, 2)
 ADAPTERS: Variants = {
     trains: (f"updater.trains={trains}",) for trains in ("last-3", "last-1", "all", "lora", "bias", "head")
 }
 NO_REPLAY = "updater.replay_ratio=0"
-STRENGTHS = {"l2": (1e-4, 1e-3), "l2_sp": (1e-2, 1e-1), "ewc": (1e1, 1e3), "lwf": (0.3, 1.0), "der": (0.1, 0.5)}
+STRENGTHS = {"l2": (1e-4, 1e-3), "l2_sp": (1e-2, 1e-1), "ewc": (1.0, 1e2), "lwf": (0.3, 1.0), "der": (0.1, 0.5)}
 REGULARIZERS: Variants = {
     f"{said}, {replay}": (*named, *ratio)
     for replay, ratio in (("replay", ()), ("no replay", (NO_REPLAY,)))
@@ -42,43 +57,98 @@ REGULARIZERS: Variants = {
     }.items()
     if not (ratio and said.startswith("der"))  # which is about what is replayed
 }
+LANGUAGE = "language"
 LOOKED_AT = ("overall", "first_300", "first_500", "return", "log_loss", "events_per_second", "mebibytes")
 SETTLED = 8  # events after which a checkpoint has all that it ever holds of the transformer
+STEPS = 8  # of a language model, whose cost is measured
+TEXTS = 4  # a step
 
 
-def checkpoint_mebibytes(stream: Stream, overrides: tuple[str, ...]) -> float:
-    """Return the size of a checkpoint of the transformer alone, with a buffer and a hold-out that are all but empty."""
-    stepper = ours.Stepper(ours.configuration(ours.ALONE, 0, overrides), stream)
-    stepper.run(0, SETTLED)
+def language_variants(variants: Variants) -> Variants:
+    """Return those of `variants` that a language model has: its head is its table of embeddings, and no DER++."""
+    return {said: given for said, given in variants.items() if said != "head" and not said.startswith("der")}
+
+
+def checkpoint_mebibytes(learner: Learner) -> float:
     with tempfile.TemporaryDirectory() as directory:
-        write_state(Path(directory), stepper.learner.state())
+        write_state(Path(directory), learner.state())
         return round(sum(file.stat().st_size for file in Path(directory).iterdir()) / 2**20, 2)
 
 
-def measure(variants: Variants, share: float) -> dict[str, Any]:
-    """Return what comes of each of `variants` on each stream, with seed 0 and a `share` of each part's events."""
-    found: dict[str, Any] = {}
+def labelled_checkpoint(overrides: tuple[str, ...]) -> float:
+    """Return the size of a checkpoint of the transformer alone, with a buffer and a hold-out that are all but empty."""
+    stepper = ours.Stepper(ours.configuration(ours.ALONE, 0, overrides), built_in(NAMES[0], 0, SHARE))
+    stepper.run(0, SETTLED)
+    return checkpoint_mebibytes(stepper.learner)
+
+
+def language_cost(overrides: tuple[str, ...]) -> dict[str, float]:
+    """Return what some steps of the whole language model take of one processor, and how large its checkpoint is."""
+    torch.set_num_threads(1)
+    task = LanguageTask("whole", 0, overrides)
+    learner = Learner(task.configuration())
+    ((_, texts), *_), _ = task.stream()
+    begun = 0.0
+    for step in range(STEPS + 1):
+        take_step(learner, events(texts[step * TEXTS : (step + 1) * TEXTS], step * TEXTS))
+        begun = begun or time.process_time()  # behind the first step, which is slower
+    seconds = time.process_time() - begun
+    cost = {"events_per_second": round(STEPS * TEXTS / seconds, 3), "mebibytes": round(most_mebibytes(), 1)}
+    return cost | {"checkpoint_mebibytes": checkpoint_mebibytes(learner)}
+
+
+def language_row(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the means over `runs`, one for each seed, in bits per byte."""
+    found: dict[str, list[float]] = {"overall": [], "forgotten_after_the_switch": [], "forgotten_after_the_return": []}
+    for run in runs:
+        found["overall"].append(statistics.fmean(run["whole"].values()))
+        switched, returned = forgotten(run)
+        found["forgotten_after_the_switch"].append(switched)
+        found["forgotten_after_the_return"].append(returned)
+    row = {name: round(statistics.fmean(values), 4) for name, values in found.items()}
+    return row | {"overall_deviation": round(statistics.stdev(found["overall"]), 4)}
+
+
+def measure(variants: Variants, *, costs: bool) -> dict[str, Any]:
+    """Return what comes of each of `variants` on each stream, the means over the seeds."""
+    found: dict[str, Any] = {name: {} for name in (*NAMES, LANGUAGE)}
     for name in NAMES:
+        streams = {seed: built_in(name, seed, SHARE) for seed in SEEDS}
         for said, overrides in variants.items():
-            task = Task(ours.ALONE, name, 0, share, overrides)
-            stream = task.make_stream()
-            run = task.fetch(stream)
-            if run is None:  # which fetch says of what it has not run
-                continue
-            row = {figure: value for figure, value in figures(stream, run).items() if figure in LOOKED_AT}
-            row["checkpoint_mebibytes"] = checkpoint_mebibytes(stream, overrides)
-            found.setdefault(name, {})[said] = row
+            rows = []
+            for seed, stream in streams.items():
+                run = Task(ours.ALONE, name, seed, SHARE, overrides).fetch(stream)
+                if run is not None:
+                    rows.append({f: value for f, value in figures(stream, run).items() if f in LOOKED_AT})
+            row = means(rows) | {"overall_deviation": round(statistics.stdev(row["overall"] for row in rows), 4)}
+            if costs:
+                row["checkpoint_mebibytes"] = labelled_checkpoint(overrides)
+            found[name][said] = row
             print(name, said, row, flush=True)
+    for said, overrides in language_variants(variants).items():
+        row = language_row([LanguageTask("whole", seed, overrides).fetch() or {} for seed in SEEDS])
+        if costs:
+            command = [sys.executable, "-m", "benchmarks.variants", "cost", *overrides]
+            done = subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD}
+            )
+            row |= json.loads(done.stdout.splitlines()[-1])
+        found[LANGUAGE][said] = row
+        print(LANGUAGE, said, row, flush=True)
     return found
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("what", choices=("adapters", "regularizers"))
-    arguments.add_argument("--share", type=float, default=1.0, help="of the events of each part")
+    arguments.add_argument("what", choices=("adapters", "regularizers", "cost"))
+    arguments.add_argument("overrides", nargs="*", help=argparse.SUPPRESS)
     options = arguments.parse_args()
-    found = measure(ADAPTERS if options.what == "adapters" else REGULARIZERS, options.share)
-    keep(options.what, {"share": options.share, "streams": found})
+    if options.what == "cost":
+        print(json.dumps(language_cost(tuple(options.overrides))))
+        return
+    adapters = options.what == "adapters"
+    found = measure(ADAPTERS if adapters else REGULARIZERS, costs=adapters)
+    keep(options.what, {"share": SHARE, "seeds": SEEDS, "streams": found})
 
 
 if __name__ == "__main__":

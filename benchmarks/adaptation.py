@@ -36,8 +36,8 @@ MASKED = 0.15
 BATCH = 16
 RATE = 1e-4
 TOKENS = 128
-SHARE = 0.2  # of the events of each part
-TEXTS = 2000  # without labels, at most
+SHARE = 0.1  # of the events of each part
+TEXTS = 1000  # without labels, at most
 EPOCHS = 3
 SEEDS = (0, 1, 2)
 

@@ -4,7 +4,7 @@
     python -m benchmarks.variants regularizers
 
 The streams of labels are learnt by the transformer alone, so that nothing hides what is tried; the language stream is
-learnt by the whole of SmolLM2-135M-Instruct. Everything else is as by default, and a tenth of the labelled events
+learnt by the whole of SmolLM2-135M-Instruct, which has no biases and whose head is its table of embeddings. All else is as by default, and a tenth of the labelled events
 is learnt. Each run is kept, over three seeds. What they
 cost is measured in a process each, on one thread: a labelled stream as a whole, and some steps of the language model.
 """
@@ -43,30 +43,32 @@ ADAPTERS: Variants = {
     trains: (f"updater.trains={trains}",) for trains in ("last-3", "last-1", "all", "lora", "bias", "head")
 }
 NO_REPLAY = "updater.replay_ratio=0"
-STRENGTHS = {"l2": (1e-4, 1e-3), "l2_sp": (1e-2, 1e-1), "ewc": (1.0, 1e2), "lwf": (0.3, 1.0), "der": (0.1, 0.5)}
-REGULARIZERS: Variants = {
-    f"{said}, {replay}": (*named, *ratio)
-    for replay, ratio in (("replay", ()), ("no replay", (NO_REPLAY,)))
-    for said, named in {
-        "none": (),
-        **{
-            f"{name} {strength:g}": (f"updater.regularizer={name}", f"updater.regularization={strength!r}")
-            for name, strengths in STRENGTHS.items()
-            for strength in strengths
-        },
-    }.items()
-    if not (ratio and said.startswith("der"))  # which is about what is replayed
-}
+STRENGTHS = {"l2": 1e-3, "l2_sp": 1e-2, "ewc": 1.0, "lwf": 1.0, "der": 0.1}  # the defaults
+OTHER_STRENGTHS = {"l2": 1e-4, "l2_sp": 1e-1, "ewc": 1e2, "lwf": 0.3}
+
+
+def regularized(strengths: Mapping[str, float], replay: str, *more: str) -> Variants:
+    """Return a variant for each regularizer at its strength."""
+    return {
+        f"{name} {strength:g}, {replay}": (
+            f"updater.regularizer={name}",
+            f"updater.regularization={strength!r}",
+            *more,
+        )
+        for name, strength in strengths.items()
+        if not (more and name == "der")  # which is about what is replayed
+    }
+
+
+UNHELD: Variants = {"none, no replay": (NO_REPLAY,), **regularized(STRENGTHS, "no replay", NO_REPLAY)}
+REGULARIZERS: Variants = {"none, replay": (), **regularized(STRENGTHS, "replay"), **UNHELD}
+LANGUAGE_ADAPTERS: Variants = {said: given for said, given in ADAPTERS.items() if said not in ("bias", "head")}
+LANGUAGE_REGULARIZERS: Variants = {"none, replay": (), **UNHELD, **regularized(OTHER_STRENGTHS, "no replay", NO_REPLAY)}
 LANGUAGE = "language"
 LOOKED_AT = ("overall", "first_300", "first_500", "return", "log_loss", "events_per_second", "mebibytes")
 SETTLED = 8  # events after which a checkpoint has all that it ever holds of the transformer
 STEPS = 8  # of a language model, whose cost is measured
 TEXTS = 4  # a step
-
-
-def language_variants(variants: Variants) -> Variants:
-    """Return those of `variants` that a language model has: its head is its table of embeddings, and no DER++."""
-    return {said: given for said, given in variants.items() if said != "head" and not said.startswith("der")}
 
 
 def checkpoint_mebibytes(learner: Learner) -> float:
@@ -109,8 +111,8 @@ def language_row(runs: list[dict[str, Any]]) -> dict[str, float]:
     return row | {"overall_deviation": round(statistics.stdev(found["overall"]), 4)}
 
 
-def measure(variants: Variants, *, costs: bool) -> dict[str, Any]:
-    """Return what comes of each of `variants` on each stream, the means over the seeds."""
+def measure(variants: Variants, language: Variants, *, costs: bool) -> dict[str, Any]:
+    """Return what comes of `variants` on each labelled stream and of `language` on the other, means over the seeds."""
     found: dict[str, Any] = {name: {} for name in (*NAMES, LANGUAGE)}
     for name in NAMES:
         streams = {seed: built_in(name, seed, SHARE) for seed in SEEDS}
@@ -125,7 +127,7 @@ def measure(variants: Variants, *, costs: bool) -> dict[str, Any]:
                 row["checkpoint_mebibytes"] = labelled_checkpoint(overrides)
             found[name][said] = row
             print(name, said, row, flush=True)
-    for said, overrides in language_variants(variants).items():
+    for said, overrides in language.items():
         row = language_row([LanguageTask("whole", seed, overrides).fetch() or {} for seed in SEEDS])
         if costs:
             command = [sys.executable, "-m", "benchmarks.variants", "cost", *overrides]
@@ -146,8 +148,10 @@ def main() -> None:
     if options.what == "cost":
         print(json.dumps(language_cost(tuple(options.overrides))))
         return
-    adapters = options.what == "adapters"
-    found = measure(ADAPTERS if adapters else REGULARIZERS, costs=adapters)
+    if options.what == "adapters":
+        found = measure(ADAPTERS, LANGUAGE_ADAPTERS, costs=True)
+    else:
+        found = measure(REGULARIZERS, LANGUAGE_REGULARIZERS, costs=False)
     keep(options.what, {"share": SHARE, "seeds": SEEDS, "streams": found})
 
 

@@ -4,9 +4,9 @@
     python -m benchmarks.variants regularizers
 
 The streams of labels are learnt by the transformer alone, so that nothing hides what is tried; the language stream is
-learnt by the whole of SmolLM2-135M-Instruct, which has no biases and whose head is its table of embeddings. All else is as by default, and a tenth of the labelled events
-is learnt. Each run is kept, over three seeds. What they
-cost is measured in a process each, on one thread: a labelled stream as a whole, and some steps of the language model.
+learnt by the whole of SmolLM2-135M-Instruct, which has no biases, and whose head is its table of embeddings. All else
+is as by default, and a tenth of the labelled events is learnt. Each run is kept, over three seeds. What they cost is
+measured in a process each, on one thread: a labelled stream as a whole, and some steps of the language model.
 """
 
 from __future__ import annotations

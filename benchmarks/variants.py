@@ -5,8 +5,9 @@
 
 The streams of labels are learnt by the transformer alone, so that nothing hides what is tried; the language stream is
 learnt by the whole of SmolLM2-135M-Instruct, which has no biases, and whose head is its table of embeddings. All else
-is as by default, and a tenth of the labelled events is learnt. Each run is kept, over three seeds. What they cost is
-measured in a process each, on one thread: a labelled stream as a whole, and some steps of the language model.
+is as by default, and a tenth of the labelled events is learnt. Each run is kept, over three seeds, and may have been
+made on another machine than the one that the result names. What variants cost is measured on that one, over some
+events, in a process each, on one thread.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,28 +66,36 @@ REGULARIZERS: Variants = {"none, replay": (), **regularized(STRENGTHS, "replay")
 LANGUAGE_ADAPTERS: Variants = {said: given for said, given in ADAPTERS.items() if said not in ("bias", "head")}
 LANGUAGE_REGULARIZERS: Variants = {"none, replay": (), **UNHELD, **regularized(OTHER_STRENGTHS, "no replay", NO_REPLAY)}
 LANGUAGE = "language"
-LOOKED_AT = ("overall", "first_300", "first_500", "return", "log_loss", "events_per_second", "mebibytes")
-SETTLED = 8  # events after which a checkpoint has all that it ever holds of the transformer
+LOOKED_AT = ("overall", "first_300", "first_500", "return", "log_loss")
+WARM = 8  # events, behind which a step takes what it always takes
+EVENTS = 400  # with labels, whose cost is measured
 STEPS = 8  # of a language model, whose cost is measured
 TEXTS = 4  # a step
 
 
-def checkpoint_mebibytes(learner: Learner) -> float:
+def cost(learner: Learner, events: int, seconds: float) -> dict[str, float]:
+    """Return what learning so many events in so many seconds of a processor came to, and how large a checkpoint is."""
     with tempfile.TemporaryDirectory() as directory:
         write_state(Path(directory), learner.state())
-        return round(sum(file.stat().st_size for file in Path(directory).iterdir()) / 2**20, 2)
+        size = sum(file.stat().st_size for file in Path(directory).iterdir())
+    return {
+        "events_per_second": round(events / seconds, 2),
+        "mebibytes": round(most_mebibytes()),
+        "checkpoint_mebibytes": round(size / 2**20, 2),
+    }
 
 
-def labelled_checkpoint(overrides: tuple[str, ...]) -> float:
-    """Return the size of a checkpoint of the transformer alone, with a buffer and a hold-out that are all but empty."""
+def labelled_cost(overrides: tuple[str, ...]) -> dict[str, float]:
+    """Return what the transformer alone costs over the first events of a labelled stream."""
     stepper = ours.Stepper(ours.configuration(ours.ALONE, 0, overrides), built_in(NAMES[0], 0, SHARE))
-    stepper.run(0, SETTLED)
-    return checkpoint_mebibytes(stepper.learner)
+    stepper.run(0, WARM)
+    begun = time.process_time()
+    stepper.run(WARM, EVENTS)
+    return cost(stepper.learner, EVENTS - WARM, time.process_time() - begun)
 
 
 def language_cost(overrides: tuple[str, ...]) -> dict[str, float]:
-    """Return what some steps of the whole language model take of one processor, and how large its checkpoint is."""
-    torch.set_num_threads(1)
+    """Return what some steps of the whole language model cost."""
     task = LanguageTask("whole", 0, overrides)
     learner = Learner(task.configuration())
     ((_, texts), *_), _ = task.stream()
@@ -94,9 +103,18 @@ def language_cost(overrides: tuple[str, ...]) -> dict[str, float]:
     for step in range(STEPS + 1):
         take_step(learner, events(texts[step * TEXTS : (step + 1) * TEXTS], step * TEXTS))
         begun = begun or time.process_time()  # behind the first step, which is slower
-    seconds = time.process_time() - begun
-    cost = {"events_per_second": round(STEPS * TEXTS / seconds, 3), "mebibytes": round(most_mebibytes(), 1)}
-    return cost | {"checkpoint_mebibytes": checkpoint_mebibytes(learner)}
+    return cost(learner, STEPS * TEXTS, time.process_time() - begun)
+
+
+COSTS: dict[str, Callable[[tuple[str, ...]], dict[str, float]]] = {"labelled": labelled_cost, LANGUAGE: language_cost}
+
+
+def cost_alone(what: str, overrides: tuple[str, ...]) -> dict[str, float]:
+    """Return what one of :data:`COSTS` finds in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.variants", "cost", what, *overrides]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def language_row(runs: list[dict[str, Any]]) -> dict[str, float]:
@@ -111,7 +129,7 @@ def language_row(runs: list[dict[str, Any]]) -> dict[str, float]:
     return row | {"overall_deviation": round(statistics.stdev(found["overall"]), 4)}
 
 
-def measure(variants: Variants, language: Variants, *, costs: bool) -> dict[str, Any]:
+def measure(variants: Variants, language: Variants) -> dict[str, Any]:
     """Return what comes of `variants` on each labelled stream and of `language` on the other, means over the seeds."""
     found: dict[str, Any] = {name: {} for name in (*NAMES, LANGUAGE)}
     for name in NAMES:
@@ -123,36 +141,33 @@ def measure(variants: Variants, language: Variants, *, costs: bool) -> dict[str,
                 if run is not None:
                     rows.append({f: value for f, value in figures(stream, run).items() if f in LOOKED_AT})
             row = means(rows) | {"overall_deviation": round(statistics.stdev(row["overall"] for row in rows), 4)}
-            if costs:
-                row["checkpoint_mebibytes"] = labelled_checkpoint(overrides)
             found[name][said] = row
             print(name, said, row, flush=True)
     for said, overrides in language.items():
-        row = language_row([LanguageTask("whole", seed, overrides).fetch() or {} for seed in SEEDS])
-        if costs:
-            command = [sys.executable, "-m", "benchmarks.variants", "cost", *overrides]
-            done = subprocess.run(
-                command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD}
-            )
-            row |= json.loads(done.stdout.splitlines()[-1])
-        found[LANGUAGE][said] = row
-        print(LANGUAGE, said, row, flush=True)
+        found[LANGUAGE][said] = language_row([LanguageTask("whole", seed, overrides).fetch() or {} for seed in SEEDS])
+        print(LANGUAGE, said, found[LANGUAGE][said], flush=True)
     return found
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("what", choices=("adapters", "regularizers", "cost"))
-    arguments.add_argument("overrides", nargs="*", help=argparse.SUPPRESS)
+    arguments.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.what == "cost":
-        print(json.dumps(language_cost(tuple(options.overrides))))
-        return
-    if options.what == "adapters":
-        found = measure(ADAPTERS, LANGUAGE_ADAPTERS, costs=True)
+        torch.set_num_threads(1)
+        what, *overrides = options.more
+        print(json.dumps(COSTS[what](tuple(overrides))))
+    elif options.what == "adapters":
+        found = measure(ADAPTERS, LANGUAGE_ADAPTERS)
+        costs = {
+            what: {said: cost_alone(what, overrides) for said, overrides in variants.items()}
+            for what, variants in (("labelled", ADAPTERS), (LANGUAGE, LANGUAGE_ADAPTERS))
+        }
+        keep("adapters", {"share": SHARE, "seeds": SEEDS, "streams": found, "costs": costs})
     else:
-        found = measure(REGULARIZERS, LANGUAGE_REGULARIZERS, costs=False)
-    keep(options.what, {"share": SHARE, "seeds": SEEDS, "streams": found})
+        found = measure(REGULARIZERS, LANGUAGE_REGULARIZERS)
+        keep("regularizers", {"share": SHARE, "seeds": SEEDS, "streams": found})
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ class Updater(Section):
 
     objective: Literal["classification", "language_model"] = "classification"
     """What is learnt: the label of each event, or each token of its text from those before it. The second needs no
-    labels, and ``model`` (SmolLM2-135M), ``max_tokens`` (512) and ``replay_ratio`` (0.05) have other defaults with it.
-    """
+    labels, and ``model`` (SmolLM2-135M), ``max_tokens`` (512), ``trains`` (lora) and ``replay_ratio`` (0.05) have other
+    defaults with it."""
     model: Text = "sentence-transformers/all-MiniLM-L6-v2"
     """The transformer to begin with, by hub name or as a directory; or a snapshot's directory, from whose whole
     mixture a learner without state goes on. Larger ones know more before the first event, and cost more a step."""

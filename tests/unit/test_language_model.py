@@ -259,7 +259,7 @@ def test_settings_of_the_other_objective_are_refused_in_one_sentence(overrides: 
 
 def test_the_defaults_are_those_of_the_objective_and_what_is_set_counts() -> None:
     updater = load(overrides=["updater.objective=language_model"]).updater
-    assert (updater.replay_ratio, updater.max_tokens) == (0.05, 512)
+    assert (updater.replay_ratio, updater.max_tokens, updater.trains) == (0.05, 512, "lora")
     assert load(overrides=["updater.objective=language_model", "updater.replay_ratio=1.0"]).updater.replay_ratio == 1.0
     again = Config.model_validate(load(overrides=["updater.objective=language_model"]).model_dump())
     assert again.updater == updater
@@ -269,7 +269,7 @@ def test_the_defaults_are_those_of_the_objective_and_what_is_set_counts() -> Non
     ("overrides", "said"),
     [
         (["updater.max_tokens=500"], "the model reads at most 128 tokens; set it to 128 or less"),
-        (["updater.trains=last-3"], None),  # the default, which is as many as there are
+        (["updater.trains=last-3"], None),  # which is as many as there are
     ],
 )
 def test_what_a_model_cannot_do_is_said_at_the_start(

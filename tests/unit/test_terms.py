@@ -12,7 +12,7 @@ import pytest
 from streamlearn import terms
 from streamlearn.terms import Term, Terms
 
-PLAIN_TERM = ["active", "learn", "standby"]
+PLAIN_TERM = ["active", "taken over", "learn", "standby"]
 
 
 class Learner:
@@ -57,6 +57,9 @@ class Told:
     def activated(self, active: bool) -> None:
         self._order.append("active" if active else "standby")
 
+    def taken_over(self) -> None:
+        self._order.append("taken over")
+
     def beat(self, look: Callable[[], object]) -> None:
         del look
 
@@ -100,7 +103,15 @@ def test_the_model_is_loaded_before_the_group_is_joined_and_a_term_begins_with_t
         assert term.over()
 
     assert scene.terms.run(scene.take_over, learn)
-    assert scene.order == ["loaded", "join", "active", "take over, and may end at once", "learn", "standby"]
+    assert scene.order == [
+        "loaded",
+        "join",
+        "active",
+        "take over, and may end at once",
+        "taken over",
+        "learn",
+        "standby",
+    ]
 
 
 def test_who_is_active_again_with_the_directory_still_its_own_goes_on_without_a_takeover(scene: Scene) -> None:
@@ -114,7 +125,7 @@ def test_who_is_active_again_with_the_directory_still_its_own_goes_on_without_a_
     learner = scene.terms.run(scene.take_over, learn)
     assert learner
     assert (learner.step, Learner.made) == (10, 1)
-    assert scene.order[2:] == ["active", "take over, and may end at once", "learn", "standby", *PLAIN_TERM]
+    assert scene.order[2:] == ["active", "take over, and may end at once", *PLAIN_TERM[1:], *PLAIN_TERM]
 
 
 def test_who_was_replaced_resigns_where_the_group_does_not_know_and_takes_over_anew(scene: Scene) -> None:

@@ -66,7 +66,7 @@ class Pipeline:
             publisher=self.publisher,
             refuse=self.dead_letters.put,
             stopping=self._stopping,
-            restored=self._restored,
+            restored=self.monitor.restored,
             step=self._step,
             skipped=self.monitor.skipped,
             publish=self._keep,
@@ -144,9 +144,6 @@ class Pipeline:
             )
             if checkpoint:
                 self._keep(learner, self.publisher.next_version(learner.version) if snapshot else None)
-
-    def _restored(self, learner: Learner, history: bytes) -> None:
-        self.monitor.restored(learner.standing(), self.publisher.snapshots.newest(), history)
 
     def _step(self, learner: Learner, decision: Decision, batch: MicroBatch) -> None:
         """Take the step, show it, send what it refused to the dead letters, and tell whoever looks on."""

@@ -15,6 +15,7 @@ import logging
 import threading
 from collections.abc import Callable
 from itertools import takewhile
+from typing import Any
 
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Config
@@ -25,7 +26,7 @@ from streamlearn.learner import Learner
 from streamlearn.publisher.publisher import Publisher
 from streamlearn.records import Positions, Record, Topics
 from streamlearn.recovery import reread
-from streamlearn.reports import MicroBatch
+from streamlearn.reports import MicroBatch, Standing
 from streamlearn.source import Source
 from streamlearn.state import State
 
@@ -50,7 +51,8 @@ class Takeover:
     stopping
         Ends a wait between two attempts.
     restored
-        Told of the learner once a checkpoint has been loaded, and of the history that lies beside it.
+        Told once a checkpoint has been loaded how the learner stands, the manifest of the newest snapshot, and the
+        history beside the checkpoint.
     step
         Takes a recorded step, of which the decision and the micro-batch are given.
     skipped
@@ -71,7 +73,7 @@ class Takeover:
         publisher: Publisher,
         refuse: Callable[[Record, Reason], None],
         stopping: threading.Event,
-        restored: Callable[[Learner, bytes], None],
+        restored: Callable[[Standing, dict[str, Any] | None, bytes], None],
         step: Callable[[Learner, Decision, MicroBatch], None],
         skipped: Callable[[int], None],
         publish: Callable[[Learner, int], None],
@@ -150,7 +152,7 @@ class Takeover:
             self._prove(learner, name)
             for refused in damaged:
                 checkpoints.set_aside(refused)
-            self._restored(learner, checkpoints.history(name))
+            self._restored(learner.standing(), self._publisher.snapshots.newest(), checkpoints.history(name))
             log.info("continuing at step %d with version %d", learner.step, learner.version)
             return
         if damaged:

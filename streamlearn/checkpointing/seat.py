@@ -72,8 +72,15 @@ class Seat:
         self._file.close()
 
 
-def occupied(directory: Path) -> bool:
-    """Whether a process sits in one of the seats in `directory`: a learner that is active, stands by or begins.
+def sitting(directory: Path) -> tuple[bool, list[str]]:
+    """Look at the seats in `directory`, and leave them as they are.
+
+    Returns
+    -------
+    taken
+        Whether a process sits in one of them: a learner that is active, stands by or begins.
+    ghosts
+        The members of the group that sat in the others and were killed.
 
     Raises
     ------
@@ -81,6 +88,7 @@ def occupied(directory: Path) -> bool:
         If they cannot be looked at.
 
     """
+    taken, ghosts = False, []
     for name in filter(SEAT.search, names_in(directory)):
         try:
             file = FileIO(open_private(directory / name), "r+")
@@ -90,8 +98,10 @@ def occupied(directory: Path) -> bool:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return True
-    return False
+                taken = True
+            else:
+                ghosts.append(file.read(MEMBER_BYTES).decode(errors="replace"))
+    return taken, [ghost for ghost in ghosts if ghost and ghost.isprintable()]
 
 
 def _first_free(directory: Path) -> tuple[FileIO, Path]:

@@ -7,13 +7,15 @@ records. Whoever starts next re-runs it behind the steps that no checkpoint cont
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.checkpointing.fence import Fence, source_of
+from streamlearn.checkpointing.journal import Journal
 from streamlearn.checkpointing.keeper import Keeper
-from streamlearn.checkpointing.seat import Seat, occupied
-from streamlearn.commands.retracing import open_checkpoints, open_journal
+from streamlearn.checkpointing.seat import Seat, sitting
 from streamlearn.config import Config, Kafka
 from streamlearn.config.start import Start, parse
 from streamlearn.consumer import make_source
@@ -101,9 +103,9 @@ def plan(config: Config, to: str) -> Sought:
 
     """
     start = _parsed(to)
-    _refuse_beside_a_learner(config)
+    ghosts = _refuse_beside_a_learner(config)
     left = _left(config)
-    _refuse_beside_members(config.kafka)
+    _refuse_beside_members(config.kafka, but=ghosts)
     return _planned(config, left, find(config.kafka, start))
 
 
@@ -126,12 +128,12 @@ def seek(config: Config, to: str, *, back: bool) -> Sought:
 
     """
     start = _parsed(to)
-    _refuse_beside_a_learner(config)
+    ghosts = _refuse_beside_a_learner(config)
     left = _left(config)
     seat = Seat(config.publisher.directory / "seats")
     try:
-        if seat.ghost:  # or the group would have a member for as long as its session
-            make_source(config).expel(seat.ghost)
+        for ghost in ghosts:  # or the group would have a member for as long as its session
+            make_source(config).expel(ghost)
         _refuse_beside_members(config.kafka)
         places = find(config.kafka, start)
         planned = _planned(config, left, places)
@@ -151,18 +153,21 @@ def _parsed(to: str) -> Start:
         raise ConfigurationError(f"--to {to}: {error}") from None
 
 
-def _refuse_beside_a_learner(config: Config) -> None:
+def _refuse_beside_a_learner(config: Config) -> list[str]:
+    """Refuse to go on where a learner has the directory; return the members of the group that were killed here."""
     directory = config.publisher.directory
     try:
-        taken = occupied(directory / "seats")
+        taken, ghosts = sitting(directory / "seats")
     except OSError as error:
         raise StateError(f"publisher.directory {directory} cannot be used: {error}") from None
     if taken:
         raise StreamlearnError(f"a learner runs or stands by with publisher.directory {directory}; stop it first")
+    return ghosts
 
 
-def _refuse_beside_members(kafka: Kafka) -> None:
-    if hosts := members(kafka):
+def _refuse_beside_members(kafka: Kafka, *, but: Collection[str] = ()) -> None:
+    """Refuse to go on where the group has members, `but` for these."""
+    if hosts := [host for member, host in members(kafka).items() if member not in but]:
         raise StreamlearnError(
             f"group {kafka.group} has a member on {hosts[0]}: stop that learner first; "
             "one that was killed is missed after its session, ten seconds as a rule"
@@ -193,7 +198,7 @@ def _left(config: Config) -> _Left:
         traces = _traces(config)
         state = _newest(config)
         step = state["step"] if state else 0
-        stretches = open_journal(config).stretches(step)
+        stretches = _journal(config).stretches(step)
     except OSError as error:
         raise StateError(f"publisher.directory {directory} cannot be read: {error}") from None
     decisions = [decision for stretch in stretches for decision in stretch.decisions]
@@ -212,7 +217,7 @@ def _left(config: Config) -> _Left:
 
 def _newest(config: Config) -> State | None:
     """Return the state that a learner would go on from, None where no checkpoint was written yet."""
-    checkpoints = open_checkpoints(config)
+    checkpoints = _checkpoints(config)
     refused = []
     for name, state in checkpoints.newest():
         if not isinstance(state, StateError):
@@ -223,9 +228,17 @@ def _newest(config: Config) -> State | None:
     return None
 
 
+def _checkpoints(config: Config) -> CheckpointStore:
+    return CheckpointStore(config.publisher.directory / "checkpoints", keep=config.publisher.checkpoints.keep)
+
+
+def _journal(config: Config) -> Journal:
+    return Journal(config.publisher.directory / "journal", configuration=config.decisive())
+
+
 def _traces(config: Config) -> list[str]:
-    segments = [f"{segment.path.name} {segment.path.lstat().st_size}" for segment in open_journal(config).segments()]
-    return [*open_checkpoints(config).names(), *segments]
+    segments = [f"{segment.path.name} {segment.path.lstat().st_size}" for segment in _journal(config).segments()]
+    return [*_checkpoints(config).names(), *segments]
 
 
 def _reached(decision: Decision) -> Positions:
@@ -238,7 +251,7 @@ def _reached(decision: Decision) -> Positions:
 def _settings(config: Config, step: int) -> dict[str, Any]:
     """Return the settings that were recorded last: a seek is no change of them."""
     try:
-        return open_journal(config).configuration(step)
+        return _journal(config).configuration(step)
     except StateError:
         return config.decisive()
 

@@ -73,8 +73,8 @@ def _by_key(offsets: dict[Any, int]) -> Positions:
     return {(partition.topic, partition.partition): offset for partition, offset in offsets.items()}
 
 
-def members(config: Kafka) -> list[str]:
-    """Return the hosts of the members that the group has now.
+def members(config: Kafka) -> dict[str, str]:
+    """Return the host of each member that the group has now.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def members(config: Kafka) -> list[str]:
         raise BrokerError(
             f"Kafka at {config.bootstrap_servers} does not tell who is in group {config.group}: {found['error']}"
         )
-    return [str(member["client_host"]).removeprefix("/") for member in found["members"]]
+    return {member["member_id"]: str(member["client_host"]).removeprefix("/") for member in found["members"]}
 
 
 def commit(config: Kafka, positions: Positions) -> str:

@@ -174,6 +174,10 @@ def test_a_place_that_is_none_a_directory_without_state_and_another_topic_are_re
         with pytest.raises(StreamlearnError, match=r"has a member on 127\.0\.0\.1: stop that learner first"):
             seek(config, "latest", back=True)
     assert digest(config.publisher.directory) == before
+    killed = start_learner()
+    killed.wait_until_learning()
+    killed.kill()
+    assert plan(config, "timestamp:1700000012").again == 8  # though the group has not missed it yet
     moved = seek(config, "timestamp:1700000012", back=True)
     assert [(move.partition, move.to) for move in moved.moves] == [(0, 6), (1, 6)]
     with closing(make_admin(config.kafka)) as admin:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streamlearn.checkpointing.seat import Seat, occupied
+from streamlearn.checkpointing.seat import Seat, sitting
 from streamlearn.errors import StateError
 
 
@@ -36,12 +36,16 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         Seat(tmp_path / "file" / "seats")
 
 
-def test_a_seat_is_taken_while_its_process_lives_whoever_sat_there_before(tmp_path: Path) -> None:
-    assert not occupied(tmp_path / "missing")
-    seat = Seat(tmp_path)
+def test_who_looks_at_the_seats_sees_who_lives_and_who_was_killed_and_leaves_them_as_they_are(tmp_path: Path) -> None:
+    assert sitting(tmp_path / "missing") == (False, [])
+    first, second = Seat(tmp_path), Seat(tmp_path)
     (tmp_path / "no-0").mkdir()
-    assert occupied(tmp_path)
-    seat.remember("member-1")
-    seat._file.close()  # as when it is killed
-    assert not occupied(tmp_path)
-    assert Seat(tmp_path).ghost == "member-1"  # which whoever looks leaves in it
+    (tmp_path / "control.key").write_text("k" * 64)
+    first.remember("member-1")
+    second.remember("member-2")
+    assert sitting(tmp_path) == (True, [])
+    first._file.close()  # as when it is killed
+    assert sitting(tmp_path) == (True, ["member-1"])
+    second.leave()
+    assert sitting(tmp_path) == sitting(tmp_path) == (False, ["member-1"])
+    assert Seat(tmp_path).ghost == "member-1"

@@ -26,7 +26,8 @@ from streamlearn.reports import StepReport
 from streamlearn.state import State
 from tests.fault.bits import assert_same_bits
 from tests.fault.streams import learner_settings, stream
-from tests.fault.victim import CONTEXT, deadly, exit_code, start
+from tests.fault.victim import deadly, exit_code, start
+from tests.forked import FORKS
 from tests.integration.learner import send, surviving_state, with_topic
 
 POINTS: dict[str, tuple[Any, str]] = {
@@ -50,7 +51,7 @@ def move(overrides: list[str], point: str) -> None:
 
 
 def moved(overrides: list[str], point: str = "") -> int | None:
-    process = CONTEXT.Process(target=move, args=(overrides, point))
+    process = FORKS.Process(target=move, args=(overrides, point))
     process.start()
     return exit_code(process)
 

@@ -13,7 +13,7 @@ from streamlearn.checkpointing.seat import Seat
 from streamlearn.config import Config
 from streamlearn.consumer import make_source
 from streamlearn.consumer.dead_letter_topic import make_dead_letters, require_dead_letter_topic
-from streamlearn.errors import StreamlearnError
+from streamlearn.errors import StateError, StreamlearnError
 from streamlearn.monitor.monitor import Monitor
 from streamlearn.patience import Patience
 from streamlearn.publisher.publisher import Publisher
@@ -53,6 +53,7 @@ class Parts:
     def __init__(self, config: Config, stopping: threading.Event) -> None:
         self._config, self._stopping = config, stopping
         self._seat: Seat | None = None
+        self._recalled = ""
         self.died: StreamlearnError | None = None
         self.monitor = monitor = Monitor(config)
         patience = Patience(stopping)
@@ -121,6 +122,17 @@ class Parts:
             stack.callback(self.consumer.stop)
             stack.callback(self._stopping.set)  # whatever ended it, from there on nothing is waited for at length
             yield
+
+    def recall(self) -> None:
+        """Have it shown what the newest checkpoint says of the past, unless it is shown already."""
+        checkpoints = self.keeper.checkpoints
+        try:
+            newest = max(checkpoints.names(), default="")
+            if newest != self._recalled:
+                self.monitor.recalled(checkpoints.history(newest), self.publisher.snapshots.newest())
+                self._recalled = newest
+        except (OSError, StateError) as error:  # a takeover says what of it matters
+            log.debug("the past is not shown: %s", error)
 
     def thread_died(self, died: threading.ExceptHookArgs) -> None:
         """Remember what has ended a thread that nobody looks after; a ``threading.excepthook``."""

@@ -84,6 +84,7 @@ class Terms:
 
         """
         parts, consumer, fence = self._parts, self._parts.consumer, self._parts.keeper.fence
+        parts.recall()
         learner = Learner(self._config)
         parts.monitor.loaded()
         consumer.start()
@@ -102,6 +103,8 @@ class Terms:
                 del learner  # there may not be memory for two
                 learner = Learner(self._config)
             if number is None:
+                if not current:
+                    parts.recall()  # of the learner that is active meanwhile
                 continue
             last = number  # who was replaced within it must not take over again before the group says so
             term = Term(over=partial(self._over, number), beat=partial(self._beat, learner))

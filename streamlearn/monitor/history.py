@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import msgspec
 from msgspec import Struct, field
 
 from streamlearn.monitor.course import Course
 from streamlearn.monitor.experts import ExpertCourse
 from streamlearn.monitor.predictions import Predicted
+from streamlearn.reports import Standing
 
 
 class Drift(Struct):
@@ -42,6 +46,9 @@ class History(Struct):
 
     Attributes
     ----------
+    step, counts, reasons
+        Where the learner stood: its steps, the records dealt with by outcome, and the dead letters among them by
+        reason.
     course
         Loss and figure over the events learnt.
     loss
@@ -55,6 +62,9 @@ class History(Struct):
 
     """
 
+    step: int = 0
+    counts: dict[str, int] = {}
+    reasons: dict[str, int] = {}
     course: Course = field(default_factory=Course)
     loss: float | None = None
     drifts: list[Drift] = []
@@ -62,6 +72,14 @@ class History(Struct):
     refusals: list[Refusal] = []
     experts: dict[str, ExpertCourse] = {}
     predicted: Predicted = field(default_factory=Predicted)
+
+    def standing(self, *, labelled: bool) -> Standing:
+        """Return where the learner stood, as far as that is told here."""
+        standing = Standing(step=self.step, counts=Counter(self.counts), reasons=Counter(self.reasons))
+        figure = self.course.last[1]
+        if figure is None:
+            return standing
+        return replace(standing, accuracy=figure) if labelled else replace(standing, bits_per_byte=figure)
 
 
 def write(history: History) -> bytes:

@@ -117,6 +117,9 @@ class Live:
         with self._lock:
             return write(
                 History(
+                    step=self._standing.step,
+                    counts=self._standing.counts,
+                    reasons=self._standing.reasons,
                     course=self._course,
                     loss=self._loss,
                     drifts=list(self._drifts),
@@ -127,6 +130,13 @@ class Live:
                 )
             )
 
+    def recalled(self, history: History, newest: Publication | None) -> None:
+        """Show what `history` tells, and the `newest` publication, until this learner takes over from there."""
+        with self._lock:
+            self._standing, self._lag = history.standing(labelled=self._labelled), {}
+            self._take(history)
+            self._add(newest)
+
     def resumed(self, standing: Standing, history: History | None, newest: Publication | None) -> None:
         """Go on from `standing`, of which `history` had passed, and the `newest` publication.
 
@@ -135,23 +145,28 @@ class Live:
         """
         trained = standing.counts["trained"]
         with self._lock:
-            self._standing, self._snapshot = standing, None
+            self._standing = standing
             if history:
-                self._predictions.load(history.predicted)
-                self._course, self._loss, self._experts = history.course, history.loss, history.experts
-                self._refill(history.drifts, history.publications, history.refusals)
+                self._take(history)
             self._course.cut(trained)
             self._refill(
                 [drift for drift in self._drifts if drift.events <= trained],
-                [
-                    publication
-                    for publication in self._publications
-                    if (publication.events or 0) <= trained and (newest is None or publication.version < newest.version)
-                ],
+                [publication for publication in self._publications if (publication.events or 0) <= trained],
                 [refusal for refusal in self._refusals if _is_before(refusal, standing.positions)],
             )
-            if newest:
-                self._publish(newest)
+            self._add(newest)
+
+    def _take(self, history: History) -> None:
+        self._predictions.load(history.predicted)
+        self._course, self._loss, self._experts = history.course, history.loss, history.experts
+        self._refill(history.drifts, history.publications, history.refusals)
+
+    def _add(self, newest: Publication | None) -> None:
+        """Let the `newest` publication be the last one: it may have come after the checkpoint of its step."""
+        self._snapshot = None
+        if newest:
+            self._publications = deque((one for one in self._publications if one.version < newest.version), MARKS)
+            self._publish(newest)
 
     def _refill(
         self, drifts: Sequence[Drift], publications: Sequence[Publication], refusals: Sequence[Refusal]

@@ -20,7 +20,7 @@ from streamlearn.errors import StateError, StreamlearnError
 from streamlearn.events import Outcome, Reason
 from streamlearn.monitor.experts import Experts
 from streamlearn.monitor.health import Health
-from streamlearn.monitor.history import Publication, read
+from streamlearn.monitor.history import History, Publication, read
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.logs import START, Place
 from streamlearn.monitor.metrics import Metrics
@@ -127,8 +127,9 @@ class Monitor:
         self._looked = now
         standing, lag = look()
         self.metrics.set_lag(lag)
-        self.live.stands(standing)
-        self.live.lags(lag)
+        if self.health.active:
+            self.live.stands(standing)
+            self.live.lags(lag)
         self.waiting.idle, self.waiting.behind = now - self._moved >= IDLE_SECONDS, any(lag.values())
         self.waiting.view()  # so that it is known since when
         self._refusals.tell()
@@ -160,6 +161,11 @@ class Monitor:
 
     # What the learner has come to.
 
+    def recalled(self, written: bytes, snapshot: dict[str, Any] | None) -> None:
+        """Show what a checkpoint says of the past, before this learner takes over from it; as :meth:`restored` does."""
+        if history := _read(written):
+            self.live.recalled(history, _publication(snapshot))
+
     def restored(self, standing: Standing, snapshot: dict[str, Any] | None, written: bytes = b"") -> None:
         """Show how a checkpoint has left the learner, and the manifest of the newest `snapshot`.
 
@@ -167,16 +173,8 @@ class Monitor:
         """
         self._place = standing.place()
         show_standing(self.metrics, standing)
-        newest = None
-        if snapshot:
-            learnt = snapshot.get("events", {}).get(Outcome.TRAINED.value)
-            newest = Publication(snapshot["version"], learnt, snapshot["created"])
-        try:
-            history = read(written)
-        except ValueError as error:
-            log.warning("the page begins anew: what the checkpoint says of its past cannot be used: %s", error)
-            history = None
-        self.live.resumed(standing, history, newest)
+        history = _read(written)
+        self.live.resumed(standing, history, _publication(snapshot))
         if history:
             self._experts.by_name = history.experts
         if snapshot:
@@ -264,3 +262,18 @@ class Monitor:
     def settled(self, kept: Kept) -> None:
         """Have the operators who asked for a copy told what became of it."""
         self.control.settle(kept)
+
+
+def _read(written: bytes) -> History | None:
+    try:
+        return read(written)
+    except ValueError as error:
+        log.warning("the page begins anew: what the checkpoint says of the past cannot be used: %s", error)
+        return None
+
+
+def _publication(snapshot: dict[str, Any] | None) -> Publication | None:
+    """Return what the manifest of a `snapshot` says of its publication."""
+    if not snapshot:
+        return None
+    return Publication(snapshot["version"], snapshot.get("events", {}).get("trained"), snapshot["created"])

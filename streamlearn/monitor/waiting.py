@@ -81,7 +81,11 @@ class Waiting:
         yield "kafka", not health.kafka_answers, "waiting for Kafka, which does not answer"
         yield "group", not health.joined, f"waiting to become a member of group {group}"
         yield "topic", not health.active and reading == "topic", f"waiting for topic {topic}, which is not there"
-        yield "turn", not health.active, f"standing by: another learner of group {group} is active"
+        yield (
+            "turn",
+            not health.active,
+            f"standing by: another learner of group {group} is active",
+        )
         yield "takeover", bool(self.takeover), self.takeover
         yield "operator", self._control.paused, "paused by an operator: waiting for 'streamlearn resume'"
         yield (

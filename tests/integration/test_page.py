@@ -45,8 +45,12 @@ def test_a_learner_that_is_started_again_shows_the_past_and_counts_on(
     assert lines[-1]["message"].startswith("stopped at step")
     assert lines[-1]["version"] == 1  # the one that was published at the end
     second = start_learner("events.holdout_ratio=0")
+    wait_until(lambda: answers(f"http://127.0.0.1:{second.port}/healthz"), "it answers")
+    wait_until(lambda: page(second)["counts"], "the past is shown")
+    early = page(second)
     second.wait_until_learning()
     after = page(second)
+    assert past(early) == past(after)
     (published,) = after["publishes"]
     assert (published["version"], published["events"]) == (1, 20)
     assert past(after) == past(before) | {"publishes": [published]}
@@ -103,3 +107,8 @@ def test_the_page_and_status_say_what_the_learner_waits_for(
     standby = start_learner()
     wait_until(lambda: answers(f"http://127.0.0.1:{standby.port}/readyz"), "the standby has joined")
     wait_until(lambda: [one["for"] for one in page(standby)["waits"]] == ["turn"], "it waits for its turn")
+    assert streamlearn("resume", *sets).returncode == 0
+    send(config, [event(n) for n in range(20, 40)])
+    wait_until(lambda: page(learner)["counts"].get("trained", 0) > 30, "the active one learns")
+    assert streamlearn("checkpoint", *sets).returncode == 0
+    wait_until(lambda: page(standby)["counts"] == page(learner)["counts"], "the standby shows the newest checkpoint")

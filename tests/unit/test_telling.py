@@ -180,11 +180,33 @@ def test_what_a_checkpoint_says_of_the_past_is_shown_and_gone_on_from(monitor: M
     assert after.live.view()["experts"] == monitor.live.view()["experts"]
 
 
+def test_what_a_checkpoint_says_is_shown_until_this_learner_is_the_active_one(monitor: Monitor) -> None:
+    monitor.stepped(STANDING, predicted(report()), 0.2)
+    monitor.explained(make_record(b"", offset=99), Reason.NOT_JSON, "")
+    monitor.live.captured(2, 10)
+    monitor.published("published", 2, 0.1, {})
+    waits, snapshot = (
+        Monitor(load(overrides=["monitor.port=0"])),
+        {"version": 3, "events": {"trained": 10}, "created": 7.0},
+    )
+    waits.recalled(monitor.history(), snapshot)
+    waits.recalled(b"", None)  # of a checkpoint that has no history
+    waits.beat(lambda: (Standing(), {}))
+    here, there = waits.live.view(), monitor.live.view()
+    for name in ("step", "counts", "course", "latest", "predictions", "drifts", "experts", "dead_letters"):
+        assert here[name] == there[name], name
+    assert [mark["version"] for mark in here["publishes"]] == [2, 3]
+    assert here["snapshot"]["version"] == 3
+    waits.activated(True)
+    waits.restored(STANDING, None, monitor.history())
+    assert waits.live.view()["dead_letters"]["last"] == []  # it is behind the checkpoint, and is refused again
+
+
 def test_a_past_that_this_version_does_not_know_is_passed_over_and_named(
     monitor: Monitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     monitor.restored(STANDING, None, b'{"drifts": 7}')
-    assert "the page begins anew: what the checkpoint says of its past cannot be used: Expected `array`" in caplog.text
+    assert "the page begins anew: what the checkpoint says of the past cannot be used: Expected `array`" in caplog.text
     assert monitor.live.view()["counts"]["trained"] == 10
 
 
@@ -216,6 +238,7 @@ def test_how_things_stand_is_looked_at_about_once_a_second() -> None:
         looks += 1
         return STANDING, {("t", 0): 7}
 
+    monitor.activated(True)
     for _ in times:
         monitor.beat(look)
     assert looks == 2

@@ -77,6 +77,7 @@ class Scene:
             consumer=self.group,
             keeper=SimpleNamespace(fence=self.fence),
             require_alive=lambda: None,
+            recall=lambda: self.order.append("recall"),
         )
         config: Any = None
         self.terms = Terms(config, parts, self.stopping)
@@ -104,6 +105,7 @@ def test_the_model_is_loaded_before_the_group_is_joined_and_a_term_begins_with_t
 
     assert scene.terms.run(scene.take_over, learn)
     assert scene.order == [
+        "recall",
         "loaded",
         "join",
         "active",
@@ -125,7 +127,7 @@ def test_who_is_active_again_with_the_directory_still_its_own_goes_on_without_a_
     learner = scene.terms.run(scene.take_over, learn)
     assert learner
     assert (learner.step, Learner.made) == (10, 1)
-    assert scene.order[2:] == ["active", "take over, and may end at once", *PLAIN_TERM[1:], *PLAIN_TERM]
+    assert scene.order[3:] == ["active", "take over, and may end at once", *PLAIN_TERM[1:], *PLAIN_TERM]
 
 
 def test_who_was_replaced_resigns_where_the_group_does_not_know_and_takes_over_anew(scene: Scene) -> None:

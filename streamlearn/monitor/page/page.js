@@ -225,7 +225,8 @@ function show(view) {
   list("happenings", happenings, ({ text, events }) => (events === null ? text : `${text} at event ${number.format(events)}`));
   showPredictions(view.predictions);
   showExperts(view.experts);
-  say("fill", `${labelled ? "by label, " : ""}${number.format(buffer.records)} of ${number.format(buffer.capacity)}`);
+  const held = `${labelled ? "by label, " : ""}${number.format(buffer.records)} of ${number.format(buffer.capacity)}`;
+  say("fill", buffer.capacity ? held : ""); // a standby has none
   fill("labels", buffer.labels);
   list("refusals", letters.last.slice(-SHOWN).reverse(), ({ reason, detail, topic, partition, offset }) => {
     const text = element("span", detail ? `${reason}: ${detail} ` : `${reason} `);

@@ -182,7 +182,7 @@ class Pipeline:
     def _presentable(self, learner: Learner) -> bool:
         """Whether there is anything to publish; where there is not, it is said once."""
         if not learner.presentable and learner.step and not self._said_that_there_is_nothing:
-            log.info("there is nothing to publish before an event has been learnt")
+            log.info("nothing is published before the first event has been learnt")
             self._said_that_there_is_nothing = True
         return learner.presentable
 

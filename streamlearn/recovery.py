@@ -110,7 +110,7 @@ def _reread(
                     f"({wanted.topic}/{wanted.partition}, offsets {wanted.first} to {wanted.end})"
                 )
                 if deleted == "fail":
-                    raise BrokerError(f"{gap}; set publisher.journal.deleted to 'skip' to go on without them")
+                    raise BrokerError(f"{gap}; set publisher.journal.deleted to 'skip' to continue without them")
                 log.error("%s; the step is taken without them", gap)
                 missing += lost
             yield Reread(decision, arrivals, missing)

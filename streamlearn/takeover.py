@@ -116,7 +116,7 @@ class Takeover:
             self._republish(learner)
             return self._patiently(lambda: self._recover(learner, lasts), lasts)
         except FencedError as error:
-            log.warning("the state is not taken over: %s", error)
+            log.warning("takeover given up: %s", error)
             return False
 
     def _patiently(self, attempt: Callable[[], bool], lasts: Callable[[], bool]) -> bool:
@@ -142,7 +142,7 @@ class Takeover:
         checkpoints = self._keeper.checkpoints
         damaged = []
         for name in checkpoints.strangers():
-            log.warning("%s is no checkpoint, and is passed over", checkpoints.directory / name)
+            log.warning("ignoring %s: it is not a checkpoint", checkpoints.directory / name)
         for name, state in checkpoints.newest():
             if isinstance(state, StateError):
                 log.error("checkpoint %s is refused: %s", name, state)
@@ -170,7 +170,7 @@ class Takeover:
         except AstrayError:
             raise StateError(
                 f"checkpoint {name} in {self._keeper.checkpoints.directory} holds a model that predicts nothing; "
-                "move it away to go on from the one before it"
+                "move it away to continue from the one before it"
             ) from None
 
     def _republish(self, learner: Learner) -> None:

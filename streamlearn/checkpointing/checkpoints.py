@@ -209,7 +209,7 @@ class CheckpointStore(Store):
             try:
                 (self.directory / name).rename(aside)
             except OSError as error:
-                log.error("checkpoint %s cannot be set aside, and stays: %s", name, error.strerror)
+                log.error("checkpoint %s could not be moved aside and stays where it is: %s", name, error.strerror)
 
 
 def step_of(name: str) -> int:

@@ -166,7 +166,7 @@ class Fence:
             said = False
             while not _lock(file.fileno()):
                 if not said:
-                    log.warning("waiting for another learner, which is in the middle of a change of %s", self.directory)
+                    log.warning("waiting: another learner is changing %s", self.directory)
                     said = True
                 if not waiting():
                     raise TimeoutError(errno.ETIMEDOUT, f"another learner keeps {self.directory} locked")

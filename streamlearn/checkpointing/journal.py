@@ -153,7 +153,7 @@ class Journal:
                 continue
             header = self._first_line(segment)
             if header is None:
-                log.log(DEBUG if quiet else ERROR, "%s is no segment of the journal, and is passed over", segment.path)
+                log.log(DEBUG if quiet else ERROR, "ignoring %s: it is not a segment of the journal", segment.path)
                 continue
             if segment.epoch != epoch:
                 epoch = segment.epoch

@@ -161,5 +161,5 @@ class Keeper:
             raise
         except (OSError, StateError) as error:
             if not self._untrimmed:
-                log.warning("the journal behind the oldest checkpoint stays: %s", error)
+                log.warning("could not remove journal segments before the oldest checkpoint: %s", error)
             self._untrimmed = True

@@ -54,7 +54,7 @@ class Seat:
             raise StateError(f"{directory} cannot be written: {error.strerror}") from None
         self.ghost = content.decode(errors="replace") or None
         if self.ghost and (len(content) > MEMBER_BYTES or "\ufffd" in self.ghost or not self.ghost.isprintable()):
-            log.warning("%s holds no name of a group member, and is taken as empty", path)
+            log.warning("%s does not name a group member; treating it as empty", path)
             self.ghost = None
 
     def remember(self, member: str) -> None:
@@ -64,7 +64,7 @@ class Seat:
             self._file.truncate(0)
             self._file.write(member.encode())
         except OSError as error:
-            log.debug("the group member is not written down: %s", error)
+            log.debug("could not record the group member: %s", error)
 
     def leave(self) -> None:
         """Give the seat to whoever comes next, with no ghost left in it."""
@@ -111,7 +111,7 @@ def _first_free(directory: Path) -> tuple[FileIO, Path]:
         try:
             file = FileIO(open_private(path), "r+")
         except StateError as error:
-            log.warning("a seat is passed over: %s", error)
+            log.warning("ignoring a seat: %s", error)
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,5 +121,5 @@ def _first_free(directory: Path) -> tuple[FileIO, Path]:
         if os.fstat(file.fileno()).st_nlink == 1:  # else it has a name elsewhere, where writing would change it too
             return file, path
         file.close()
-        log.warning("a seat is passed over: %s has another hard link", path)
+        log.warning("ignoring a seat: %s has another hard link", path)
     raise AssertionError  # numbers do not end

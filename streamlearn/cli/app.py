@@ -76,7 +76,7 @@ def run(config: ConfigOption = None, overrides: SetOption = None) -> None:
 @app.command()
 def demo(
     json_output: JsonOption = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running for a look around.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running so that you can look around.")] = False,
     output: Annotated[
         Path, typer.Option("--output", help="Where the state, the picture and the summary go.", metavar="DIR")
     ] = Path("demo-output"),
@@ -85,7 +85,7 @@ def demo(
         bool, typer.Option("--language-model", help="A language model learns newsgroups, without their labels.")
     ] = False,
 ) -> None:
-    """Run the whole walk on this machine: a broker, a real stream with a drift, poison, snapshots, a picture.
+    """Run everything on this machine: a broker, a real stream with a drift and malformed records, snapshots, a picture.
 
     Example: streamlearn demo --keep
     """
@@ -106,10 +106,10 @@ def demo(
 
 @app.command()
 def produce(
-    file: Annotated[Path | None, typer.Argument(help="JSON lines; standard input where none is named.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="JSON lines; standard input by default.")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
-    rate: Annotated[float | None, typer.Option(help="Lines a second; as fast as possible where not given.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Lines per second; as fast as possible by default.")] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Send a file of JSON lines, or standard input, to the topic.
@@ -130,7 +130,7 @@ def produce(
     if json_output:
         say_json({"sent": sent, "topic": settings.kafka.topic})
     else:
-        say(f"sent {sent} lines to {settings.kafka.topic}")
+        say(f"sent {sent} line{'s' * (sent != 1)} to {settings.kafka.topic}")
 
 
 def _progress(sent: int) -> None:
@@ -146,7 +146,7 @@ def check(
     overrides: SetOption = None,
     json_output: JsonOption = False,
     sample: Annotated[
-        int, typer.Option("--sample", help="Say what would become of so many of the newest records.", min=0, max=1000)
+        int, typer.Option("--sample", help="Say what would become of this many of the newest records.", min=0, max=1000)
     ] = 0,
 ) -> None:
     """Check the configuration, the broker, the topics, the model and the directory, and say what to do.
@@ -190,7 +190,7 @@ def _sampled(record: Any) -> str:
 @app.command()
 def predict(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts; lines of standard input where none, but for empty ones.")
+        list[str] | None, typer.Argument(help="Texts; by default the lines of standard input, except empty ones.")
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -239,7 +239,7 @@ def rebuild(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Make a snapshot again from an older checkpoint and the log; exit with 1 where a bit differs.
+    """Rebuild a snapshot from an older checkpoint and the topic; exit with 1 if a bit differs.
 
     Example: streamlearn rebuild --config streamlearn.yaml --version 12
     """
@@ -251,7 +251,7 @@ def rebuild(
         say_json(asdict(made))
     else:
         say(
-            f"snapshot {made.version} made again from step {made.from_step} to {made.step}, {made.events} events: "
+            f"snapshot {made.version} rebuilt from step {made.from_step} to {made.step}, {made.events} events: "
             + (made.difference or f"all {made.tensors} tensors have the same bits")
         )
     if made.difference:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 def compare(
     from_step: Annotated[
-        int | None, typer.Option("--from-step", min=0, help="Begin with the state after this step.")
+        int | None, typer.Option("--from-step", min=0, help="Begin from the state after this step.")
     ] = None,
-    to_step: Annotated[int | None, typer.Option("--to-step", help="The last step; all where not given.")] = None,
+    to_step: Annotated[
+        int | None, typer.Option("--to-step", help="The last step; by default the last recorded one.")
+    ] = None,
     others: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,13 +36,13 @@ def compare(
         Path | None, typer.Option("--plot", help="Draw the accuracy of each over events to it.", metavar="FILE")
     ] = None,
     list_only: Annotated[
-        bool, typer.Option("--list", help="Show the steps that it can begin with, and compare nothing.")
+        bool, typer.Option("--list", help="Show the steps that a comparison can begin with, and end.")
     ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Run a recorded stretch of the stream under other configurations, beside the recorded one.
+    """Re-run a recorded stretch of the stream under other configurations, beside the recorded one.
 
     Without --with, the other configuration is that of --config and --set.
 

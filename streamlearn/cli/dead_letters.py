@@ -15,7 +15,9 @@ from streamlearn.terminal import say, say_json, say_texts
 dead_letters_app = typer.Typer(no_args_is_help=True, help="Look at refused records, and send them again.")
 ReasonOption = Annotated[
     str | None,
-    typer.Option("--reason", help="Only those refused for it: missing_field, or 'missing_field: label'.", metavar="R"),
+    typer.Option(
+        "--reason", help="Only those refused for this reason: missing_field, or 'missing_field: label'.", metavar="R"
+    ),
 ]
 ValuesOption = Annotated[bool, typer.Option("--show-values", help="Print keys, headers and values, with their texts.")]
 PLACE = "TOPIC/PARTITION/OFFSET"
@@ -26,15 +28,15 @@ MOST_NAMED = 10
 def list_letters(
     reason: ReasonOption = None,
     since: Annotated[
-        str | None, typer.Option("--since", help="Only those refused since: 30m, 2h, 7d, or 2026-11-26T09:30.")
+        str | None, typer.Option("--since", help="Only those refused since then: 30m, 2h, 7d, or 2026-11-26T09:30.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", help="Print so many of the newest.", min=1, max=100_000)] = 20,
+    limit: Annotated[int, typer.Option("--limit", help="Print this many of the newest.", min=1, max=100_000)] = 20,
     show_values: ValuesOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """List refused records with the reason, oldest first; no text of theirs unless asked for.
+    """List refused records with their reasons, oldest first; their texts only if asked for.
 
     Example: streamlearn dead-letters list --reason missing_field --since 2h
     """
@@ -57,7 +59,7 @@ def list_letters(
         if show_values:
             say_texts("", row["value"])
     if found.others:
-        say(f"{found.others} other records in it are no dead letters of streamlearn's")
+        say(f"{found.others} other records in it are not streamlearn's dead letters")
 
 
 def _more(total: int, printed: int) -> str:
@@ -67,14 +69,14 @@ def _more(total: int, printed: int) -> str:
 @dead_letters_app.command("show")
 def show_letter(
     place: Annotated[
-        str, typer.Argument(metavar=PLACE, help="Where the record stood, or its letter in the dead-letter topic.")
+        str, typer.Argument(metavar=PLACE, help="Where the record was, or its letter in the dead-letter topic.")
     ],
     show_values: ValuesOption = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Say of one refused record why, what it is like, and what would become of it now.
+    """Show why a record was refused, what it is like, and what would become of it now.
 
     Example: streamlearn dead-letters show tickets/0/4711
     """
@@ -108,7 +110,7 @@ def show_letter(
 @dead_letters_app.command("redrive")
 def redrive_letters(
     places: Annotated[
-        list[str] | None, typer.Argument(metavar=f"[{PLACE}]...", help="Only these; all where none is named.")
+        list[str] | None, typer.Argument(metavar=f"[{PLACE}]...", help="Only these; by default all.")
     ] = None,
     reason: ReasonOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
@@ -116,9 +118,9 @@ def redrive_letters(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Send refused records to the topic of events again, each once, however often this is run or interrupted.
+    """Send refused records to the topic of events again, each of them once, however often this is run or interrupted.
 
-    What the configuration would refuse again stays where it is: give the one that the learner runs with.
+    Records that the configuration would refuse again stay where they are: give the one that the learner runs with.
 
     Example: streamlearn dead-letters redrive --reason missing_field --dry-run
     """

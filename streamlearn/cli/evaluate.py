@@ -34,7 +34,7 @@ def evaluate(
 ) -> None:
     """Run the whole learner over a file: predict each event, then learn it, and say how often it was right.
 
-    A line may name the "part" of the stream that it belongs to, and each part is then measured apart, too.
+    A line may name the "part" of the stream that it belongs to; each part is then also measured on its own.
 
     Example: streamlearn evaluate --data tickets.jsonl --config streamlearn.yaml --plot tickets.png
     """

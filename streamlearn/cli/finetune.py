@@ -24,23 +24,28 @@ def finetune(
     output: Annotated[Path, typer.Option("--output", help="The directory of the model.", metavar="DIR")],
     data: Annotated[Path | None, typer.Option("--data", help=f"What to learn: {FILE}.", metavar="FILE")] = None,
     from_topic: Annotated[
-        bool, typer.Option("--from-topic", help="Learn what is retained of kafka.topic, without joining the group.")
+        bool, typer.Option("--from-topic", help="Learn what kafka.topic retains, without joining the group.")
     ] = False,
     validation: Annotated[
-        Path | None, typer.Option("--validation", help="What chooses the epoch; else held out.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--validation", help="Examples that choose the epoch; by default some are held out.", metavar="FILE"
+        ),
     ] = None,
-    test: Annotated[Path | None, typer.Option("--test", help="What is only reported.", metavar="FILE")] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Examples that are only reported on.", metavar="FILE")
+    ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="The most passes over the data.")] = 5,
     patience: Annotated[
-        int, typer.Option("--patience", min=1, help="End after so many passes that were no better.")
+        int, typer.Option("--patience", min=1, help="End after this many passes without improvement.")
     ] = 2,
     config: ConfigOption = None,
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Learn a file of labelled texts, or a topic's past, pass after pass, and leave a model that 'run' can go on from.
+    """Learn a file of labelled texts, or a topic's past, in several passes, and leave a model for 'run' to start from.
 
-    Killed, it goes on where it was when the same command is given again.
+    If it is killed, the same command continues where it was.
 
     Example: streamlearn finetune --data train.jsonl --test test.jsonl --output tickets-model
     """

@@ -13,12 +13,12 @@ from streamlearn.terminal import say
 
 
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; it must not be there.")] = Path(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")] = Path(
         "streamlearn.yaml"
     ),
     overrides: SetOption = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print the schema for editors instead, and write nothing.")
+        bool, typer.Option("--schema", help="Print the schema for editors instead, and write no file.")
     ] = False,
 ) -> None:
     """Write a configuration in which every setting is explained, and a schema for editors beside it.

@@ -47,7 +47,7 @@ def show_snapshot(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Print where a snapshot comes from: its manifest.
+    """Print a snapshot's manifest, which says where it comes from.
 
     Example: streamlearn snapshots show 12
     """
@@ -69,7 +69,7 @@ def verify_snapshot(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Check every file of a snapshot against the SHA-256 in its manifest; exit with 4 where one differs.
+    """Check every file of a snapshot against the SHA-256 in its manifest; exit with 4 if one differs.
 
     Example: streamlearn snapshots verify latest
     """
@@ -80,4 +80,4 @@ def verify_snapshot(
     if json_output:
         say_json({"version": version, "ok": True, "files": files})
     else:
-        say(f"snapshot {version}: all {files} files are what was written")
+        say(f"snapshot {version}: all {files} files match the manifest")

@@ -17,7 +17,7 @@ COUNTABLE = {"duplicate", "record", "partition", "day", "hour", "minute", "secon
 
 
 def status(config: ConfigOption = None, overrides: SetOption = None, json_output: JsonOption = False) -> None:
-    """Say how the learner does that runs on this machine or, where none does, what it has left on disk.
+    """Show how the learner on this machine is doing or, if none runs, what the last one has left on disk.
 
     Example: streamlearn status --config streamlearn.yaml
     """

@@ -74,7 +74,7 @@ class Asking:
         except OSError:
             return None
         except http.client.HTTPException:
-            raise StreamlearnError(f"what answers at {self.url} is no learner of streamlearn's") from None
+            raise StreamlearnError(f"what answers at {self.url} is not a streamlearn learner") from None
         if found.status == HTTPStatus.UNAUTHORIZED:
             raise StreamlearnError(
                 f"the learner at {self.url} asks for the name and password of its monitor.basic_auth"

@@ -173,7 +173,7 @@ def _for_reason(reason: str | None) -> Callable[[DeadLetter], bool]:
     name, _, detail = (part.strip() for part in reason.partition(":"))
     known = [known.value for known in Reason]
     if name not in known:
-        raise ConfigurationError(f"--reason: nothing is refused for '{name}'{nearest(name, known)}")
+        raise ConfigurationError(f"--reason: '{name}' is not a reason for refusal{nearest(name, known)}")
     return lambda letter: letter.reason == name and (not detail or letter.detail == detail)
 
 
@@ -181,7 +181,7 @@ def _at(places: list[str]) -> Callable[[DeadLetter, str], bool]:
     """Return whether a letter is about one of `places`, or stands at one in the dead-letter topic given."""
     for place in places:
         if not PLACE.fullmatch(place):
-            raise ConfigurationError(f"'{place}' is no TOPIC/PARTITION/OFFSET, such as tickets/0/4711")
+            raise ConfigurationError(f"'{place}' is not TOPIC/PARTITION/OFFSET, such as tickets/0/4711")
     wanted = set(places)
     return lambda letter, topic: bool({str(letter.origin), f"{topic}/{letter.partition}/{letter.offset}"} & wanted)
 

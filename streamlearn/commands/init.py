@@ -49,7 +49,7 @@ def init(file: Path, given: Mapping[str, Any]) -> list[Path]:
             written.write(commented(given, name=file.name))
         beside.write_text(schema_text(), encoding="utf-8")
     except FileExistsError:
-        raise ConfigurationError(f"{file} is there already, and stays as it is; name another file") from None
+        raise ConfigurationError(f"{file} already exists, and was left as it is; name another file") from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {file} and {SCHEMA} beside it: {error.strerror}") from None
     return [file, beside]
@@ -122,4 +122,4 @@ def _refuse_what_is_not_ours(path: Path) -> None:
     except ValueError:
         content = None
     if not (isinstance(content, dict) and content.get("$id") == IDENTITY):
-        raise ConfigurationError(f"{path} is there already, and is not what streamlearn writes; move it away")
+        raise ConfigurationError(f"{path} already exists, and was not written by streamlearn; move it away")

@@ -70,7 +70,7 @@ def _live(body: bytes, config: Config, url: str) -> dict[str, Any]:
         live: dict[str, Any] = json.loads(body)
         found = live["topic"], live["group"], live["step"], live["counts"], live["state"]
     except (ValueError, LookupError, TypeError):
-        raise StreamlearnError(f"what answers at {url} is no learner of streamlearn's") from None
+        raise StreamlearnError(f"what answers at {url} is not a streamlearn learner") from None
     if found[:2] != (config.kafka.topic, config.kafka.group):
         raise StreamlearnError(
             f"the learner at {url} is that of group {found[1]} of topic {found[0]}, and not of group "

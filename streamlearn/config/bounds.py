@@ -126,7 +126,7 @@ def _labels(given: Any) -> Any:
     if given == "discover":
         return given
     if not isinstance(given, list):
-        raise ValueError("this is 'discover' or a list of labels, such as [billing, delivery]")  # noqa: TRY004
+        raise ValueError("must be 'discover' or a list of labels, such as [billing, delivery]")  # noqa: TRY004
     if not given:
         raise ValueError("a closed list needs at least one label; write 'discover' to learn labels from the stream")
     if any(isinstance(label, bool) for label in given):

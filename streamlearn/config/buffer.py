@@ -14,9 +14,9 @@ class Buffer(Section):
 
     policy: Literal["reservoir", "class_balanced", "recent"] = "reservoir"
     """Which past events are kept: ``reservoir`` all with the same chance, ``class_balanced`` as many of each label,
-    ``recent`` the newest. The first two forget less, the last follows faster; rare labels want the second."""
+    ``recent`` the newest. The first two forget less, the last follows faster; the second suits rare labels."""
     records: Annotated[int, Unit("events")] = Field(default=10_000, ge=1, le=10**8)
     """How many events are kept at most. More remembers further back; checkpoints grow with it."""
     bytes: Bytes = 256 * 2**20
-    """How much memory they may take, with what the frozen layers made of their texts. Where it is too little, that is
-    computed again, or fewer events are kept."""
+    """How much memory they may take, including the frozen layers' outputs for their texts. If it is too little, those
+    are computed again, or fewer events are kept."""

@@ -14,18 +14,18 @@ MOST_PARTS = 16  # of a text
 
 
 class Fields(Section):
-    """Where the fields of an event stand: a path into the value, ``key`` or ``header:NAME``; of a text, or several."""
+    """Where the fields of an event are: a path, ``key`` or ``header:NAME``; for the text, also several of them."""
 
     text: Place | Annotated[list[Place], Field(min_length=1, max_length=MOST_PARTS)] = "text"
-    """Where the text stands: a path in JMESPath such as ``payload.body``, ``key`` or ``header:NAME``; or a list of
-    such places, whose texts are joined by line breaks."""
+    """Where the text is: a path in JMESPath such as ``payload.body``, ``key`` or ``header:NAME``; or a list of such
+    places, whose texts are joined by line breaks."""
     label: Place = "label"
-    """Where the label stands: a path, ``key`` or ``header:NAME``."""
+    """Where the label is: a path, ``key`` or ``header:NAME``."""
     id: Place = "id"
-    """Where the event's own id stands, by which repetitions are known. An event without one is never a repetition."""
+    """Where the event's own id is, by which duplicates are recognised. An event without one is never a duplicate."""
     timestamp: Place = "timestamp"
-    """Where the time of the event stands: Unix seconds or milliseconds, or ISO 8601. Without one it is the
-    record's."""
+    """Where the time of the event is: Unix seconds or milliseconds, or ISO 8601. If there is none, the record's time
+    counts."""
 
     @model_validator(mode="after")
     def _places_differ(self) -> Fields:
@@ -41,7 +41,7 @@ class Fields(Section):
 
 
 class Csv(Section):
-    """What the columns of a value of CSV are called, in their order, and what stands between them."""
+    """The names of the columns of a CSV value, in their order, and what separates them."""
 
     columns: Annotated[list[Text], Field(max_length=1000)] = Field(default_factory=list)
     """The names of the columns in their order; ``events.fields`` look them up."""
@@ -53,31 +53,31 @@ class Events(Section):
     """What an event looks like, and what counts as an acceptable one."""
 
     format: Literal["json", "json_schema", "avro", "protobuf", "csv", "text"] = "json"
-    """How a record's value is read. ``json_schema`` is JSON with a schema's id in front, which is skipped; ``avro``
-    and ``protobuf`` need ``kafka.schema_registry`` and the extra of the same name."""
+    """How a record's value is read. ``json_schema`` is JSON preceded by a schema's id, which is skipped; ``avro`` and
+    ``protobuf`` need ``kafka.schema_registry`` and the extra of the same name."""
     csv: Csv = Csv()
-    """How a row is read where ``format`` is ``csv``."""
+    """How a row is read if ``format`` is ``csv``."""
     decoder: Function | None = None
     """A function of your own, ``module:function``, for values of any other shape. It gets the record, returns a
-    mapping, and must be pure: it is asked again when a record is read again."""
+    mapping, and must be pure: it is called again when a record is read again."""
     fields: Fields = Fields()
-    """Where in a record the fields of an event stand."""
+    """Where in a record the fields of an event are."""
     labels: Labels = "discover"
-    """A closed list, so that a record with any other label is refused, or ``discover``: labels are learnt as they
-    come. A closed list knows a typing error for what it is."""
+    """A closed list, so that a record with any other label is refused, or ``discover``: labels are learnt as they come.
+    A closed list catches misspelt labels."""
     max_labels: Annotated[int, Unit("labels")] = Field(default=1000, ge=1, le=10**6)
-    """How many labels may be discovered. It bounds what a producer gone wrong can cost in memory and time."""
+    """How many labels may be discovered. It bounds the memory and time that a faulty producer can cost."""
     max_text_characters: Annotated[int, Unit("characters")] = Field(default=20_000, ge=1, le=10**8)
-    """Longer texts are refused. ``updater.max_tokens`` is where the others are cut."""
+    """Longer texts are refused. The others are cut at ``updater.max_tokens``."""
     duplicate_window: Annotated[int, Unit("events")] = Field(default=10_000, ge=0, le=10**7)
-    """How many ids are remembered, within which a repeated one is dropped; 0 for none. More takes memory and makes
-    checkpoints larger."""
+    """How many ids are remembered; an event with one of them is dropped as a duplicate; 0 for none. More take memory
+    and make checkpoints larger."""
     holdout_ratio: Annotated[float, Unit("of the texts")] = Field(default=0.1, ge=0.0, lt=1.0)
     """The share of texts that are never trained on, by a stable hash. More measures better and learns less; with 0
-    there is no hold-out, and snapshots cannot be held to it."""
+    there is no hold-out, and no gate for snapshots."""
     holdout_records: Annotated[int, Unit("events")] = Field(default=256, ge=0, le=10**6)
-    """How many of them are kept for each split, validation and test: the newest. More measures finer, and
-    costs a prediction each at every publication."""
+    """How many of them are kept for each split, validation and test: the newest. More measure more finely, and cost one
+    prediction each at every publication."""
 
     @model_validator(mode="after")
     def _shape_is_one(self) -> Events:

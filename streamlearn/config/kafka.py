@@ -19,34 +19,34 @@ class Kafka(Section):
     """Where events come from."""
 
     bootstrap_servers: Servers = "localhost:9092"
-    """Brokers to ask first, as ``host:port,host:port``; one that answers is enough, and names the others."""
+    """Brokers to contact first, as ``host:port,host:port``; one that answers is enough, and names the others."""
     topic: Topic = "events"
     """The topic of labelled events. It must exist."""
     group: Text = "streamlearn"
     """The consumer group. Learners with one group and one ``publisher.directory`` are one active learner and its
     standbys."""
     dead_letter_topic: Topic | Literal[""] = ""
-    """Where refused records go; empty for the name of the topic with ``.dead-letters`` behind it. It is created where
-    it is missing."""
+    """Where refused records go; if it is empty, to the topic's name followed by ``.dead-letters``. It is created if it
+    is missing."""
     start: Text = "earliest"
     """Where a learner without any state begins: with the oldest record that Kafka has (``earliest``), with what comes
     from now on (``latest``), with what came at a time or later (``timestamp:2026-11-26T09:30:00Z``, or Unix seconds),
-    or with given offsets (``offsets:0=1200,1=980``, partitions that are not named from their oldest). A learner with
-    state goes on where it ended."""
+    or with given offsets (``offsets:0=1200,1=980``, the other partitions from their oldest). A learner with state
+    continues where it ended."""
     out_of_range: Literal["fail", "earliest", "latest"] = "fail"
-    """What to do where retention deleted records before they were read: end and say so, or go on from the oldest or
-    the newest record. Going on loses events, and counts them."""
+    """What to do if retention deleted records before they were read: end and say so, or continue from the oldest or the
+    newest record. Continuing loses events, and counts them."""
     queue_records: Annotated[int, Unit("records")] = Field(default=4096, ge=1, le=10**7)
-    """How many records wait between Kafka and the learner at most. More rides out longer stalls of Kafka; fewer takes
-    less memory."""
+    """How many records wait between Kafka and the learner at most. More of them bridge longer stalls of Kafka; fewer
+    take less memory."""
     queue_bytes: Bytes = 64 * 2**20
     """How much the waiting records may take, decompressed. It bounds memory (about three times as much in all) and how
     large a record can be."""
     poll_records: Annotated[int, Unit("records")] = Field(default=2000, ge=1, le=10**6)
-    """How many records one poll hands over at most. More costs less per record; fewer answers sooner to a rebalance."""
+    """How many records one poll returns at most. More cost less per record; fewer react sooner to a rebalance."""
     connect_timeout_seconds: Wait = 30.0
     """How long the start, and each command, waits for a broker. Once a learner runs, it waits for Kafka without
-    end."""
+    limit."""
     schema_registry: SchemaRegistry | None = None
     """The registry that holds the schemas of the topic; needed by ``events.format: avro`` and ``protobuf``."""
     client: dict[str, Any] = Field(default_factory=dict)

@@ -117,7 +117,7 @@ def read_text(path: Path, limit: int) -> str:
 
     """
     if "\x00" in str(path):
-        raise ValueError("is no path: it holds a null character")
+        raise ValueError("is not a path: it holds a null character")
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe waits for its writer
     try:
         kind = os.fstat(descriptor).st_mode

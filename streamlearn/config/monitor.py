@@ -13,13 +13,13 @@ class Drift(Section):
     """ADWIN's settings (Bifet and Gavaldà, 2007)."""
 
     delta: float = Field(default=0.002, gt=0.0, lt=1.0)
-    """How likely a change that is none may be taken for one at each test. Less reports fewer and later."""
+    """The probability of a false alarm at each test. A lower one reports fewer changes, and later."""
     clock: Annotated[int, Unit("events")] = Field(default=32, ge=1, le=10**6)
-    """After how many events it tests again. Fewer notices sooner and costs more."""
+    """After how many events it tests again. Fewer notice a change sooner and cost more."""
     grace_period: Annotated[int, Unit("events")] = Field(default=10, ge=1, le=10**6)
     """How many events it needs before it tests at all."""
     min_window_length: Annotated[int, Unit("events")] = Field(default=5, ge=1, le=10**6)
-    """How long each of the two parts that it compares must be. Longer bears single outliers."""
+    """How long each of the two parts that it compares must be. Longer ones tolerate single outliers."""
 
 
 class Tls(Section):
@@ -48,13 +48,13 @@ class Monitor(Section):
     port: Annotated[int, Unit("port")] = Field(default=9108, ge=0, le=65535)
     """Their port; 0 is any free one, which the log names."""
     accuracy_window: Annotated[int, Unit("events")] = Field(default=500, ge=1, le=10**6)
-    """Over how many of the newest events the prequential accuracy is taken. Fewer shows a fall sooner, and more
-    chance."""
+    """Over how many of the newest events the prequential accuracy is taken. Fewer show a fall sooner, and more
+    noise."""
     heartbeat_timeout_seconds: Wait = 60.0
-    """How long a loop that has not come round counts as alive: afterwards ``/healthz`` answers 503. It must be longer
-    than the longest step."""
+    """How long the loop may go without a heartbeat: after that ``/healthz`` answers 503. It must be longer than the
+    longest step."""
     drift: Drift = Drift()
-    """When a rise of loss or error is called a drift. A learner with state keeps the detectors that it began with."""
+    """When a rise of loss or error is called a drift. A learner with state keeps the detectors that it started with."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is written into the log: lines of this level and above."""
     log_format: Literal["human", "json"] = "human"

@@ -84,7 +84,7 @@ def check_client(client: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
 def _fits(option: str, value: Any, default: Any) -> None:
     """Raise ValueError where `value` is not of the type of `default`, which is kafka-python's."""
     if option in OBJECTS:
-        raise ValueError(f"'{option}' takes an object of Python, which no configuration can hold")
+        raise ValueError(f"'{option}' takes a Python object, which no configuration can hold")
     if value is None and default is not None:
         raise ValueError(f"'{option}' has no value; leave it out for kafka-python's default")
     if isinstance(default, bool):
@@ -105,7 +105,7 @@ def check_overrides(overrides: Mapping[str, Any]) -> None:
         if name in LABELLING:
             raise ValueError(f"'{name}' follows from events.labels, and is decided by streamlearn")
         if name in LOADING:
-            raise ValueError(f"'{name}' says how a model is loaded, and is no property of one")
+            raise ValueError(f"'{name}' says how a model is loaded, and is not a property of the model")
     if not finite(overrides):
         raise ValueError("a number in it is not finite")
     check_counts(overrides)

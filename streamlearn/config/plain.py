@@ -106,7 +106,7 @@ def _expanded(node: yaml.Node, sizes: dict[int, int]) -> int:
     """Return how many values `node` stands for with every alias written out, each node being looked at once."""
     known = sizes.get(id(node))
     if known == 0:
-        raise NotPlainError("holds an alias of what it stands in", node.start_mark.line + 1)
+        raise NotPlainError("holds an alias of a value that contains it", node.start_mark.line + 1)
     if known is None:
         sizes[id(node)] = 0  # being looked at
         if isinstance(node, yaml.ScalarNode):
@@ -139,7 +139,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     for key, child in node.value:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode):
-            raise NotPlainError("holds a key that is no name", line)
+            raise NotPlainError("holds a key that is not a name", line)
         if key.tag == MERGE:
             value = _value(loader, child)
             for source in value if isinstance(value, list) else [value]:
@@ -168,12 +168,12 @@ def _scalar(loader: _Loader, node: yaml.Node, line: int) -> Any:
             return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
         return loader.bool_values[node.value.lower()] if kind == "bool" else None
     except (ValueError, KeyError):
-        raise NotYamlError("holds a tag that its value does not fit", line) from None
+        raise NotYamlError("holds a tag that does not fit its value", line) from None
 
 
 def _text(text: str, line: int) -> str:
     if not is_text(text):
-        raise NotPlainError("holds half of a surrogate pair, which is no text", line)
+        raise NotPlainError("holds half of a surrogate pair, which is not text", line)
     return text
 
 

@@ -18,14 +18,14 @@ Url = Annotated[
 
 
 class SchemaRegistry(Section):
-    """The registry's address, and who asks it; ``ssl_cafile`` holds the authority of its certificate, as PEM."""
+    """The registry's address, and the user who asks it."""
 
     url: Url
     """Its address, such as ``https://registry:8081``, without a user."""
     username: UserName | None = None
-    """Who asks it, by basic authentication; ``null`` asks without a name."""
+    """The user name for basic authentication; ``null`` asks without one."""
     password: Annotated[SecretStr, BeforeValidator(as_text), Field(min_length=1)] | None = None
-    """The password that goes with the name; from the environment, or a file that ``…_PASSWORD_FILE`` names."""
+    """The password of that user; from the environment, or a file that ``…_PASSWORD_FILE`` names."""
     ssl_cafile: FilePath | None = None
     """The authority of its certificate, a PEM file; ``null`` trusts those of the system."""
 

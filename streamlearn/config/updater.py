@@ -19,76 +19,76 @@ class Updater(Section):
     labels, and ``model`` (SmolLM2-135M), ``max_tokens`` (512), ``trains`` (lora) and ``replay_ratio`` (0.05) have other
     defaults with it."""
     model: Text = "sentence-transformers/all-MiniLM-L6-v2"
-    """The transformer to begin with, by hub name or as a directory; or a snapshot's directory, from whose whole
-    mixture a learner without state goes on. Larger ones know more before the first event, and cost more a step."""
+    """The transformer to start from, by hub name or as a directory; or a snapshot's directory, from whose whole mixture
+    a learner without state continues. Larger ones know more before the first event, and cost more per step."""
     model_overrides: dict[str, Any] = Field(default_factory=dict)
-    """Properties of the model's own configuration that are to be others, such as ``num_hidden_layers``."""
+    """Properties of the model's own configuration to override, such as ``num_hidden_layers``."""
     trust_remote_code: bool = False
     """Whether code that comes with a model may run. It can be set in the file only."""
     device: Text = "auto"
-    """Where the model runs: ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is CUDA where there is one."""
+    """Where the model runs: ``cpu``, ``cuda``, ``cuda:1`` and so on; ``auto`` is CUDA if there is a GPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """What the forward pass computes in; the weights stay in 32 bits. ``bf16`` is faster on devices that have it;
-    ``auto`` takes it on CUDA alone."""
+    ``auto`` uses it on CUDA only."""
     threads: Annotated[int, Unit("threads"), Field(ge=1, le=1024)] | None = None  # more than any machine has cores for
-    """How many threads torch computes with; ``null`` leaves it to torch. The same bits need the same number."""
+    """How many threads torch computes with; ``null`` leaves it to torch. The same bits require the same number."""
     seed: Seed = 0
-    """What all random draws begin with."""
+    """The seed of all random draws."""
     experts: Experts = "tuned"
-    """Who learns: a tier, ``tokens`` (no forward pass), ``frozen`` (a forward pass) or ``tuned`` (the transformer
-    trains), each with the ones before it, or a list of experts by name. It trades accuracy for events a second."""
+    """Which experts learn: a tier, ``tokens`` (no forward pass), ``frozen`` (a forward pass) or ``tuned`` (the
+    transformer trains), each with the ones before it, or a list of experts by name. It trades accuracy for events a
+    second."""
     pooling: Literal["mean", "native"] = "mean"
     """What the transformer's head reads: the mean of the tokens' states, or what the model's own head reads. With
     ``native`` plain transformers loads a snapshot without streamlearn."""
     trains: Trained = "last-3"
-    """What of the transformer trains beside its head: ``last-N`` layers, ``all``, ``lora`` (low-rank adapters),
-    ``bias`` or ``head`` (nothing else). Below the last layers that train, each text is computed once; more that trains
-    follows further, and makes steps slower and checkpoints larger."""
+    """What of the transformer trains besides its head: ``last-N`` layers, ``all``, ``lora`` (low-rank adapters),
+    ``bias`` or ``head`` (nothing else). The layers below those that train run once per text. The more trains, the
+    better the model adapts, and the slower steps and the larger checkpoints are."""
     lora_rank: int = Field(default=8, ge=1, le=2**12)
-    """The rank of the adapters where ``trains`` is ``lora``. More can learn more, and makes checkpoints larger."""
+    """The rank of the adapters if ``trains`` is ``lora``. A higher one can learn more, and makes checkpoints larger."""
     lora_targets: list[Text] = Field(default_factory=list)
-    """The linear layers that get adapters, by the ends of their names, such as ``[query, value]``; none named is
-    all."""
+    """The linear layers that get adapters, by the ends of their names, such as ``[query, value]``; if none is named,
+    all of them."""
     embeddings: Literal["dense", "frozen", "sparse"] = "dense"
-    """Where the embeddings of tokens train: ``dense`` updates and decays the whole table, ``sparse`` the rows of the
+    """How the embeddings of tokens train: ``dense`` updates and decays the whole table, ``sparse`` the rows of the
     tokens that occurred, ``frozen`` none. ``sparse`` is much cheaper with large vocabularies."""
     max_tokens: Annotated[int, Unit("tokens")] = Field(default=128, ge=1, le=2**20)
-    """Where a text is cut; a language model learns the rest as further texts. More reads more of long texts, and costs
-    time and memory for them."""
+    """Where a text is cut; a language model learns the rest as further texts. A higher limit reads more of long texts,
+    and costs time and memory for them."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """The share of activations that is dropped while the transformer trains. More keeps it from learning single texts
     by heart, and slows learning."""
     micro_batch: Annotated[int, Unit("events")] = Field(default=4, ge=1, le=2**16)
-    """How many fresh events make a step. More is faster per event; fewer follows a change sooner."""
+    """How many fresh events make a step. More are faster per event; fewer follow a change sooner."""
     replay_ratio: Annotated[float, Unit("replayed for each fresh event")] = Field(default=1.0, ge=0.0, le=1000.0)
-    """How many past events the transformer learns again with each fresh one. More forgets less and is slower; 0 is
+    """How many past events the transformer learns again with each fresh one. More forget less and are slower; 0 is
     none."""
     max_wait_seconds: Wait = 2.0
-    """How long an event waits for others before a step is taken with fewer. Less is fresher on a quiet topic, with
-    smaller steps."""
+    """How long an event waits for others before a step is taken with fewer. A shorter wait learns sooner on a quiet
+    topic, in smaller steps."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """How the gradient moves the transformer. ``sgd`` keeps no moments: less memory and smaller checkpoints, and it
     needs a learning rate of its own."""
     learning_rate: Positive = 1e-4
-    """How far a step moves the transformer's layers; adapters or biases that train alone, ten times as far. More
-    follows faster, forgets more and can diverge."""
+    """How far a step moves the transformer's layers; adapters or biases that train alone move ten times as far. A
+    higher rate follows faster, forgets more and can diverge."""
     head_learning_rate: Positive | None = None
-    """How far a step moves the head; ``null`` is ten times ``learning_rate``, because the head begins with nothing."""
+    """How far a step moves the head; ``null`` is ten times ``learning_rate``, because the head starts untrained."""
     warmup_steps: Annotated[int, Unit("steps")] = Field(default=20, ge=0, le=10**9)
-    """Over how many first steps the rate rises from nothing. Fewer learns sooner, with moments that are still
-    noisy."""
+    """Over how many first steps the rate rises from zero. Fewer learn sooner, with moments that are still noisy."""
     decay: Literal["constant", "inverse_sqrt"] = "constant"
-    """What the rate does after that. A stream that changes wants it constant; ``inverse_sqrt`` settles down on one
-    that does not."""
+    """What the rate does after that. A stream that changes needs a ``constant`` rate; ``inverse_sqrt`` settles down on
+    one that does not."""
     weight_decay: NotNegative = 0.01
     """How much the weights shrink: AdamW's decoupled decay, or λ of ½‖θ‖² with SGD."""
     clip_norm: NotNegative = 1.0
-    """The norm to which a larger gradient is cut; 0 never cuts. Less bears outliers, and slows learning."""
+    """The norm to which a larger gradient is cut; 0 never cuts. A lower norm tolerates outliers, and slows learning."""
     regularizer: Literal["none", "l2", "l2_sp", "ewc", "lwf", "der"] = "none"
-    """R of θ_t = θ_{t−1} − η∇(L + λR), which holds what is known against a step. Each costs time, and each but ``l2``
-    memory."""
+    """R of θ_t = θ_{t−1} − η∇(L + λR), which keeps a step from forgetting what is known. Each costs time, and each but
+    ``l2`` memory."""
     regularization: Annotated[float, Field(gt=0.0, le=10**9)] | None = None
-    """λ, how strong the regularizer is; ``null`` is its own default. More keeps more, and learns less."""
+    """λ, how strong the regularizer is; ``null`` is its own default. A stronger one keeps more, and learns less."""
 
     @model_validator(mode="before")
     @classmethod

@@ -102,7 +102,9 @@ def _made(client: Any, **options: Any) -> Any:
     try:
         return client(**options)
     except (KafkaConfigurationError, AssertionError, ImportError, LookupError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"kafka.client: kafka-python cannot work with these: {describe(error)}") from None
+        raise ConfigurationError(
+            f"kafka.client: kafka-python does not accept these settings: {describe(error)}"
+        ) from None
 
 
 def _shared(config: Kafka) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def refusal(config: Kafka, error: KafkaError) -> StreamlearnError:
             f"pip install 'kafka-python[{extra}]' brings it"
         )
     if isinstance(error, KafkaConfigurationError):
-        return ConfigurationError(f"kafka.client: kafka-python cannot work with these: {describe(error)}")
+        return ConfigurationError(f"kafka.client: kafka-python does not accept these settings: {describe(error)}")
     return BrokerError(f"Kafka at {config.bootstrap_servers} refused: {describe(error)}")
 
 
@@ -199,7 +201,7 @@ def leave(client: Any, *, within: int) -> None:
     try:
         client.close(autocommit=False, timeout_ms=within)
     except Exception as error:  # noqa: BLE001 - it is over: the group then waits for the end of the session
-        log.debug("the group is not left: %s", describe(error))
+        log.debug("could not leave the group: %s", describe(error))
 
 
 def expel(config: Kafka, member: str) -> None:

@@ -77,7 +77,7 @@ class Commits:
                 if self._patience.ending:
                     self._settle(wish, refused=False)
                 return
-            log.warning("the group did not take the offsets: %s", describe(error))
+            log.warning("the group refused the committed offsets: %s", describe(error))
             self._settle(wish, refused=True)
         else:
             self._taken()

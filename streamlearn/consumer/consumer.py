@@ -175,7 +175,7 @@ class Consumer:
         if len(self._resigned) > MOST_RESIGNED:
             self.queue.fail(
                 BrokerError(
-                    f"another learner took the state over {len(self._resigned)} times within ten minutes while group "
+                    f"another learner took over the state {len(self._resigned)} times within ten minutes while group "
                     f"{self._config.group} had this one as its active member; learners of different groups or Kafka "
                     "clusters each need a publisher.directory of their own"
                 )
@@ -305,7 +305,7 @@ class Consumer:
         if not self._reading.active:
             self._watch.waits("topic" if missing else "")
         if added:
-            log.info("active: assigned %d partitions of %s", len(added), self._config.topic)
+            log.info("active: assigned %d partition%s of %s", len(added), "s" * (len(added) != 1), self._config.topic)
         elif missing:
             log.warning("waiting: there is no topic %s", self._config.topic)
         elif not partitions and not self._standing_by:

@@ -108,7 +108,7 @@ def compaction(config: Kafka) -> str | None:
     return (
         f"topic '{config.topic}' is compacted: of records with the same key Kafka keeps the last, so after a crash the "
         "re-running recorded steps may not give the same bits; set its cleanup.policy to delete, "
-        "or publisher.journal.deleted to 'skip' to go on without what is gone"
+        "or publisher.journal.deleted to 'skip' to continue without what is gone"
     )
 
 

@@ -185,7 +185,7 @@ class DeadLetters:
                     self._judge(errors)
                 elif self._failing:
                     self._failing = False
-                    log.info("can write to %s again; consumption goes on", self._topic)
+                    log.info("can write to %s again; consumption resumed", self._topic)
         except BaseException as error:  # noqa: BLE001 - handed to the learning thread, which raises it
             with self._changed:
                 self.failed = unforeseen("dead-letters", error)

@@ -34,10 +34,10 @@ def where_to_go_on(
         start, end = starts[partition], ends[partition]
         gap = f"{partition.topic}/{partition.partition} has offsets {start} to {end}, and {offset} is wanted"
         if policy == "fail":
-            raise BrokerError(f"{gap}; set kafka.out_of_range to 'earliest' or 'latest' to go on from there")
+            raise BrokerError(f"{gap}; set kafka.out_of_range to 'earliest' or 'latest' to continue from there")
         targets[partition] = target = start if policy == "earliest" else end
         lost = max(0, target - offset)
-        log.error("%s; going on from %s, %d offsets are skipped", gap, policy, lost)
+        log.error("%s; continuing from %s, %d offsets are skipped", gap, policy, lost)
         skipped(lost)
     return targets
 
@@ -60,8 +60,8 @@ def after_truncation(config: Kafka, divergent: dict[Any, Any], client: Any) -> d
             target = known.offset if known else client.end_offsets([partition])[partition]
         lost = f"the log of {where} was cut back to offset {target}: records that were read are no longer in Kafka"
         if config.out_of_range == "fail":
-            raise BrokerError(f"{lost}; set kafka.out_of_range to 'earliest' or 'latest' to go on from there")
-        log.error("%s; going on from there", lost)
+            raise BrokerError(f"{lost}; set kafka.out_of_range to 'earliest' or 'latest' to continue from there")
+        log.error("%s; continuing from there", lost)
         targets[partition] = target
     return targets
 
@@ -79,8 +79,8 @@ def created_again(config: Kafka, before: Topics, now: Topics) -> str:
     fact = f"topic '{topic}' was deleted and created again: its id was {before.get(topic)} and is {now.get(topic)}"
     if policy == "fail":
         raise BrokerError(
-            f"{fact}; set kafka.out_of_range to 'earliest' or 'latest' to go on with the new topic from there, "
+            f"{fact}; set kafka.out_of_range to 'earliest' or 'latest' to continue with the new topic from there, "
             "or move publisher.directory away to learn it from nothing"
         )
-    log.error("%s; going on with the new one from %s; what was not yet learnt of the old one is lost", fact, policy)
+    log.error("%s; continuing with the new one from %s; what was not yet learnt of the old one is lost", fact, policy)
     return policy

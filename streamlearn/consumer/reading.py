@@ -130,7 +130,7 @@ class Reading:
             self._go_on_elsewhere(client, error)
             return
         except RetriableError as error:
-            log.debug("polling goes on: %s", describe(error))
+            log.debug("polling continues: %s", describe(error))
             return
         except KafkaError as error:
             raise refusal(self._config, error) from error
@@ -161,7 +161,7 @@ class Reading:
             self._dead_letters.put(records[index], reason)
         if key in self._unread:
             self._unread.discard(key)
-            log.info("%s/%d can be decoded again; consumption goes on", *key)
+            log.info("%s/%d can be decoded again; consumption resumed", *key)
         end = max(records[-1].offset + 1, reached or 0)
         self._next[key] = end
         self._queue.put(arrival(key, records, outcomes, begin=records[0].offset, end=end))
@@ -220,7 +220,7 @@ class Reading:
             else:
                 targets = where_to_go_on(self._config, client, error.args[0], self._watch.skipped)
         except (KafkaError, UnavailableError) as unanswered:
-            log.debug("where to go on is asked later: %s", describe(unanswered))
+            log.debug("where to continue is asked later: %s", describe(unanswered))
             return
         for partition, target in targets.items():
             self._next[key_of(partition)] = target

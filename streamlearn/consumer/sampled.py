@@ -70,7 +70,9 @@ def _like(value: bytes | None) -> str:
         tree = json_value.parsed(value)
     except RefusedError:
         return (
-            f"{len(value)} bytes of text that is no JSON" if _is_text(value) else f"{len(value)} bytes that are no text"
+            f"{len(value)} bytes of text that is not JSON"
+            if _is_text(value)
+            else f"{len(value)} bytes that are not text"
         )
     if not isinstance(tree, dict):
         return f"JSON, and no object ({type(tree).__name__})"

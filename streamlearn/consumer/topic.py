@@ -52,7 +52,8 @@ class TopicSource:
         kafka = self._kafka
         partitions = require_topics(kafka)
         records = look_at_records(self._config)
-        found = f"{kafka.bootstrap_servers} has '{kafka.topic}' with {partitions} partitions; {records}"
+        count = f"{partitions} partition{'s' * (partitions != 1)}"
+        found = f"{kafka.bootstrap_servers} has '{kafka.topic}' with {count}; {records}"
         compacted = compaction(kafka)
         if compacted and self._config.publisher.journal.deleted == "fail":
             raise BrokerError(compacted)

@@ -283,7 +283,9 @@ class Learner:
     def _encoded_again(self, state: State) -> State:
         """Return `state` with the token ids that its texts have now; where a text has none, the former ones stay."""
         if state["step"]:
-            log.info("texts are encoded otherwise than before: those of the buffer and the hold-out are encoded again")
+            log.info(
+                "texts are encoded differently than before, so those in the buffer and the hold-out are encoded again"
+            )
 
         def again(events: list[Event]) -> list[Event]:
             encoded, _ = self.updater.encode_each(events)

@@ -28,7 +28,7 @@ def fruitless(learner: Learner, config: Config, checkpoint: int) -> FruitlessErr
     return FruitlessError(
         f"none of the events of the last {learner.fruitless} steps could be learnt, so learning has stopped: their "
         f"records and the reasons are in {config.kafka.dead_letter_topic}; see whether updater.model, "
-        "updater.max_tokens and updater.precision fit such texts. The next start goes on behind them, "
+        "updater.max_tokens and updater.precision fit such texts. The next start continues after them, "
         f"after step {checkpoint}"
     )
 
@@ -41,5 +41,5 @@ def stood_back(reason: str, config: Config, checkpoint: int) -> AstrayError:
     return AstrayError(
         f"{reason}: the model has gone astray, so learning has stopped, and no record is refused for it; "
         f"lower updater.learning_rate ({config.updater.learning_rate:g}) or see to updater.clip_norm. "
-        f"The next start goes on after step {checkpoint}, the last from which it predicted"
+        f"The next start continues after step {checkpoint}, the last from which it predicted"
     )

@@ -133,7 +133,7 @@ class Publisher:
         try:
             self.version = self.snapshots.latest() or 0
         except OSError as error:  # no reason not to learn
-            log.warning("what is published cannot be looked at: %s", error)
+            log.warning("cannot read which snapshots are published: %s", error)
             self.version = 0
 
     def next_version(self, counted: int) -> int:

@@ -244,7 +244,7 @@ def sweep(directory: Path) -> None:
         refuse_other_than_directory(directory)
         names = names_in(directory)
     except (OSError, StateError) as error:  # whoever reads or writes there meets it too
-        log.warning("what was left behind in %s is not removed: %s", directory, error)
+        log.warning("could not remove leftovers in %s: %s", directory, error)
         return
     for name in names:
         if name.startswith(TEMPORARY):
@@ -263,7 +263,7 @@ def discard(path: Path) -> None:
         failures.append(error)
     if failures and path not in _staying:
         _staying.add(path)
-        log.warning("%s cannot be removed, and stays: %s", path, failures[0].strerror)
+        log.warning("%s could not be removed: %s", path, failures[0].strerror)
 
 
 _staying: set[Path] = set()

@@ -13,7 +13,7 @@ from streamlearn.updater.experts.transformer.lora import plain
 from streamlearn.updater.features import EMBEDDINGS, Feature
 
 BEFORE_THE_MIXTURE = (
-    "the checkpoint is of an earlier streamlearn, whose transformer learnt alone; to go on from it, set "
+    "the checkpoint is of an earlier streamlearn, whose transformer learnt alone; to continue from it, set "
     "updater.experts: [transformer], updater.pooling: native and, unless you have set it, updater.trains: all; or name "
     "another publisher.directory to learn anew"
 )

@@ -73,7 +73,7 @@ def test_a_killed_learner_goes_on_over_odd_files_from_what_is_whole(
         learner.kill()
     assert learnt(surviving_state(state)) == [(0, offset) for offset in range(320)]
     assert f"checkpoint {newest.name} is refused: {newest / 'state.json'} is a FIFO" in said
-    assert f"a seat is passed over: {seat} is a symbolic link" in said
+    assert f"ignoring a seat: {seat} is a symbolic link" in said
     assert "Traceback" not in said
     assert outside.read_text() == "precious"
 

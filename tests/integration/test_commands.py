@@ -168,7 +168,7 @@ def test_what_produce_sends_is_learnt_and_predict_uses_it(
     done = streamlearn("produce", str(file), "--json", "--rate", "1000", *sets(overrides))
     assert json.loads(done.stdout) == {"sent": 40, "topic": config.kafka.topic}
     piped = streamlearn("produce", *sets(overrides), stdin=event(40, label="spam").decode())
-    assert piped.stdout == f"sent 1 lines to {config.kafka.topic}\n"
+    assert piped.stdout == f"sent 1 line to {config.kafka.topic}\n"
     learner = start_learner("events.holdout_ratio=0")
     learner.wait_for("streamlearn_events_total", 41, outcome="trained")
     assert learner.terminate() == 0

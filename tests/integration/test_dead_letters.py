@@ -338,4 +338,4 @@ def test_a_network_thread_that_keeps_its_errors_to_itself_is_given_up_and_the_le
     dead_letters.stop()
     assert [letter.value for letter in read(config, config.kafka.dead_letter_topic)] == [b"no JSON"]
     assert caplog.text.count("consumption paused") == 1
-    assert caplog.text.count("consumption goes on") == 1
+    assert caplog.text.count("consumption resumed") == 1

@@ -82,7 +82,7 @@ def test_it_goes_on_with_no_other_topic_of_the_same_name(
     with pytest.raises(KilledError):
         finetune(config, None, output=tmp_path / "model", passed=kill)
     anew(config, [b"{}"])
-    with pytest.raises(ConfigurationError, match="another one than that"):
+    with pytest.raises(ConfigurationError, match="is not the topic that this run was begun with"):
         finetune(config, None, output=tmp_path / "model")
 
 
@@ -95,7 +95,7 @@ def test_what_retention_has_taken_since_is_said(
         finetune(config, None, output=tmp_path / "model", passed=kill)
     with make_admin(config.kafka) as admin:
         admin.delete_records({TopicPartition(topic, 0): 50})
-    with pytest.raises(ConfigurationError, match=r"50 offsets of the topic .* have been deleted since"):
+    with pytest.raises(ConfigurationError, match=r"50 offsets of the topic .* have since been deleted"):
         finetune(config, None, output=tmp_path / "model")
 
 

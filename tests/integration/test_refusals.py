@@ -63,7 +63,7 @@ def test_a_rate_that_ruins_the_model_condemns_no_record_and_after_a_smaller_one_
     for _ in range(2):
         code, said = ended(start_learner(*often, *ASTRAY))
         assert (code, "the model has gone astray" in said, "updater.learning_rate (1e+38)" in said) == (1, True, True)
-        assert "goes on after step 0" in said
+        assert "continues after step 0" in said
     assert not list(config.publisher.directory.glob("checkpoints/0*"))
     assert not list(config.publisher.directory.glob("snapshots/*"))
     learner = start_learner()
@@ -133,7 +133,7 @@ def test_nothing_learnt_nothing_published_and_the_next_start_goes_on(
         count = pipeline.monitor.metrics.events.labels(outcome)._value
         with running(pipeline):
             wait_until(lambda count=count: count.get() == 3, "all is dealt with")  # type: ignore[misc]
-        assert caplog.text.count("there is nothing to publish before an event has been learnt") == 1
+        assert caplog.text.count("nothing is published before the first event has been learnt") == 1
         assert not latest.is_symlink()
     send(config, [event(n, label="label-0") for n in range(6, 26)])
     with running(Pipeline(load(overrides=[*settings, "events.holdout_ratio=0"]))):

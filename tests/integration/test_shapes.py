@@ -233,7 +233,7 @@ def test_where_the_registry_is_away_consumption_waits_and_avro_is_read_once_it_a
         assert caplog.text.count("cannot be decoded; consumption paused") == 1
         assert next(what for what in course.waits if what) == "schemas"
         assert course.waits[-1] == ""
-        assert caplog.text.count("can be decoded again; consumption goes on") == 1
+        assert caplog.text.count("can be decoded again; consumption resumed") == 1
         assert [record.reason for record in make_source(config).sample(3)] == [None, None, Reason.UNKNOWN_SCHEMA]
         ranges = [
             Range(config.kafka.topic, 0, 0, 3, 3),

@@ -96,5 +96,5 @@ def test_what_answers_and_is_no_learner_is_told(tmp_path: Path) -> None:
 
     with http.server.HTTPServer(("127.0.0.1", 0), Stranger) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        with pytest.raises(StreamlearnError, match="is no learner of streamlearn's"):
+        with pytest.raises(StreamlearnError, match="is not a streamlearn learner"):
             status(config_of(Monitor(port=server.server_port), tmp_path))

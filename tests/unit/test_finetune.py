@@ -173,10 +173,10 @@ def test_finished_the_same_command_tells_the_same_and_another_one_is_refused(
     before = written(output)
     assert finetune(config, data, output=output, epochs=1) == first
     assert written(output) == before
-    with pytest.raises(ConfigurationError, match="is there already, and not what this command makes"):
+    with pytest.raises(ConfigurationError, match="already exists, and was not made by this command"):
         finetune(config, data, output=output, epochs=2)
     (tmp_path / "other").mkdir()
-    with pytest.raises(ConfigurationError, match="is there already"):
+    with pytest.raises(ConfigurationError, match="already exists"):
         finetune(config, data, output=tmp_path / "other")
 
 
@@ -327,8 +327,8 @@ def test_what_is_no_example_is_counted_and_what_is_odd_is_said(
     found: Examples = read(config, data, held_out, None)
     assert found.refused == {"empty_text": 1, "missing_field": 1, "label_type": 2}
     assert found.duplicates == 2
-    assert "v.jsonl has labels that nothing to learn has, and counts as wrong about them: x" in caplog.text
-    assert "10 texts of v.jsonl are among those that are learnt" in caplog.text
+    assert "v.jsonl has labels that no training example has, which count as wrong: x" in caplog.text
+    assert "10 texts of v.jsonl are also in the training data" in caplog.text
 
 
 def test_one_pass_is_enough_where_nothing_gains_from_another(tiny_model: Path, data: Path, tmp_path: Path) -> None:

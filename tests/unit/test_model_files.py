@@ -178,24 +178,27 @@ HOSTILE: list[tuple[Callable[[Path], None], str]] = [
     (pickled, r"pytorch_model.bin only, a format that can run code .* convert them to model.safetensors"),
     (pointer, "Git LFS pointer"),
     (truncated, "model.safetensors is damaged or was not copied whole"),
-    (fifo, "tokenizer.json is no plain file"),
+    (fifo, "tokenizer.json is not a regular file"),
     (growing, "replacements in tokenizer.json can make a text more than 64 times as long"),
-    (endless, "config.json is no plain file"),
+    (endless, "config.json is not a regular file"),
     (huge, "config.json has 1,048,576 MiB"),
     (elsewhere, "names the file '../other.safetensors'"),
     (not_finite, "bert.pooler.dense.bias holds values that are not finite"),
     (integers, "bert.pooler.dense.bias is of type I8"),
     (without_a_layer, "16 weights of its body are not in the file .* first: bert.encoder.layer.1."),
     (without_tokenizer, "its tokenizer knows no word"),
-    (lambda model: (model / "config.json").write_text("[" * 100_000) and None, "config.json is no valid JSON"),
+    (lambda model: (model / "config.json").write_text("[" * 100_000) and None, "config.json is not valid JSON"),
     (lambda model: (model / "config.json").write_text("[1]") and None, "config.json holds a list"),
     (lambda model: (model / "tokenizer.json").write_text("{") and None, "cannot load the tokenizer"),
     (config(hidden_size=10**9), "config.json describes a model that is larger than its weights"),
     (config(num_hidden_layers=10**6), "config.json describes a model that is larger than its weights"),
     (config(vocab_size=10**12), "config.json describes a model that is larger than its weights"),
     (config(max_position_embeddings=10**12), "config.json describes a model that is larger than its weights"),
-    (config(num_labels=10**9), "config.json describes no model .* 'num_labels' is 1,000,000,000"),
-    (config(text_config={"layers": [10**12]}), "config.json describes no model .* 'layers' is 1,000,000,000,000"),
+    (config(num_labels=10**9), "config.json does not describe a model .* 'num_labels' is 1,000,000,000"),
+    (
+        config(text_config={"layers": [10**12]}),
+        "config.json does not describe a model .* 'layers' is 1,000,000,000,000",
+    ),
     (config(hidden_size=64), "weights of its body are not in the file or have another shape"),
     (config(id2label=["a"]), "updater.model: cannot load"),
     (config(num_labels="x"), "updater.model: cannot load"),
@@ -221,7 +224,7 @@ def test_a_damaged_or_hostile_model_is_one_sentence(
 
 
 def test_what_is_no_directory_is_sought_at_the_hub_and_the_sentence_says_both() -> None:
-    with pytest.raises(ConfigurationError, match="it is no directory here, and the hub does not give it: Repo id"):
+    with pytest.raises(ConfigurationError, match="it is neither a local directory nor a model of the hub: Repo id"):
         start(Path("no such/model/here"))
 
 

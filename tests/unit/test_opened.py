@@ -123,7 +123,7 @@ def test_a_reason_or_a_place_that_there_cannot_be_is_told_before_kafka_is_asked(
     with pytest.raises(ConfigurationError, match="did you mean 'missing_field'"):
         redriven(config, [], reason="missing_fild: label")
     for odd in ("tickets", "tickets/0", "tickets/x/1", "tickets/0/1/2"):
-        with pytest.raises(ConfigurationError, match="is no TOPIC/PARTITION/OFFSET"):
+        with pytest.raises(ConfigurationError, match="is not TOPIC/PARTITION/OFFSET"):
             shown(config, odd)
 
 

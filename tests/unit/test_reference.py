@@ -109,7 +109,7 @@ def test_what_is_given_stands_in_the_file_with_the_values_that_it_has(tmp_path: 
 def test_nothing_that_is_there_is_written_over_but_an_older_schema(tmp_path: Path) -> None:
     init(tmp_path / "one.yaml", {})
     before = (tmp_path / "one.yaml").read_text()
-    with pytest.raises(ConfigurationError, match=r"one\.yaml is there already, and stays as it is"):
+    with pytest.raises(ConfigurationError, match=r"one\.yaml already exists, and was left as it is"):
         init(tmp_path / "one.yaml", {"kafka": {"topic": "x"}})
     assert (tmp_path / "one.yaml").read_text() == before
     (tmp_path / SCHEMA).write_text(schema_text().replace("topic", "older"))
@@ -117,7 +117,7 @@ def test_nothing_that_is_there_is_written_over_but_an_older_schema(tmp_path: Pat
     assert (tmp_path / SCHEMA).read_text() == schema_text()
     for other in ('{"$id": "of somebody else"}', "[", "[]"):
         (tmp_path / SCHEMA).write_text(other)
-        with pytest.raises(ConfigurationError, match="is not what streamlearn writes; move it away"):
+        with pytest.raises(ConfigurationError, match="was not written by streamlearn; move it away"):
             init(tmp_path / "three.yaml", {})
         assert (tmp_path / SCHEMA).read_text() == other
     assert not (tmp_path / "three.yaml").exists()

@@ -347,8 +347,8 @@ def test_what_is_told_of_a_record_names_places_and_lengths_and_no_text() -> None
         (None, "null"),
         (b"{}", "empty JSON object"),
         (b"[1]", "JSON, and no object (list)"),
-        (b"late again", "10 bytes of text that is no JSON"),
-        (b"\xff", "1 bytes that are no text"),
+        (b"late again", "10 bytes of text that is not JSON"),
+        (b"\xff", "1 bytes that are not text"),
         (b"\0\0\0\1\0{}", "7 bytes in the wire format of a schema registry, schema 256"),
         (
             json.dumps({"x" * 40: 1} | dict.fromkeys(map(str, range(20)))).encode(),

@@ -240,7 +240,7 @@ def test_what_cannot_be_removed_is_said_once_and_holds_nothing_up(
         assert len(kept) == 3
         assert len([version for version in publisher.snapshots.versions() if version > 1]) == 5
         assert keeper.journal.segments()[-1].step - keeper.journal.segments()[1].step < 4
-    assert caplog.text.count(f"{stays} cannot be removed, and stays: ") == 1
+    assert caplog.text.count(f"{stays} could not be removed: ") == 1
 
 
 def test_a_checkpoint_that_can_neither_be_used_nor_set_aside_is_refused_and_the_one_before_is_used(
@@ -250,7 +250,7 @@ def test_a_checkpoint_that_can_neither_be_used_nor_set_aside_is_refused_and_the_
     with undeletable(newest):
         assert start(directory) == 2
         assert start(directory) == 3  # written under another version
-    assert f"checkpoint {newest.name} cannot be set aside, and stays: " in caplog.text
+    assert f"checkpoint {newest.name} could not be moved aside and stays where it is: " in caplog.text
 
 
 def test_a_damaged_checkpoint_is_set_aside_though_an_earlier_one_of_its_name_cannot_be_removed(directory: Path) -> None:

@@ -138,7 +138,9 @@ def _say_what_is_odd(path: Path, events: Iterable[Event], known: set[Label], lea
     strange = sorted({str(event.label) for event in events if event.label not in known})
     if strange:
         shown = ", ".join(strange[:5]) + (", …" if len(strange) > 5 else "")  # noqa: PLR2004 - enough to see which
-        log.warning("%s has labels that nothing to learn has, and counts as wrong about them: %s", path.name, shown)
+        log.warning("%s has labels that no training example has, which count as wrong: %s", path.name, shown)
     again = sum(event.text in learnt for event in events)
     if again:
-        log.warning("%d texts of %s are among those that are learnt, and say nothing about new ones", again, path.name)
+        log.warning(
+            "%d texts of %s are also in the training data, so they say nothing about new texts", again, path.name
+        )

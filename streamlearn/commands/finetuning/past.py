@@ -58,7 +58,7 @@ class Past:
             self.ranges = msgspec.convert(kept["ranges"], list[Range])
             if topics != self.topics or any(wanted.topic != config.kafka.topic for wanted in self.ranges):
                 raise ConfigurationError(
-                    f"{self.name} is another one than that with which this was begun; name another --output"
+                    f"{self.name} is not the topic that this run was begun with; name another --output"
                 )
             self._require_all(self._source.retained())
 
@@ -67,8 +67,8 @@ class Past:
         gone = sum(max(0, min(first[w.partition], w.end) - w.first) for w in self.ranges if w.partition in first)
         if gone:
             raise ConfigurationError(
-                f"{gone} offsets of {self.name} with which this was begun have been deleted since, as its retention "
-                "says; name another --output to begin again with those that are left"
+                f"{gone} offsets of {self.name} that this run was begun with have since been deleted by its retention; "
+                "name another --output to begin again with those that are left"
             )
 
     @property

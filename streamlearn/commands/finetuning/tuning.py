@@ -114,7 +114,7 @@ def _outcome(recorded: dict[str, Any], output: Path, given: dict[str, Any]) -> O
     if not os.path.lexists(output):
         return None
     if recorded.get("given") != given:
-        raise ConfigurationError(f"{output} is there already, and not what this command makes; name another --output")
+        raise ConfigurationError(f"{output} already exists, and was not made by this command; name another --output")
     return Outcome.load({**recorded["outcome"], "output": str(output)})
 
 

@@ -86,7 +86,7 @@ class Unfinished:
             if state["given"] != self._given:
                 differs = next(name for name in self._given if state["given"].get(name) != self._given[name])
                 raise ConfigurationError(
-                    f"{self.directory} was begun with other {differs}; go on with what it was, name another --output, "
+                    f"{self.directory} was begun with other {differs}; use those again, name another --output, "
                     "or remove it to start over"
                 )
             return state

@@ -56,7 +56,7 @@ def find_out_whether_it_packs(forward: Forward, texts: Sequence[Tokens], config:
         raise ConfigurationError(f"updater.model: '{config.model}' has a loss that is not finite on every text")
     if not _same(again, alone[len(long) :]):
         raise ConfigurationError(
-            f"updater.model: '{config.model}' says something else each time, so that no step can be repeated"
+            f"updater.model: '{config.model}' gives different results for the same text, so no step could be repeated"
         )
     forward.packs = True
     try:

@@ -53,8 +53,8 @@ def output_layer(model: PreTrainedModel) -> tuple[nn.Module, str, nn.Linear]:
             parent, _, attribute = name.rpartition(".")
             return model.get_submodule(parent), attribute, module
     raise ConfigurationError(
-        f"updater.model: {type(model).__name__} ends in no linear layer with one output a label, so that it cannot "
-        "learn a new label; choose a model of another architecture"
+        f"updater.model: {type(model).__name__} does not end in a linear layer with one output per label, so it "
+        "cannot learn a new label; choose a model of another architecture"
     )
 
 

@@ -78,7 +78,7 @@ def _find(model: PreTrainedModel, tokenizer: Any, max_tokens: int) -> Layout:
     )
     layout, alone = _accepted(model, tokenizer, layout, short)
     if not _same(_logits(model, layout, [short]), alone):
-        raise ValueError("it predicts something else each time it is asked, so that no prediction can be repeated")
+        raise ValueError("it gives different predictions for the same text, so none could be repeated")
     _look_at_vocabulary(model, tokenizer, layout, short)
     long_alone = _look_at_length(model, layout, long, max_tokens)
     if torch.equal(alone, long_alone) and short.tolist() != long.tolist():

@@ -84,7 +84,7 @@ def locate(name: str, *, trusted: bool = False) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[*FETCHED, *(["*.py"] if trusted else [])]))
     except Exception as error:  # noqa: BLE001 - the client has errors of its own, and passes on those of others
-        raise ValueError(f"it is no directory here, and the hub does not give it: {error}") from None
+        raise ValueError(f"it is neither a local directory nor a model of the hub: {error}") from None
 
 
 def inspect(directory: Path, *, trusted: bool = False, remedy: str = HOW_TO_TRUST) -> WeightFiles:
@@ -114,7 +114,7 @@ def inspect(directory: Path, *, trusted: bool = False, remedy: str = HOW_TO_TRUS
     try:
         check_counts(settings)
     except ValueError as error:
-        raise ValueError(f"config.json describes no model that can be built: {error}") from None
+        raise ValueError(f"config.json does not describe a model that can be built: {error}") from None
     for key in sorted(REDIRECTS & settings.keys()):
         raise ValueError(f"config.json sets '{key}', and only plain weights in {WEIGHTS} can be trained")
     if (directory / "tokenizer_config.json").is_file():
@@ -134,7 +134,7 @@ def read_json(path: Path) -> dict[str, Any]:
         tree = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ValueError(f"{path.name} is no valid JSON: {reason}") from None
+        raise ValueError(f"{path.name} is not valid JSON: {reason}") from None
     if not isinstance(tree, dict):
         given = type(tree).__name__
         raise ValueError(f"{path.name} holds a {given}, where a JSON object is expected")  # noqa: TRY004 - of a file
@@ -150,7 +150,7 @@ def _look_at(entry: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
         return
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{entry.name} is no plain file")
+        raise ValueError(f"{entry.name} is not a regular file")
     bounded = entry.suffix in READ_AS_TEXT
     large = entry.name in VOCABULARIES or entry.suffix != ".json"
     limit = MAX_VOCABULARY_BYTES if large else MAX_JSON_BYTES

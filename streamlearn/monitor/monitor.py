@@ -97,7 +97,7 @@ class Monitor:
         try:
             self._key.make()
         except (OSError, StateError) as error:
-            log.warning("pause, resume, checkpoint and publish are not obeyed before a restart: no key: %s", error)
+            log.warning("pause, resume, checkpoint and publish are refused until a restart: no key: %s", error)
 
     def stop(self) -> None:
         """Stop answering."""

@@ -83,9 +83,9 @@ def objection(request: Request, config: Monitor, key: ControlKey | None) -> str:
     if not given:
         return f"the header {HEADER} is missing"
     if any(name in request.headers for name in PASSED_ON):
-        return "it was passed on by a proxy; with monitor.control: token that is no matter"
+        return "it was passed on by a proxy; only monitor.control: token allows that"
     if not (_is_here(request.client.host if request.client else "") and _is_here(request.url.hostname or "")):
-        return "it does not come from this machine's loopback interface; with monitor.control: token that is no matter"
+        return "it does not come from this machine's loopback interface; only monitor.control: token allows that"
     return _without(key, given)
 
 
@@ -94,7 +94,7 @@ def _without(key: ControlKey | None, given: str) -> str:
     try:
         wanted = key.read() if key else ""
     except (OSError, StateError) as error:
-        log.warning("an operator is not obeyed, since the key cannot be read: %s", error)
+        log.warning("an operator's command was refused, because the key cannot be read: %s", error)
         wanted = ""
     if not wanted:
         return "the learner cannot read its own key; a restart makes one where the disk allows it"

@@ -170,7 +170,7 @@ def test_where_no_key_can_be_written_the_learner_starts_and_says_what_does_not_w
 ) -> None:
     (tmp_path / "seats" / "control.key").mkdir(parents=True)
     active, config = learner()
-    assert "pause, resume, checkpoint and publish are not obeyed" in caplog.text
+    assert "pause, resume, checkpoint and publish are refused" in caplog.text
     with pytest.raises(StateError, match="is a directory where a file is expected"):
         tell(config, "pause")
     assert not active.control.paused

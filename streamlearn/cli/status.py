@@ -26,7 +26,7 @@ def status(config: ConfigOption = None, overrides: SetOption = None, json_output
 
     found = look(settings)
     if json_output:
-        on_disk = {"checkpoint": found.checkpoint, "snapshot": found.snapshot}
+        on_disk = {"checkpoint": found.checkpoint, "past": found.past, "snapshot": found.snapshot}
         say_json({"running": found.live is not None, "url": found.url, "live": found.live, **on_disk})
         return
     if found.live is None:
@@ -35,7 +35,7 @@ def status(config: ConfigOption = None, overrides: SetOption = None, json_output
         say(f"learner at {found.url}: {found.live['state']}")
         for one in found.live.get("waits", []):  # an older learner tells none
             say(f"  {one['text']} (for {_span(found.live['now'] - one['since'])})")
-    for name, value in (_rows(found.live) | _disk(found)).items():
+    for name, value in (_rows(found.live or found.past) | _disk(found)).items():
         say(f"{name:>14}  {value}")
 
 
@@ -52,9 +52,9 @@ def _rows(live: dict[str, Any] | None) -> dict[str, str]:
         "step": str(live["step"]),
         "records": counts or "none yet",
         "dead letters": reasons,
-        "now": ", ".join(f"{name} {value:.3f}" for name, value in figures.items()),
-        "lag": f"{_counted(sum(lag.values()), 'record')} in {_counted(len(lag), 'partition')}" if lag else "not known",
-        "buffer": f"{buffer['records']} of {buffer['capacity']} events",
+        "figures": ", ".join(f"{name} {value:.3f}" for name, value in figures.items()),
+        "lag": f"{_counted(sum(lag.values()), 'record')} in {_counted(len(lag), 'partition')}" if lag else "",
+        "buffer": f"{buffer['records']} of {buffer['capacity']} events" if buffer["capacity"] else "",
         "experts": ", ".join(f"{one['name']} {one['weight']:.2f}" for one in experts),
         "drifts": f"{len(drifts)}, the last one at event {drifts[-1]['events']}" if drifts else "",
     }

@@ -11,6 +11,8 @@ from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
 from streamlearn.commands.asking import Asking
 from streamlearn.config import Config
 from streamlearn.errors import StateError, StreamlearnError
+from streamlearn.monitor.history import read
+from streamlearn.monitor.live import Live
 from streamlearn.publisher.snapshots import SnapshotStore
 
 
@@ -26,6 +28,8 @@ class Status:
         What it answered, as its page shows it; None where none runs.
     checkpoint
         The newest one on disk: ``step``, and when it was ``written``, in seconds since 1970; None where there is none.
+    past
+        What a page shows of the past by that checkpoint; None where a learner runs, or the checkpoint tells nothing.
     snapshot
         The manifest of the newest snapshot on disk, None where there is none.
 
@@ -34,6 +38,7 @@ class Status:
     url: str
     live: dict[str, Any] | None
     checkpoint: dict[str, Any] | None
+    past: dict[str, Any] | None
     snapshot: dict[str, Any] | None
 
 
@@ -53,16 +58,17 @@ def status(config: Config) -> Status:
     live = None if answer is None else _live(answer.body if answer.status == HTTPStatus.OK else b"", config, asking.url)
     try:
         checkpoint, snapshot = _checkpoint(config), SnapshotStore(config.publisher.directory / "snapshots").newest()
+        past = _past(config) if live is None and checkpoint else None
     except OSError as error:
         if live is None:
             raise StateError(f"publisher.directory {config.publisher.directory} cannot be read: {error}") from None
-        checkpoint = snapshot = None  # of another machine, or another user
+        checkpoint = past = snapshot = None  # of another machine, or another user
     if live is None and checkpoint is None and snapshot is None:
         directory = config.publisher.directory
         raise StateError(
             f"no learner answers at {asking.url}, and publisher.directory {directory} holds nothing of one"
         )
-    return Status(asking.url, live, checkpoint, snapshot)
+    return Status(asking.url, live, checkpoint, past, snapshot)
 
 
 def _live(body: bytes, config: Config, url: str) -> dict[str, Any]:
@@ -79,8 +85,26 @@ def _live(body: bytes, config: Config, url: str) -> dict[str, Any]:
     return live
 
 
+def _past(config: Config) -> dict[str, Any] | None:
+    checkpoints = _checkpoints(config)
+    try:
+        history = read(checkpoints.history(max(checkpoints.names(), default="")))
+    except ValueError:  # of another version
+        return None
+    if history is None:
+        return None
+    kafka, window = config.kafka, config.monitor.accuracy_window
+    live = Live(topic=kafka.topic, group=kafka.group, labelled=config.labelled, window=window)
+    live.recalled(history, None)
+    return live.view()
+
+
+def _checkpoints(config: Config) -> CheckpointStore:
+    return CheckpointStore(config.publisher.directory / "checkpoints", keep=1)
+
+
 def _checkpoint(config: Config) -> dict[str, Any] | None:
-    checkpoints = CheckpointStore(config.publisher.directory / "checkpoints", keep=1)
+    checkpoints = _checkpoints(config)
     names = checkpoints.names()
     if not names:
         return None

@@ -61,7 +61,10 @@ def test_status_asks_the_running_learner_and_then_what_it_has_left(
     left = streamlearn("status", *sets, port)
     assert left.returncode == 0
     assert left.stdout.startswith(f"no learner answers at http://127.0.0.1:{learner.port}/; ")
-    assert "checkpoint  of step " in left.stdout
+    for row in ("records  5", "dead letters  1 not_json", "figures  accuracy ", "checkpoint  of step "):
+        assert f" {row}" in left.stdout
+    assert "lag" not in left.stdout
     assert "snapshot  1 of step " in left.stdout
     found = json.loads(streamlearn("status", *sets, port, "--json").stdout)
     assert (found["running"], found["live"], found["snapshot"]["version"]) == (False, None, 1)
+    assert found["past"]["dead_letters"]["last"][0]["reason"] == "not_json"

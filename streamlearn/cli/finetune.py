@@ -15,7 +15,6 @@ from streamlearn.terminal import say, say_json
 
 if TYPE_CHECKING:
     from streamlearn.commands.finetuning import Epoch, Outcome, Standing
-    from streamlearn.commands.finetuning.outcome import Figures
 
 FILE = "JSON lines, .csv or .parquet"
 
@@ -43,8 +42,9 @@ def finetune(
     overrides: SetOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Learn a file of labelled texts, or a topic's past, in several passes, and leave a model for 'run' to start from.
+    """Learn a file of texts, or a topic's past, in several passes, and leave a model for 'run' to start from.
 
+    A classifier learns their labels; with updater.objective=language_model the texts themselves are learnt.
     If it is killed, the same command continues where it was.
 
     Example: streamlearn finetune --data train.jsonl --test test.jsonl --output tickets-model
@@ -80,7 +80,7 @@ class Progress(ProgressLine):
 
     def passed(self, epoch: Epoch) -> None:
         """Say what a pass came to."""
-        self.say(f"epoch {epoch.number}: validation {_in_words(epoch.validation)}, {epoch.seconds:.0f} s")
+        self.say(f"epoch {epoch.number}: validation {epoch.validation.in_words()}, {epoch.seconds:.0f} s")
 
     def __call__(self, now: Standing) -> None:
         """Show where it is `now`, if it is time to."""
@@ -88,20 +88,17 @@ class Progress(ProgressLine):
             self.show(f"epoch {now.epoch} of at most {now.epochs}: {now.taken} of {now.examples} examples")
 
 
-def _in_words(figures: Figures) -> str:
-    return f"accuracy {figures.accuracy:.4f}, log loss {figures.log_loss:.4f} ({figures.events} examples)"
-
-
 def _show(outcome: Outcome) -> None:
     refused = ", ".join(f"{count} {reason}" for reason, count in outcome.refused.items())
     odd = [f"refused: {refused}"] if refused else []
     odd += [f"{outcome.duplicates} repeated ids"] if outcome.duplicates else []
-    say(f"learnt {outcome.train} examples of {outcome.labels} labels" + (f" ({'; '.join(odd)})" if odd else ""))
-    say(f"kept epoch {outcome.chosen} of {len(outcome.epochs)}: validation {_in_words(outcome.validation)}")
+    labels = f" of {outcome.labels} labels" if outcome.labels else ""
+    say(f"learnt {outcome.train} examples{labels}" + (f" ({'; '.join(odd)})" if odd else ""))
+    say(f"kept epoch {outcome.chosen} of {len(outcome.epochs)}: validation {outcome.validation.in_words()}")
     if outcome.test:
         alone = outcome.transformer_test_accuracy
         shown = "" if alone is None else f"; its transformer alone: accuracy {alone:.4f}"
-        say(f"test {_in_words(outcome.test)}{shown}")
+        say(f"test {outcome.test.in_words()}{shown}")
     if outcome.positions:
         ended = ", ".join(f"{partition} at {offset}" for partition, offset in outcome.positions.items())
         say(f"learnt the topic up to: {ended}")

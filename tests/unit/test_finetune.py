@@ -19,7 +19,8 @@ from streamlearn.cli.finetune import Progress
 from streamlearn.commands.finetuning import Standing, finetune
 from streamlearn.commands.finetuning.course import Course
 from streamlearn.commands.finetuning.examples import Examples, read
-from streamlearn.commands.finetuning.outcome import Epoch, Figures
+from streamlearn.commands.finetuning.figures import LabelFigures
+from streamlearn.commands.finetuning.outcome import Epoch
 from streamlearn.config import Config, load
 from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
 from streamlearn.learner import Learner
@@ -73,7 +74,7 @@ def written(output: Path) -> dict[str, bytes]:
 
 
 def epoch(number: int, loss: float) -> Epoch:
-    return Epoch(number, Figures(10, 0.5, 0.5, loss, None), 1.0)
+    return Epoch(number, LabelFigures(10, 0.5, 0.5, loss, None), 1.0)
 
 
 def test_what_comes_of_it_is_a_snapshot_that_predicts_and_a_card_with_its_figures(

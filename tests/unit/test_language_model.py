@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import streamlearn
 from streamlearn.commands.evaluate import evaluate
-from streamlearn.commands.finetuning.tuning import finetune
 from streamlearn.config import Config, load
 from streamlearn.consumer.decode import Decoder
 from streamlearn.errors import AstrayError, ConfigurationError, StateError
@@ -293,10 +292,8 @@ def test_an_event_needs_no_label_and_whatever_stands_there_is_not_looked_at(labe
     assert decode(make_record(b'{"text": " "}')) is Reason.EMPTY_TEXT
 
 
-def test_what_is_about_labels_refuses_a_language_model_in_one_sentence(tmp_path: Path) -> None:
+def test_what_is_about_labels_refuses_a_language_model_in_one_sentence() -> None:
     config = load(overrides=["updater.objective=language_model"])
-    with pytest.raises(ConfigurationError, match=r"finetune learns labels, and with .* there are none"):
-        finetune(config, tmp_path / "data.jsonl", output=tmp_path / "output")
     with pytest.raises(ConfigurationError, match="there are none"):
         evaluate(config, io.BytesIO(b"{}"))
     with pytest.raises(ConfigurationError, match="an OnlineClassifier learns labels"):

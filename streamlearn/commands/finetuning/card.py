@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from streamlearn.commands.finetuning.outcome import Figures, Outcome
+from streamlearn.commands.finetuning.figures import Figures
+from streamlearn.commands.finetuning.outcome import Outcome
 from streamlearn.config import Config
 from streamlearn.events import Label
 from streamlearn.terminal import escaped
@@ -14,32 +16,20 @@ SHOWN_LABELS = 50
 TEMPLATE = """\
 ---
 library_name: transformers
-pipeline_tag: text-classification
+pipeline_tag: {task}
 tags: [streamlearn]
 ---
 
-# A classifier of {labels} labels, fine-tuned from {model}
+# A {what}, fine-tuned from {model}
 
-`streamlearn finetune` made it of {train} examples (data: {files}). Epoch {chosen} of {epochs} was kept, because its
-loss on the validation was least. In each epoch the validation is predicted before anything follows it; no expert
-learns it.
+`streamlearn finetune` made it of {train} examples (data: {files}). Epoch {chosen} of {epochs} was kept, because
+{reason}. {judging}
 
-| | examples | accuracy | macro-F1 | log loss, nats | calibration error |
-|---|---|---|---|---|---|
 {table}
-{alone}
-Labels: {named}.
-
+{about}
 ## How to use it
 
-```python
-import streamlearn
-
-labels, probabilities = streamlearn.load("this-directory").predict(["a text"])
-```
-
-`streamlearn run --set updater.model=this-directory` goes on from it on a stream. `model.safetensors` is the transformer
-alone: `from streamlearn import MeanPooledForSequenceClassification` lets `transformers` load it.
+{use}
 
 ## How it was made
 
@@ -50,58 +40,77 @@ alone: `from streamlearn import MeanPooledForSequenceClassification` lets `trans
 It took {seconds} seconds. Examples refused: {refused}; ids repeated: {duplicates}. `streamlearn.json` has the SHA-256
 of each file, and the versions of what made them.
 """
-SETTINGS = (
-    "experts",
-    "pooling",
-    "trains",
-    "max_tokens",
-    "micro_batch",
-    "replay_ratio",
-    "optimizer",
-    "learning_rate",
-    "weight_decay",
-    "dropout",
-    "seed",
-)
 
 
-def card(outcome: Outcome, config: Config, labels: Sequence[Label], files: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Wording:
+    """What a card says otherwise by the objective.
+
+    Attributes
+    ----------
+    task
+        What Hugging Face's hub calls such a model.
+    what
+        What it is, without an article.
+    reason, judging
+        Why an epoch is kept, and how the validation is treated.
+    about
+        What else there is to know of the figures and the model; empty, or whole lines with an empty one before.
+    use
+        How to use it.
+    settings
+        Those of ``updater`` that it was made with and that say something about it.
+
+    """
+
+    task: str
+    what: str
+    reason: str
+    judging: str
+    about: str
+    use: str
+    settings: Sequence[str]
+
+
+def card(outcome: Outcome, config: Config, wording: Wording, files: Sequence[str]) -> str:
     """Return the card as Markdown, with the metadata at its head that Hugging Face's hub reads.
 
     It names files without where they lay, and holds no text of an example.
     """
     given = config.updater.model_dump(mode="json")
     model = Path(config.updater.model)
-    beginning = _plain(model.name if model.is_dir() else config.updater.model)
-    named = ", ".join(f"`{_plain(label)}`" for label in labels[:SHOWN_LABELS])
-    more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
-    table = [_row(f"validation, epoch {one.number}", one.validation) for one in outcome.epochs]
+    rows = [_row(f"validation, epoch {one.number}", one.validation) for one in outcome.epochs]
     if outcome.test:
-        table.append(_row("test, which chose nothing", outcome.test))
-    alone = outcome.transformer_test_accuracy
+        rows.append(_row("test, which chose nothing", outcome.test))
+    columns = outcome.validation.columns
     return TEMPLATE.format(
-        labels=len(labels),
-        model=beginning,
+        task=wording.task,
+        what=wording.what,
+        model=_plain(model.name if model.is_dir() else config.updater.model),
         train=outcome.train,
         files=", ".join(map(_plain, files)),
         chosen=outcome.chosen,
         epochs=len(outcome.epochs),
-        table="\n".join(table),
-        alone="" if alone is None else f"\nThe transformer alone is right about {alone:.4f} of the test.\n",
-        named=f"{named}{more}",
-        settings="\n".join(f"| `updater.{name}` | {_plain(given[name])} |" for name in SETTINGS),
+        reason=wording.reason,
+        judging=wording.judging,
+        table="\n".join([f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", *rows]),
+        about=wording.about,
+        use=wording.use,
+        settings="\n".join(f"| `updater.{name}` | {_plain(given[name])} |" for name in wording.settings),
         seconds=f"{outcome.seconds:.0f}",
         refused=sum(outcome.refused.values()),
         duplicates=outcome.duplicates,
     )
 
 
+def named(labels: Sequence[Label]) -> str:
+    """Return the first of `labels` as they may stand in a text, and how many more there are."""
+    shown = ", ".join(f"`{_plain(label)}`" for label in labels[:SHOWN_LABELS])
+    return shown + (f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else "")
+
+
 def _row(name: str, figures: Figures) -> str:
-    calibration = "-" if figures.calibration_error is None else f"{figures.calibration_error:.4f}"
-    return (
-        f"| {name} | {figures.events} | {figures.accuracy:.4f} | {figures.macro_f1:.4f} | {figures.log_loss:.4f} | "
-        f"{calibration} |"
-    )
+    return f"| {name} | {' | '.join(figures.cells())} |"
 
 
 def _plain(value: object) -> str:

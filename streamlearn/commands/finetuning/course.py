@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from streamlearn.commands.finetuning.outcome import Epoch, Figures
+from streamlearn.commands.finetuning.figures import load_figures
+from streamlearn.commands.finetuning.outcome import Epoch
 from streamlearn.state import State
 
 
@@ -36,8 +37,8 @@ class Course:
 
     @property
     def best(self) -> Epoch | None:
-        """The pass behind which the loss on the validation was least, the first of several; None before the first."""
-        return min(self.epochs, key=lambda epoch: epoch.validation.log_loss, default=None)
+        """The pass behind which the validation was predicted best, the first of several; None before the first."""
+        return min(self.epochs, key=lambda epoch: epoch.validation.choosing, default=None)
 
     def over(self, *, most: int, patience: int) -> bool:
         """Whether it is at its end: after `most` passes, or `patience` in a row that were no better than the best."""
@@ -51,5 +52,5 @@ class Course:
     @classmethod
     def load(cls, state: State) -> Course:
         """Return what :meth:`state` returned a copy of."""
-        epochs = [Epoch(**{**one, "validation": Figures(**one["validation"])}) for one in state["epochs"]]
+        epochs = [Epoch(**{**one, "validation": load_figures(one["validation"])}) for one in state["epochs"]]
         return cls(**{**state, "epochs": epochs})

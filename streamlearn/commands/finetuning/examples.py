@@ -77,7 +77,7 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
     """
     examples = Examples()
     events = config.events if validation is None else config.events.model_copy(update={"holdout_ratio": 0.0})
-    outcomes = data.outcomes() if isinstance(data, Past) else decoded(data, events, None)
+    outcomes = data.outcomes() if isinstance(data, Past) else decoded(data, events, None, labelled=config.labelled)
     _sort_in(examples, outcomes, events, splits=test is None)
     if not examples.train:
         reasons = ", ".join(f"{count} {reason}" for reason, count in examples.refused.most_common())
@@ -89,7 +89,7 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
     for path, into in ((validation, examples.validation), (test, examples.test)):
         if path is None:
             continue
-        for found in decoded(path, config.events, kind):
+        for found in decoded(path, config.events, kind, labelled=config.labelled):
             outcome = Reason.LABEL_TYPE if isinstance(found, Event) and type(found.label) is not kind else found
             if isinstance(outcome, Event):
                 into.append(outcome)
@@ -106,12 +106,12 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
     return examples
 
 
-def decoded(path: Path, config: EventsConfig, kind: type[Label] | None) -> Iterable[Event | Reason]:
+def decoded(path: Path, config: EventsConfig, kind: type[Label] | None, *, labelled: bool) -> Iterable[Event | Reason]:
     """Yield each example in the file `path` as an event, or why it is none."""
     if path.suffix in TABLES:  # a row is an object, whatever the values of a topic are
         config = config.model_copy(update={"format": "json", "decoder": None})
-    decoder = Decoder(config)
-    for number, value in enumerate(values(path, config.fields, kind=kind)):
+    decoder = Decoder(config, labelled=labelled)
+    for number, value in enumerate(values(path, config.fields, kind=kind, labelled=labelled)):
         yield decoder.decode(Record(*NOWHERE, number, None, None, value, []))
 
 

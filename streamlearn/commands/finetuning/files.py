@@ -1,4 +1,4 @@
-"""Labelled texts in a file, as what the value of a record would be: JSON lines, CSV or Parquet, by the file's name."""
+"""Examples in a file, as what the value of a record would be: JSON lines, CSV or Parquet, by the file's name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLES = frozenset({".csv", ".parquet"})
 Row = dict[str, Any]
 
 
-def values(path: Path, fields: Fields, *, kind: type[Label] | None) -> Iterator[bytes]:
+def values(path: Path, fields: Fields, *, kind: type[Label] | None, labelled: bool = True) -> Iterator[bytes]:
     """Yield each example in the file `path`.
 
     A row of a table is an object of JSON, in which its columns are what `fields` name.
@@ -37,6 +37,8 @@ def values(path: Path, fields: Fields, *, kind: type[Label] | None) -> Iterator[
     kind
         What labels are, integers or strings, for a CSV file does not say; None takes them for integers where each of
         them is written as one.
+    labelled
+        Whether a table must have a column of labels.
 
     Raises
     ------
@@ -46,9 +48,9 @@ def values(path: Path, fields: Fields, *, kind: type[Label] | None) -> Iterator[
     """
     try:
         if path.suffix == ".csv":
-            yield from _as_json(_csv_rows(path, fields, kind))
+            yield from _as_json(_csv_rows(path, fields, kind, labelled=labelled))
         elif path.suffix == ".parquet":
-            yield from _as_json(_parquet_rows(path, fields))
+            yield from _as_json(_parquet_rows(path, fields, labelled=labelled))
         else:
             with path.open("rb") as file:
                 yield from lines(file)
@@ -60,11 +62,11 @@ def values(path: Path, fields: Fields, *, kind: type[Label] | None) -> Iterator[
         raise ConfigurationError(f"cannot read {path}: it is no CSV file ({error})") from None
 
 
-def _csv_rows(path: Path, fields: Fields, kind: type[Label] | None) -> Iterator[Row]:
+def _csv_rows(path: Path, fields: Fields, kind: type[Label] | None, *, labelled: bool) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_LINE)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
-        _require_columns(path, list(reader.fieldnames or []), fields)
+        _require_columns(path, list(reader.fieldnames or []), fields, labelled=labelled)
         rows = [{name: value for name, value in row.items() if name and value} for row in reader]
     label, timestamp = _column(fields.label), _column(fields.timestamp)
     written = [row[label] for row in rows if label in row]
@@ -77,24 +79,24 @@ def _csv_rows(path: Path, fields: Fields, kind: type[Label] | None) -> Iterator[
         yield row
 
 
-def _parquet_rows(path: Path, fields: Fields) -> Iterator[Row]:
+def _parquet_rows(path: Path, fields: Fields, *, labelled: bool) -> Iterator[Row]:
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 - it is large, and few need it
     except ImportError:
         raise ConfigurationError(f"reading {path} takes the package pyarrow: pip install pyarrow") from None
     try:
         table = parquet.ParquetFile(path)
-        _require_columns(path, table.schema_arrow.names, fields)
+        _require_columns(path, table.schema_arrow.names, fields, labelled=labelled)
         for batch in table.iter_batches():
             yield from batch.to_pylist()
     except ArrowException as error:
         raise ConfigurationError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
 
 
-def _require_columns(path: Path, there: list[str], fields: Fields) -> None:
-    """Raise ConfigurationError where the text or the label is said to be in a column that is not `there`."""
+def _require_columns(path: Path, there: list[str], fields: Fields, *, labelled: bool) -> None:
+    """Raise ConfigurationError where the text, or the label if any, is said to be in a column that is not `there`."""
     texts = [fields.text] if isinstance(fields.text, str) else fields.text
-    for field, places in (("text", texts), ("label", [fields.label])):
+    for field, places in (("text", texts), ("label", [fields.label] if labelled else [])):
         for name in filter(None, map(_column, places)):
             if name not in there:
                 shown = ", ".join(there[:10]) or "none"

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamlearn.commands.measures import Measures, Meter
-from streamlearn.events import Event
-from streamlearn.learner.rehearsal import Said
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How well some events were predicted that no expert has learnt, as :class:`Measures` says."""
-
-    events: int
-    accuracy: float
-    macro_f1: float
-    log_loss: float
-    calibration_error: float | None
-
-    @classmethod
-    def of(cls, events: Sequence[Event], said: Sequence[Said]) -> Figures:
-        """Return the figures of what was `said` of at least one of `events`."""
-        meter = Meter()
-        for event, one in zip(events, said, strict=True):
-            meter.add(event.label, one.label, one.confidence, one.loss)
-        found: Measures = meter.measures()
-        return cls(found.events, found.accuracy, found.macro_f1, found.log_loss, found.calibration_error)
+from streamlearn.commands.finetuning.figures import Figures, load_figures
 
 
 @dataclass(frozen=True)
@@ -49,16 +27,16 @@ class Outcome:
     output
         The directory of the model.
     train, labels, refused, duplicates
-        How many examples were to be learnt, how many labels they have, how many examples of all files were refused, by
-        reason, and how many repeated an id.
+        How many examples were to be learnt, how many labels they have (0 for a language model), how many examples of
+        all files were refused, by reason, and how many repeated an id.
     epochs
         The passes that were made.
     chosen
-        The number of the one that was kept: its loss on the validation was least.
+        The number of the one that was kept: it predicted the validation best.
     validation, test
         The figures of that one; None where there is no test.
     transformer_test_accuracy
-        That of the transformer alone; None where there is none, or no test.
+        How often the transformer alone is right; None where there is no mixture beside it, or no test.
     seconds
         How long learning and judging took.
     positions
@@ -82,8 +60,8 @@ class Outcome:
     @classmethod
     def load(cls, told: Mapping[str, Any]) -> Outcome:
         """Return what ``dataclasses.asdict`` made `told` of."""
-        epochs = [Epoch(one["number"], Figures(**one["validation"]), one["seconds"]) for one in told["epochs"]]
-        figures = {name: Figures(**told[name]) if told[name] else None for name in ("validation", "test")}
+        epochs = [Epoch(one["number"], load_figures(one["validation"]), one["seconds"]) for one in told["epochs"]]
+        figures = {name: load_figures(told[name]) if told[name] else None for name in ("validation", "test")}
         return cls(**{**told, "epochs": epochs, **figures})
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from streamlearn.commands.finetuning.card import card
 from streamlearn.commands.finetuning.course import Course
 from streamlearn.commands.finetuning.examples import Examples, read
+from streamlearn.commands.finetuning.objective import make_objective
 from streamlearn.commands.finetuning.order import batches
-from streamlearn.commands.finetuning.outcome import Epoch, Figures, Outcome, Standing
+from streamlearn.commands.finetuning.outcome import Epoch, Outcome, Standing
 from streamlearn.commands.finetuning.past import Past, remember, remembered
 from streamlearn.commands.finetuning.unfinished import Unfinished, unfinished_of
 from streamlearn.config import Config
@@ -21,7 +22,6 @@ from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
 from streamlearn.events import Event
 from streamlearn.learner import Learner
 from streamlearn.learner.direct import take_step
-from streamlearn.learner.rehearsal import Rehearsal
 from streamlearn.publisher.snapshots import SnapshotStore, write_alone
 from streamlearn.publisher.triggers import Triggers
 from streamlearn.records import by_name
@@ -49,9 +49,10 @@ def finetune(
     """Let a new learner go over `data` again and again, and leave the best of what it comes to in `output`.
 
     The first pass is a stream's: in micro-batches with replayed examples, each predicted before all experts learn it.
-    In further passes, in steps of as many examples, only the transformer learns, as
-    :mod:`~streamlearn.updater.rehearsal` says why. Behind each pass the validation is predicted, and how the experts
-    are pooled follows it. Where the same was begun before and was killed, it is gone on with.
+    In further passes, in steps of as many examples without replayed ones, only the transformer learns, as
+    :mod:`~streamlearn.updater.rehearsal` says why; a language model is nothing else. Behind each pass the validation is
+    predicted, and how the experts are pooled follows it. Where the same was begun before and was killed, it is gone on
+    with.
 
     Parameters
     ----------
@@ -81,8 +82,6 @@ def finetune(
         If the topic cannot be read.
 
     """
-    if not config.labelled:
-        raise ConfigurationError("finetune learns labels, and with updater.objective: language_model there are none")
     finished = _finished(output)
     source = data or Past(config, finished.get("past") or remembered(unfinished_of(output) / PAST))
     past = source if isinstance(source, Past) else None
@@ -137,8 +136,8 @@ class _Tuning:
         self._unfinished = unfinished
         self._patience, self._clock = patience, clock
         self._learner = Learner(self._config)
-        self._rehearsal = Rehearsal(self._learner)
-        self._most = most if self._rehearsal.gains else 1
+        self._objective = make_objective(self._learner)
+        self._most = most if self._objective.rehearsal.gains else 1
         self._course = Course()
         self._due = Triggers(config.publisher.checkpoints.every_steps, config.publisher.checkpoints.every_seconds)
 
@@ -177,16 +176,15 @@ class _Tuning:
 
     def _meet_again(self, batch: Sequence[Event]) -> None:
         refused = set(self._course.refused)
-        self._rehearsal.again([event for event in batch if event.offset not in refused])
+        self._objective.rehearsal.again([event for event in batch if event.offset not in refused])
 
     def _judge(self) -> Epoch:
         """Predict the validation behind a pass, keep the learner where nothing was better, and begin the next pass."""
         course, learner, begun = self._course, self._learner, self._clock()
         learner.prove()
         if course.epoch == 1:
-            course.pooling = self._rehearsal.pooling()
-        said = self._rehearsal.judge(self._examples.validation, pooling=course.pooling)
-        figures = Figures.of(self._examples.validation, said)
+            course.pooling = self._objective.rehearsal.pooling()
+        figures = self._objective.judge(self._examples.validation, pooling=course.pooling)
         course.seconds += self._clock() - begun
         spent = course.seconds - sum(epoch.seconds for epoch in course.epochs)
         course.epochs.append(Epoch(course.epoch, figures, spent))
@@ -203,12 +201,12 @@ class _Tuning:
 
     def publish(self, output: Path, given: dict[str, Any], past: Past | None, *, files: Sequence[Path]) -> Outcome:
         """Go back to the best pass, predict the test, and leave all of it in `output`."""
-        learner, course, examples = self._learner, self._course, self._examples
+        learner, course, examples, objective = self._learner, self._course, self._examples, self._objective
         best = course.best
         assert best is not None  # noqa: S101 - a pass has been made
         learner.load(self._unfinished.best(best.number)["learner"])
         learner.prove()
-        test = Figures.of(examples.test, self._rehearsal.judge(examples.test)) if examples.test else None
+        test = objective.judge(examples.test) if examples.test else None
         outcome = Outcome(
             output=str(output),
             train=len(examples.train) - len(course.refused),
@@ -219,22 +217,21 @@ class _Tuning:
             chosen=best.number,
             validation=best.validation,
             test=test,
-            transformer_test_accuracy=self._rehearsal.judge_transformer(examples.test),
+            transformer_test_accuracy=objective.judge_transformer(examples.test),
             seconds=course.seconds,
             positions=by_name(past.positions) if past else {},
         )
         export = learner.export(learner.state())
         if misnamed := SnapshotStore.misnamed(export):
             raise StateError(f"the model cannot be published: {misnamed}")
-        alone = self._rehearsal.judge_transformer(examples.validation)
+        alone = {
+            "validation": objective.judge_transformer(examples.validation),
+            "test": outcome.transformer_test_accuracy,
+        }
         provenance = {
             "positions": outcome.positions,
             "events": dict(learner.counts),
-            "metrics": {
-                "prequential_accuracy": learner.standing().accuracy,
-                "holdout_accuracy": {"validation": best.validation.accuracy, "test": test.accuracy if test else None},
-                "transformer_holdout_accuracy": {"validation": alone, "test": outcome.transformer_test_accuracy},
-            },
+            "metrics": objective.metrics(best.validation, test, alone),
             "model": self._config.updater.model,
             "warm_from": learner.updater.warm_from,
             "config_digest": given["settings"],
@@ -246,7 +243,8 @@ class _Tuning:
             },
         }
         names = [*([past.name] if past else []), *(path.name for path in files)]
-        texts = {CARD: card(outcome, self._config, list(learner.objective.labels), names)}
+        wording = objective.wording(outcome, adapted=export.adapter is not None)
+        texts = {CARD: card(outcome, self._config, wording, names)}
         try:
             write_alone(output, learner.step, export, provenance, texts=texts)
         except OSError as error:

@@ -1,0 +1,84 @@
+"""Fine-tuning of a language model: it is judged by the bits that a byte costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from streamlearn.commands.finetuning.card import Wording
+from streamlearn.commands.finetuning.figures import CostFigures, Figures
+from streamlearn.commands.finetuning.outcome import Outcome
+from streamlearn.events import Event
+from streamlearn.learner import Learner
+from streamlearn.learner.language_rehearsal import LanguageRehearsal
+from streamlearn.state import State
+
+USE = """\
+```python
+from transformers import pipeline
+
+go_on = pipeline("text-generation", "this-directory")
+```
+
+`streamlearn run --set updater.model=this-directory --set updater.objective=language_model` goes on from it on a stream;
+`streamlearn.load_language_model("this-directory").continue_text("a beginning")` continues a text."""
+ADAPTED = " What was learnt lies in `adapter/`, too, as peft reads it; it is merged into `model.safetensors`."
+SETTINGS = (
+    "trains",
+    "max_tokens",
+    "micro_batch",
+    "replay_ratio",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "dropout",
+    "regularizer",
+    "seed",
+)
+
+
+class LanguageModel:
+    """Texts without labels, as :class:`~streamlearn.commands.finetuning.objective.Objective` says.
+
+    Parameters
+    ----------
+    learner
+        It has the objective ``language_model``.
+
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self.rehearsal = LanguageRehearsal(learner)
+
+    def judge(self, events: Sequence[Event], *, pooling: State | None = None) -> CostFigures:  # noqa: ARG002
+        """Return what at least one of `events` costs; nothing is pooled, and so nothing follows them."""
+        return CostFigures.of(self.rehearsal.judge(events))
+
+    def judge_transformer(self, events: Sequence[Event]) -> None:
+        """Return None: it is all there is."""
+
+    def metrics(self, best: Figures, test: Figures | None, alone: dict[str, float | None]) -> dict[str, Any]:  # noqa: ARG002
+        """Return bits per byte and perplexity."""
+        standing, splits = self._learner.standing(), {"validation": best, "test": test}
+        return {
+            "prequential_perplexity": standing.perplexity,
+            "prequential_bits_per_byte": standing.bits_per_byte,
+            "holdout_bits_per_byte": {
+                split: figures.bits_per_byte if isinstance(figures, CostFigures) else None
+                for split, figures in splits.items()
+            },
+        }
+
+    def wording(self, outcome: Outcome, *, adapted: bool) -> Wording:  # noqa: ARG002 - it has no labels
+        """Return what the card says of a language model."""
+        return Wording(
+            task="text-generation",
+            what="language model",
+            reason="a byte of the validation cost least",
+            judging="Neither the validation nor the test is learnt. Each text is read to its end, in pieces of "
+            "`updater.max_tokens`\nwhere it is longer, and its end is predicted, too.",
+            about="",
+            use=USE + (ADAPTED if adapted else ""),
+            settings=SETTINGS,
+        )

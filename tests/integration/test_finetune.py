@@ -14,12 +14,15 @@ from streamlearn.config import Config
 from streamlearn.consumer.client import make_admin
 from streamlearn.errors import ConfigurationError
 from streamlearn.local.broker import Broker
+from streamlearn.storage.layout import WEIGHTS
 from tests.conftest import streamlearn
 from tests.integration.conftest import settings
 from tests.integration.learner import learners, with_topic
 from tests.integration.test_topics import anew
 from tests.integration.wire import Sent, put
+from tests.unit.language import settings as language
 from tests.unit.test_finetune import Example, examples, write, written
+from tests.unit.test_finetune_language_model import texts
 
 FEW = ["updater.experts=[transformer, naive_bayes, long_memory]", "updater.learning_rate=1e-3"]
 
@@ -54,6 +57,26 @@ def test_a_topics_past_is_learnt_as_a_file_of_it_is_and_what_came_since_is_left_
         learner.wait_until_learning()
         assert learner.terminate() == 0
         assert "and its mixture" in learner.stderr()
+
+
+def test_a_language_model_learns_the_texts_of_a_topics_past_as_those_of_a_file(
+    broker: Broker, topic: str, tiny_language_model: Path, tmp_path: Path
+) -> None:
+    chosen = [*language(tiny_language_model), "updater.trains=lora"]
+    config = with_topic([*settings(broker, topic, tiny_language_model, tmp_path), *chosen])
+    past = [*texts(80), {"text": "late again", "label": [1]}]
+    put_all(config, [*past, {"label": "no text"}])
+    from_file = finetune(config, write(tmp_path / "texts.jsonl", past), output=tmp_path / "file", epochs=2)
+    from_topic = finetune(config, None, output=tmp_path / "topic", epochs=2)
+    files = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("file", "topic")]
+    assert files[0] == files[1]
+    assert [one.validation for one in from_topic.epochs] == [one.validation for one in from_file.epochs]
+    assert (from_topic.refused, from_topic.positions) == ({"missing_field": 1}, {f"{topic}/0": 82})
+    own = [*settings(broker, topic, tmp_path / "topic", tmp_path), *chosen, f"updater.model={tmp_path / 'topic'}"]
+    with learners(own) as start:
+        learner = start()
+        learner.wait_for("streamlearn_bits_per_byte", 0.01)
+        assert learner.terminate() == 0, learner.stderr()
 
 
 class KilledError(Exception):

@@ -260,7 +260,7 @@ def test_what_was_begun_for_labels_is_not_gone_on_with_as_a_language_model(
     labelled = write(tmp_path / "l.jsonl", [{**row, "label": f"l{n % 2}"} for n, row in enumerate(texts(80))])
     classifier = load(overrides=[f"updater.model={tiny_model}", "updater.experts=[naive_bayes]"])
     finetune(classifier, labelled, output=tmp_path / "model")
-    with pytest.raises(ConfigurationError, match="is there already, and not what this command makes"):
+    with pytest.raises(ConfigurationError, match="already exists, and was not made by this command"):
         finetune(config, labelled, output=tmp_path / "model")
 
 

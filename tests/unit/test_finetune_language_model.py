@@ -94,7 +94,7 @@ def test_the_epoch_that_is_kept_is_the_best_and_plain_transformers_finds_its_bit
         "test": found.test.bits_per_byte,
     }
     card = (tmp_path / "model" / "README.md").read_text()
-    assert f"| test, which chose nothing | 30 | {found.test.bits_per_byte:.4f} | {found.test.perplexity:.2f} |" in card
+    assert f"| test, which chose nothing | 30 | {found.test.bits_per_byte:.4f} | {found.test.perplexity:.4g} |" in card
     assert card.count("which chose nothing") == 1
     assert "pipeline_tag: text-generation" in card
     assert "label" not in card

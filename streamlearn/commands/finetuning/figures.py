@@ -148,12 +148,12 @@ class CostFigures:
     def cells(self) -> Sequence[str]:
         """Return the figures as a table shows them."""
         numbers = str(self.bytes), str(self.tokens)
-        return [str(self.events), f"{self.bits_per_byte:.4f}", f"{self.perplexity:.2f}", *numbers]
+        return [str(self.events), f"{self.bits_per_byte:.4f}", f"{self.perplexity:.4g}", *numbers]
 
     def in_words(self) -> str:
         """Say bits per byte and perplexity, and how many texts have no cost."""
         odd = f", {self.unpredicted} of them without a finite cost" if self.unpredicted else ""
-        shown = f"{self.bits_per_byte:.4f} bits per byte, perplexity {self.perplexity:.2f}"
+        shown = f"{self.bits_per_byte:.4f} bits per byte, perplexity {self.perplexity:.4g}"
         return f"{shown} ({self.events} texts{odd})"
 
 

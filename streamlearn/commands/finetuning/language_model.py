@@ -75,9 +75,9 @@ class LanguageModel:
         return Wording(
             task="text-generation",
             what="language model",
-            reason="a byte of the validation cost least",
-            judging="Neither the validation nor the test is learnt. Each text is read to its end, in pieces of "
-            "`updater.max_tokens`\nwhere it is longer, and its end is predicted, too.",
+            reason="its bits per byte on the validation were the fewest",
+            judging="Neither the validation nor the test is learnt. Each text is\nread to its end, in pieces of "
+            "`updater.max_tokens` where it is longer, and its end is predicted, too.",
             about="",
             use=USE + (ADAPTED if adapted else ""),
             settings=SETTINGS,

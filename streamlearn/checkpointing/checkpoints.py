@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -159,19 +160,29 @@ class CheckpointStore(Store):
             raise StateError(f"{path} cannot be read: {error}") from None
 
     def history(self, name: str) -> bytes:
-        """Return the history in the checkpoint called `name`; nothing where it has none that can be read."""
-        try:
-            return read_bytes(self.directory / name / HISTORY, limit=MOST_HISTORY)
-        except FileNotFoundError:  # of a streamlearn that kept none
+        """Return the history in the checkpoint called `name`; nothing where it has none that is as it was written."""
+        if not name:  # there is no checkpoint
             return b""
+        path = self.directory / name
+        try:
+            digest = read_manifest(path, MANIFEST)["files"].get(HISTORY)
+            if digest is None:  # of a streamlearn that kept none
+                return b""
+            history = read_bytes(path / HISTORY, limit=MOST_HISTORY)
+            if hashlib.sha256(history).hexdigest() != digest:
+                raise StateError(f"{path / HISTORY} is not what was written: its SHA-256 differs from the manifest's")
         except (OSError, StateError) as error:
             log.warning("the history in checkpoint %s is passed over: %s", name, error)
             return b""
+        return history
 
     def verify(self, name: str) -> None:
-        """Check every file of the checkpoint called `name`; the errors are those of :meth:`read`."""
+        """Check every file that is part of the state in the checkpoint called `name`, which the history is not.
+
+        The errors are those of :meth:`read`.
+        """
         path = self.directory / name
-        manifest = verify_directory(path, MANIFEST)
+        manifest = verify_directory(path, MANIFEST, but=[HISTORY])
         if manifest.get("format") != FORMAT:
             raise StateError(f"{path} has format {manifest.get('format')}, and this streamlearn reads {FORMAT}")
         if manifest.get("step") != step_of(name):

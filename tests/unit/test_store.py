@@ -134,16 +134,33 @@ def test_a_checkpoint_gives_back_what_was_written(tmp_path: Path) -> None:
     assert_equal(written, store.read(path.name))
 
 
-@damages
-def test_a_history_lies_beside_the_state_and_is_no_part_of_it(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def open_object(path: Path) -> None:
+    path.write_bytes(b"{")
+
+
+def make_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink, open_object, make_directory])
+def test_a_history_lies_beside_the_state_and_a_checkpoint_is_used_whatever_has_become_of_it(
+    tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
     store = CheckpointStore(tmp_path, keep=2)
     written = state(1)
-    path, without = store.write(1, 0, written, b'{"loss": 0.5}'), store.write(2, 0, state(2))
-    assert (store.history(path.name), store.history(without.name)) == (b'{"loss": 0.5}', b"")
-    assert_equal(written, store.read(path.name))
+    without, path = store.write(0, 0, state(0)), store.write(1, 0, written, b'{"loss": 0.5}')
+    assert (store.history(path.name), store.history(without.name), store.history("")) == (b'{"loss": 0.5}', b"", b"")
+    assert not caplog.records
     damage(path / "history.json")
-    with pytest.raises(StateError, match=r"history\.json"):
-        store.read(path.name)
+    name, newest = next(store.newest())
+    assert name == path.name
+    assert_equal(written, newest)
+    assert store.history(path.name) == b""
+    (said,) = caplog.records
+    assert f"the history in checkpoint {path.name} is passed over" in said.getMessage()
+    assert store.write(1, 0, written) == path  # as it is
+    assert not list(tmp_path.glob("*.damaged*"))
 
 
 def test_only_the_newest_checkpoints_stay(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class Journal:
         matches = ((NAME.fullmatch(name), self.directory / name) for name in names_in(self.directory))
         return sorted(Segment(int(match[1]), int(match[2]), path) for match, path in matches if match)
 
-    def _whole(self) -> list[Segment]:
+    def whole(self) -> list[Segment]:
         """Return the segments that begin as they were written; what else is there records nothing."""
         return [segment for segment in self.segments() if self._first_line(segment)]
 
@@ -221,7 +221,7 @@ class Journal:
 
     def epoch(self) -> int:
         """Return the newest epoch there is, 0 where nothing is recorded."""
-        return max((segment.epoch for segment in self._whole()), default=0)
+        return max((segment.epoch for segment in self.whole()), default=0)
 
     def begin(self, step: int, *, epoch: int, since: int | None = None) -> None:
         """Begin to record the steps after `step`, in an `epoch` of this writer's own.
@@ -237,7 +237,7 @@ class Journal:
 
     def _record_again(self, decisions: list[Decision]) -> None:
         """Write a segment of `decisions` beside its name, and rename it: it is there whole or not at all."""
-        path, temporary = self._path(decisions[0].step - 1), self.directory / f"{TEMPORARY}again"
+        path, temporary = self.path(decisions[0].step - 1), self.directory / f"{TEMPORARY}again"
         try:
             make_directory(self.directory, private=True)
             temporary.unlink(missing_ok=True)
@@ -249,7 +249,8 @@ class Journal:
         except OSError as error:
             self._failed(error)
 
-    def _path(self, step: int) -> Path:
+    def path(self, step: int) -> Path:
+        """Return where the steps after `step` are recorded in the epoch that has begun."""
         return self.directory / f"{self._epoch:08d}-{step:012d}.jsonl"
 
     def rotate(self, step: int) -> None:
@@ -261,7 +262,7 @@ class Journal:
         if not self._epoch:
             return
         self.close()
-        path = self._path(step)
+        path = self.path(step)
         try:
             if not NAME.fullmatch(path.name):
                 raise StateError(f"the name of a segment cannot hold epoch {self._epoch} and step {step}")

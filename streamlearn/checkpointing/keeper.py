@@ -20,7 +20,7 @@ from streamlearn.decisions import Decision
 from streamlearn.errors import FencedError, NotKeptError, StateError
 from streamlearn.records import Topics
 from streamlearn.state import State
-from streamlearn.storage.store import sweep, sync_file
+from streamlearn.storage.store import discard, sweep, sync_file
 
 log = logging.getLogger(__name__)
 
@@ -95,23 +95,33 @@ class Keeper:
         FencedError
             If another learner has claimed the directory since.
         StateError
-            If it is not recorded: the state is as it was.
+            If it is not recorded, and the state is as it was; or if the disk refuses after it was written. It is
+            withdrawn then, and may still come back with a loss of power, unless the same is decided once more:
+            of what two epochs recorded of a step, the later counts.
         OSError
-            If the disk refuses.
+            If the disk refuses before: nothing is recorded.
 
         """
-        before = decision.step - 1
+        before, journal = decision.step - 1, self.journal
         with self.fence.change():
+            for segment in journal.whole():  # it counts for nothing behind a line that is lost
+                sync_file(segment.path)
             self.begin(before)
-            self.journal.topics = topics
+            journal.topics = topics
             self.record(before)
-            self.journal.append(decision)
-            self.journal.close()
-            paths = [segment.path for segment in self.journal.segments()]
-            for path in paths:  # it counts for nothing behind a line that is lost
+            journal.append(decision)
+            journal.close()
+            path = journal.path(before)
+            try:
+                if [recorded.step for recorded in journal.decisions(before)] != [decision.step]:
+                    raise StateError(f"{path} does not hold what was written to it; nothing has changed")
                 sync_file(path)
-            if [recorded.step for recorded in self.journal.decisions(before)] != [decision.step]:
-                raise StateError(f"{paths[-1]} does not hold what was written to it; nothing has changed")
+            except OSError as error:
+                discard(path)  # or the next one would find it done already, and not see to it that it lasts
+                raise StateError(
+                    f"step {decision.step} may have been recorded or not, because {path} could not be synced "
+                    f"({error.strerror}); give the command again"
+                ) from None
 
     def rotate(self, step: int) -> None:
         """Let the journal go on in a new segment after `step`, of which a checkpoint is about to be written."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from streamlearn.checkpointing import keeper as module
 from streamlearn.checkpointing.fence import Fence
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.decisions import Seek, Step
 from streamlearn.errors import FencedError, NotKeptError, StateError
 from streamlearn.records import Range
+from streamlearn.storage.store import sync_file
 from tests.unit.kept import SOURCE, state
 
 
@@ -172,3 +177,70 @@ def test_a_decision_that_the_disk_does_not_hold_is_an_error(keeper: Keeper, monk
     with pytest.raises(StateError, match="does not hold what was written to it; nothing has changed"):
         keeper.decide(Seek(1, positions=[("t", 0, 5)]), {})
     assert keeper.journal.decisions(0) == []
+
+
+def link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("odd", [Path.mkdir, os.mkfifo, link, Path.touch])
+@pytest.mark.parametrize("name", ["00000001-000000000007.jsonl", "00000099-000000000000.jsonl"])
+def test_a_decision_is_recorded_beside_what_is_named_like_a_segment_and_is_none(
+    keeper: Keeper, tmp_path: Path, name: str, odd: Callable[[Path], None]
+) -> None:
+    step(keeper, 1)
+    keeper.close()
+    odd(keeper.journal.directory / name)
+    operator = make_keeper(tmp_path)
+    operator.claim()
+    operator.decide(Seek(2, positions=[("t", 0, 0)]), {})
+    assert [type(decision) for decision in operator.journal.decisions(0)] == [Step, Seek]
+
+
+def test_what_was_recorded_before_a_decision_is_synced_before_it_is_written(
+    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step(keeper, 1)
+    keeper.close()
+    operator = make_keeper(tmp_path)
+    operator.claim()
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(module, "sync_file", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        operator.decide(Seek(2, positions=[("t", 0, 0)]), {})
+    assert [decision.step for decision in operator.journal.decisions(0)] == [1]
+
+
+@pytest.mark.parametrize("comes_back", [False, True], ids=["withdrawn", "comes back with a loss of power"])
+def test_a_decision_that_is_written_and_cannot_be_synced_is_safely_given_again(
+    keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    step(keeper, 1)
+    keeper.close()
+    operator = make_keeper(tmp_path)
+    operator.claim()
+    written: dict[Path, bytes] = {}
+
+    def refuse_the_last(path: Path) -> None:
+        if path.name.startswith("00000002"):
+            written[path] = path.read_bytes()
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        sync_file(path)
+
+    with monkeypatch.context() as refused:
+        refused.setattr(module, "sync_file", refuse_the_last)
+        said = r"^step 2 may have been recorded or not, .*Input/output error.*; give the command again$"
+        with pytest.raises(StateError, match=said):
+            operator.decide(Seek(2, positions=[("t", 0, 0)]), {})
+    ((path, content),) = written.items()
+    assert b'"seek"' in content
+    assert [type(decision) for decision in operator.journal.decisions(0)] == [Step]  # or it would seem to be done
+    again = make_keeper(tmp_path)
+    again.claim()
+    if comes_back:
+        path.write_bytes(content)
+    again.decide(Seek(2, positions=[("t", 0, 0)], skipped=3), {})
+    assert [getattr(decision, "skipped", None) for decision in again.journal.decisions(0)] == [None, 3]

@@ -21,7 +21,7 @@ from streamlearn.commands.finetuning.examples import read
 from streamlearn.commands.finetuning.figures import CostFigures
 from streamlearn.commands.finetuning.outcome import Epoch
 from streamlearn.config import Config, load
-from streamlearn.errors import ConfigurationError, StreamlearnError
+from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
 from streamlearn.learner import Learner
 from streamlearn.learner.language_rehearsal import LanguageRehearsal
 from streamlearn.local.tiny import WORDS, save_tiny_language_model
@@ -228,6 +228,12 @@ def test_a_text_without_a_finite_cost_counts_as_if_nothing_were_known_of_it() ->
     assert "1 of them without a finite cost" in found.in_words()
     course = Course(epochs=[Epoch(1, found, 1.0)])
     assert Course.load(json.loads(json.dumps(course.state()))) == course
+
+
+def test_figures_that_another_version_has_recorded_are_refused_in_one_sentence() -> None:
+    epoch = {"number": 1, "validation": {"events": 2, "perplexity": 3.0, "mood": 1.0}, "seconds": 1.0}
+    with pytest.raises(StateError, match=r"recorded other figures \(events, perplexity, mood\); .* another --output"):
+        Course.load(Course().state() | {"epochs": [epoch]})
 
 
 @pytest.fixture

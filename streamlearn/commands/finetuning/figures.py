@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from streamlearn.commands.measures import Measures, Meter
+from streamlearn.errors import StateError
 from streamlearn.events import Event
 from streamlearn.learner.evaluation.bits import MOST_PERPLEXITY
 from streamlearn.learner.rehearsal import Said
@@ -158,7 +159,12 @@ class CostFigures:
 
 
 def load_figures(told: Mapping[str, Any]) -> Figures:
-    """Return what ``dataclasses.asdict`` made `told` of."""
+    """Return what ``dataclasses.asdict`` made `told` of; StateError where another version has recorded others."""
     kinds: Sequence[type[LabelFigures | CostFigures]] = (LabelFigures, CostFigures)
-    kind = next(kind for kind in kinds if {field.name for field in fields(kind)} == set(told))
-    return kind(**told)
+    for kind in kinds:
+        if {field.name for field in fields(kind)} == set(told):
+            return kind(**told)
+    raise StateError(
+        f"another version of streamlearn has begun this fine-tuning, and recorded other figures ({', '.join(told)}); "
+        "go on with that one, or name another --output"
+    )

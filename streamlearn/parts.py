@@ -129,8 +129,8 @@ class Parts:
         try:
             newest = max(checkpoints.names(), default="")
             if newest != self._recalled:
+                self._recalled = newest  # once, or what cannot be read would be named again and again
                 self.monitor.recalled(checkpoints.history(newest), self.publisher.snapshots.newest())
-                self._recalled = newest
         except (OSError, StateError) as error:  # a takeover says what of it matters
             log.debug("the past is not shown: %s", error)
 

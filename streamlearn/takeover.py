@@ -51,8 +51,8 @@ class Takeover:
     stopping
         Ends a wait between two attempts.
     restored
-        Told once a checkpoint has been loaded how the learner stands, the manifest of the newest snapshot, and the
-        history beside the checkpoint.
+        Told how the learner stands before recorded steps are re-run, the manifest of the newest snapshot, and the
+        history beside the checkpoint that has been loaded; an empty one where there was none.
     step
         Takes a recorded step, of which the decision and the micro-batch are given.
     skipped
@@ -160,6 +160,7 @@ class Takeover:
                 f"none of the checkpoints in {checkpoints.directory} can be used "
                 f"({', '.join(damaged)}); restore one, or move them away to learn from the beginning"
             )
+        self._restored(learner.standing(), self._publisher.snapshots.newest(), b"")
         model, since = self._config.updater.model, learner.updater.warm_from
         log.info("starting with %s%s", model, "" if since is None else f" and its mixture as of step {since}")
 

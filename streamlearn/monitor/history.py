@@ -82,8 +82,12 @@ class History(Struct):
         return replace(standing, accuracy=figure) if labelled else replace(standing, bits_per_byte=figure)
 
 
+UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError, MemoryError, msgspec.MsgspecError)
+"""What :func:`write` raises where something has got into a history that JSON cannot hold."""
+
+
 def write(history: History) -> bytes:
-    """Return `history` as JSON."""
+    """Return `history` as JSON; the errors are those of :data:`UNWRITABLE`."""
     return msgspec.json.encode(history)
 
 

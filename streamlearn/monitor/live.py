@@ -1,7 +1,8 @@
 """What the live page shows: the course of the learner, of bounded size, and how things are now.
 
-The learning thread tells it, the server's thread asks it; neither ever waits for more than a copy of some lists. What
-has passed goes into each checkpoint as a :class:`~streamlearn.monitor.history.History`, and comes back from there.
+The learning thread tells it, the server's thread asks it; neither ever waits for more than a copy of some lists, of
+which the view is then made. What has passed goes into each checkpoint as a
+:class:`~streamlearn.monitor.history.History`, and comes back from there.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from streamlearn.events import Label
 from streamlearn.monitor.course import Course
 from streamlearn.monitor.experts import ExpertCourse
 from streamlearn.monitor.history import Drift, History, Publication, Refusal, write
-from streamlearn.monitor.predictions import Predictions
+from streamlearn.monitor.predictions import Predictions, matrix
 from streamlearn.records import Partition, Positions, Record
 from streamlearn.reports import Standing
 from streamlearn.terminal import escaped
@@ -77,8 +78,9 @@ class Live:
 
     def experts(self, by_name: Mapping[str, ExpertCourse]) -> None:
         """Show how each expert does."""
+        copy = {name: replace(course) for name, course in by_name.items()}
         with self._lock:
-            self._experts = {name: ExpertCourse(**asdict(course)) for name, course in by_name.items()}
+            self._experts = copy
 
     def drifted(self, detector: str) -> None:
         """Mark a drift, after the micro-batch that was added last."""
@@ -107,8 +109,9 @@ class Live:
 
     def lags(self, lag: Mapping[Partition, int]) -> None:
         """Show the lag of each partition."""
+        by_name = {f"{topic}/{partition}": records for (topic, partition), records in sorted(lag.items())}
         with self._lock:
-            self._lag = {f"{topic}/{partition}": records for (topic, partition), records in sorted(lag.items())}
+            self._lag = by_name
 
     # What is kept.
 
@@ -177,36 +180,46 @@ class Live:
 
     def view(self) -> dict[str, Any]:
         """Return all of it as plain values."""
-        with self._lock:
-            standing = self._standing
-            labels = Counter({escaped(str(label)): held for label, held in standing.by_label.items()})
-            figure = "accuracy" if self._labelled else "bits_per_byte"
-            return {
-                **self._fixed,
-                "step": standing.step,
-                "counts": dict(standing.counts),
-                "course": self._course.view(),
-                "latest": {figure: standing.figure, "loss": self._loss},
-                "predictions": self._predictions.view() if self._labelled else None,
-                "drifts": [asdict(drift) for drift in self._drifts],
-                "publishes": [asdict(publication) for publication in self._publications],
-                "snapshot": self._snapshot,
-                "experts": [
-                    {"name": name, "weight": one.weight, "loss": one.loss, "reason": one.reason, "since": one.since}
-                    for name, one in self._experts.items()
-                ],
-                "lag": self._lag,
-                "buffer": {
-                    "records": standing.buffer_records,
-                    "capacity": standing.buffer_capacity,
-                    "labels": labels.most_common(LABELS) if self._labelled else [],
-                },
-                "dead_letters": {
-                    "reasons": dict(standing.reasons.most_common()),
-                    "last": [asdict(refusal) for refusal in self._refusals],
-                },
-                "now": time.time(),
-            }
+        with self._lock:  # what is not copied here is never changed, only replaced
+            standing, loss, snapshot = self._standing, self._loss, self._snapshot
+            experts, lag = self._experts, self._lag
+            course, counts = self._course.view(), self._predictions.counts()
+            drifts, publications, refusals = list(self._drifts), list(self._publications), list(self._refusals)
+        figure = "accuracy" if self._labelled else "bits_per_byte"
+        return {
+            **self._fixed,
+            "step": standing.step,
+            "counts": dict(standing.counts),
+            "course": course,
+            "latest": {figure: standing.figure, "loss": loss},
+            "predictions": matrix(counts) if self._labelled else None,
+            "drifts": [asdict(drift) for drift in drifts],
+            "publishes": [asdict(publication) for publication in publications],
+            "snapshot": snapshot,
+            "experts": [
+                {"name": name, "weight": one.weight, "loss": one.loss, "reason": one.reason, "since": one.since}
+                for name, one in experts.items()
+            ],
+            "lag": lag,
+            "buffer": {
+                "records": standing.buffer_records,
+                "capacity": standing.buffer_capacity,
+                "labels": _most(standing.by_label) if self._labelled else [],
+            },
+            "dead_letters": {
+                "reasons": dict(standing.reasons.most_common()),
+                "last": [asdict(refusal) for refusal in refusals],
+            },
+            "now": time.time(),
+        }
+
+
+def _most(by_label: Mapping[Label, int]) -> list[tuple[str, int]]:
+    """Return the labels of which most events are held, as they are shown, and how many; 1 and "1" are shown as one."""
+    held = Counter[str]()
+    for label, events in by_label.items():
+        held[str(label)] += events
+    return [(escaped(label), events) for label, events in held.most_common(LABELS)]
 
 
 def _is_before(refusal: Refusal, positions: Positions) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from streamlearn.config import Config
@@ -20,7 +21,7 @@ from streamlearn.errors import StateError, StreamlearnError
 from streamlearn.events import Outcome, Reason
 from streamlearn.monitor.experts import Experts
 from streamlearn.monitor.health import Health
-from streamlearn.monitor.history import History, Publication, read
+from streamlearn.monitor.history import UNWRITABLE, History, Publication, read
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.logs import START, Place
 from streamlearn.monitor.metrics import Metrics
@@ -76,6 +77,7 @@ class Monitor:
         self._place: Place = START
         self._experts = Experts(window)
         self._progress, self._refusals = Progress(), RefusalLog()
+        self._unwritable = False
 
     def start(self) -> None:
         """Begin to answer; the errors are those of :class:`Server`."""
@@ -130,7 +132,8 @@ class Monitor:
         if self.health.active:
             self.live.stands(standing)
             self.live.lags(lag)
-        self.waiting.idle, self.waiting.behind = now - self._moved >= IDLE_SECONDS, any(lag.values())
+        self.waiting.idle = now - self._moved >= IDLE_SECONDS
+        self.waiting.behind = any(lag.values()) if lag else None
         self.waiting.view()  # so that it is known since when
         self._refusals.tell()
         if self.health.active:
@@ -169,23 +172,33 @@ class Monitor:
     def restored(self, standing: Standing, snapshot: dict[str, Any] | None, written: bytes = b"") -> None:
         """Show how a checkpoint has left the learner, and the manifest of the newest `snapshot`.
 
-        What :meth:`history` returned then is `written`; nothing where the checkpoint has none.
+        What :meth:`history` returned then is `written`; nothing where the checkpoint has none, or there is none yet.
         """
         self._place = standing.place()
         show_standing(self.metrics, standing)
-        history = _read(written)
+        history = _read(written) or (None if standing.step else History())  # before the first step nothing has passed
         self.live.resumed(standing, history, _publication(snapshot))
-        if history:
-            self._experts.by_name = history.experts
+        if history:  # the page's are shown while these go on
+            self._experts.by_name = {name: replace(course) for name, course in history.experts.items()}
         if snapshot:
             self.metrics.snapshot_version.set(snapshot["version"])
             self.metrics.last_publish.set(snapshot["created"])
             figures = "holdout_accuracy" if self._labelled else "holdout_bits_per_byte"
-            self.metrics.evaluated("champion", snapshot["metrics"][figures])
+            self.metrics.evaluated("champion", snapshot["metrics"].get(figures, {}))  # {}: it had another objective
 
     def history(self) -> bytes:
-        """Return what the page remembers of what has passed, for a checkpoint."""
-        return self.live.history()
+        """Return what the page remembers of what has passed, for a checkpoint; nothing where it cannot be written."""
+        try:
+            history = self.live.history()
+        except UNWRITABLE as error:
+            if not self._unwritable:
+                log.warning(
+                    "checkpoints are without what the page shows of the past, which cannot be written: %s", error
+                )
+            self._unwritable = True
+            return b""
+        self._unwritable = False
+        return history
 
     def stepped(self, standing: Standing, report: StepReport, seconds: float) -> None:
         """Show `report` of a step that took `seconds`, and how the learner stands after it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -14,6 +14,9 @@ from streamlearn.terminal import escaped
 MOST_EVENTS = 10_000  # a matrix says no more over more of them, and all are kept in each checkpoint
 SHOWN = 10
 NONE = -1
+
+Pair = tuple[Label, Label | None]
+"""The label of an event and what was predicted of it, None where no label was known yet."""
 
 
 class Predicted(Struct):
@@ -49,8 +52,8 @@ class Predictions:
     """
 
     def __init__(self, window: int) -> None:
-        self._pairs: deque[tuple[Label, Label | None]] = deque(maxlen=min(window, MOST_EVENTS))
-        self._counts: Counter[tuple[Label, Label | None]] = Counter()
+        self._pairs: deque[Pair] = deque(maxlen=min(window, MOST_EVENTS))
+        self._counts: Counter[Pair] = Counter()
 
     def add(self, labels: Sequence[Label], predicted: Sequence[Label | None]) -> None:
         """Take in the `labels` of events and what was `predicted` of each, None where no label was known yet."""
@@ -63,47 +66,13 @@ class Predictions:
             self._pairs.append(pair)
             self._counts[pair] += 1
 
+    def counts(self) -> dict[Pair, int]:
+        """Return a copy of how often each pair of a label and what was predicted of it is in the window."""
+        return dict(self._counts)
+
     def view(self) -> dict[str, Any] | None:
-        """Return the matrix as plain values, None before the first event.
-
-        Returns
-        -------
-        view
-            ``events`` is their number. ``rows`` are those of the most frequent labels, as which they were sent or
-            predicted, in the order of their names: ``label``, ``events``, ``recall`` (the share of them that was
-            predicted right, None without any) and ``predicted``, for each row's label how often that was predicted.
-            Where there are more labels than rows, or something had no prediction, a last row stands for all
-            ``others``, whose number it gives, and a last column for what else was predicted.
-
-        """
-        if not self._pairs:
-            return None
-        true, met, right = Counter[Label](), Counter[Label](), Counter[Label]()
-        for (label, predicted), count in self._counts.items():
-            true[label] += count
-            met[label] += count
-            if predicted is not None:
-                met[predicted] += count
-            if predicted == label:
-                right[label] += count
-        shown = sorted(
-            (label for label, _ in met.most_common(SHOWN)), key=lambda label: (str(label), type(label) is str)
-        )
-        index = {label: place for place, label in enumerate(shown)}
-        matrix = [[0] * (len(shown) + 1) for _ in range(len(shown) + 1)]
-        for (label, predicted), count in self._counts.items():
-            column = len(shown) if predicted is None else index.get(predicted, len(shown))
-            matrix[index.get(label, len(shown))][column] += count
-        others = met.keys() - index.keys()
-        wide = bool(others) or any(row[-1] for row in matrix)
-        rows = [
-            _row(escaped(str(label)), true[label], right[label], matrix[place][: len(shown) + wide])
-            for label, place in index.items()
-        ]
-        if others:
-            of_others = sum(true[label] for label in others), sum(right[label] for label in others)
-            rows.append(_row(None, *of_others, matrix[-1]) | {"others": len(others)})
-        return {"events": len(self._pairs), "rows": rows}
+        """Return the matrix as :func:`matrix` does."""
+        return matrix(self._counts)
 
     def kept(self) -> Predicted:
         """Return the window, to be kept."""
@@ -120,6 +89,47 @@ class Predictions:
         self._pairs.clear()
         self._counts.clear()
         self.add([labels[at] for at in pairs[::2]], [None if at == NONE else labels[at] for at in pairs[1::2]])
+
+
+def matrix(counts: Mapping[Pair, int]) -> dict[str, Any] | None:
+    """Return the matrix of the pairs that are there so often, as plain values; None where there are none.
+
+    Returns
+    -------
+    view
+        ``events`` is their number. ``rows`` are those of the most frequent labels, as which they were sent or
+        predicted, in the order of their names: ``label``, ``events``, ``recall`` (the share of them that was
+        predicted right, None without any) and ``predicted``, for each row's label how often that was predicted.
+        Where there are more labels than rows, or something had no prediction, a last row stands for all
+        ``others``, whose number it gives, and a last column for what else was predicted.
+
+    """
+    if not counts:
+        return None
+    true, met, right = Counter[Label](), Counter[Label](), Counter[Label]()
+    for (label, predicted), count in counts.items():
+        true[label] += count
+        met[label] += count
+        if predicted is not None:
+            met[predicted] += count
+        if predicted == label:
+            right[label] += count
+    shown = sorted((label for label, _ in met.most_common(SHOWN)), key=lambda label: (str(label), type(label) is str))
+    index = {label: place for place, label in enumerate(shown)}
+    table = [[0] * (len(shown) + 1) for _ in range(len(shown) + 1)]
+    for (label, predicted), count in counts.items():
+        column = len(shown) if predicted is None else index.get(predicted, len(shown))
+        table[index.get(label, len(shown))][column] += count
+    others = met.keys() - index.keys()
+    wide = bool(others) or any(row[-1] for row in table)
+    rows = [
+        _row(escaped(str(label)), true[label], right[label], table[place][: len(shown) + wide])
+        for label, place in index.items()
+    ]
+    if others:
+        of_others = sum(true[label] for label in others), sum(right[label] for label in others)
+        rows.append(_row(None, *of_others, table[-1]) | {"others": len(others)})
+    return {"events": sum(counts.values()), "rows": rows}
 
 
 def _row(label: str | None, events: int, right: int, predicted: list[int]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class Waiting:
     checkpoint
         Why the last checkpoint could not be written; empty where it could.
     idle, behind
-        Whether no step has been taken for a while, and whether Kafka has records that would make one.
+        Whether no step has been taken for a while, and whether Kafka has records that would make one; None where that
+        is not known yet.
 
     """
 
@@ -44,7 +45,8 @@ class Waiting:
     ) -> None:
         self._health, self._control, self._config, self._clock = health, control, config, clock
         self.takeover = self.reading = self.checkpoint = ""
-        self.idle = self.behind = False
+        self.idle = False
+        self.behind: bool | None = None
         self._since: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -94,8 +96,14 @@ class Waiting:
             f"waiting for topic {letters} to take dead letters: until it does, nothing more is read",
         )
         yield "schemas", reading == "schemas", "waiting for the schema registry, without which no record can be decoded"
-        yield "records", self.idle and self.behind, "waiting for records that Kafka has and has not handed over yet"
-        yield "events", self.idle, "waiting for events: all that the topic holds has been dealt with"
+        yield (
+            "records",
+            self.idle and bool(self.behind),
+            "waiting for records that Kafka has and has not handed over yet",
+        )
+        known = self.behind is not None
+        yield "events", self.idle and known, "waiting for events: all that the topic holds has been dealt with"
+        yield "events", self.idle, "waiting for events: whether the topic holds more is not known yet"
         yield (
             "learning",
             reading == "learning",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -200,6 +201,28 @@ def test_of_a_language_model_nothing_is_shown_that_is_about_labels() -> None:
     assert (view["labelled"], view["predictions"], view["buffer"]["labels"]) == (False, None, [])
     assert view["latest"] == {"bits_per_byte": 1.5, "loss": 2.0}
     assert view["course"]["figure"] == [1.5]
+
+
+def test_labels_that_look_alike_are_counted_together() -> None:
+    shown = live()
+    shown.stands(at(9, by_label={1: 5, "1": 3, "a": 1, "\x1b": 4}))
+    assert shown.view()["buffer"]["labels"] == [("1", 8), (r"\x1b", 4), ("a", 1)]
+
+
+def test_the_learning_thread_does_not_wait_for_what_is_made_of_the_labels() -> None:
+    shown = live()
+
+    class Labels(dict[Label, int]):
+        def items(self) -> Any:
+            learner = threading.Thread(target=learn, args=(shown, 2), daemon=True)
+            learner.start()
+            learner.join(10.0)
+            assert not learner.is_alive(), "it waits for the page"
+            return super().items()
+
+    shown.stands(at(1, by_label=Labels(a=1)))
+    assert shown.view()["buffer"]["labels"] == [("a", 1)]
+    assert shown.view()["counts"] == {"trained": 2}
 
 
 def test_a_label_that_would_turn_the_direction_of_writing_is_written_out() -> None:

@@ -180,6 +180,38 @@ def test_what_a_checkpoint_says_of_the_past_is_shown_and_gone_on_from(monitor: M
     assert after.live.view()["experts"] == monitor.live.view()["experts"]
 
 
+def test_what_the_page_shows_of_experts_does_not_change_under_who_looks_on_after_a_restart(monitor: Monitor) -> None:
+    told = mixed({"softmax": 1.0, "transformer": 1.0}, {})
+    monitor.stepped(STANDING, told, 0.2)
+    after = Monitor(load(overrides=["monitor.port=0"]))
+    after.restored(STANDING, None, monitor.history())
+    before = after.live.view()["experts"]
+    after._experts.stepped(mixed({"softmax": 3.0}, {"averaged": "runaway"}).result, now=1.0)
+    assert after.live.view()["experts"] == before
+
+
+def test_a_past_that_cannot_be_written_costs_no_checkpoint_and_is_said_once(
+    monitor: Monitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor.stepped(STANDING, report(), 0.2)
+    whole = monitor.history()
+    monitor.live.learnt(1.0, ["\ud800"], [None])  # which no UTF-8 holds
+    assert (monitor.history(), monitor.history()) == (b"", b"")
+    assert whole
+    assert caplog.text.count("checkpoints are without what the page shows of the past") == 1
+
+
+def test_of_a_learner_without_a_checkpoint_that_begins_again_nothing_is_shown_twice(monitor: Monitor) -> None:
+    monitor.stepped(STANDING, predicted(mixed({"softmax": 1.0, "transformer": 1.0}, {})), 0.2)
+    monitor.explained(make_record(b"", offset=11), Reason.NOT_JSON, "")
+    snapshot = {"version": 2, "created": 1.7e9, "events": {"trained": 8}, "metrics": {"holdout_bits_per_byte": {}}}
+    monitor.restored(Standing(), snapshot)
+    view, new = monitor.live.view(), Monitor(load(overrides=["monitor.port=0"])).live.view()
+    for name in ("course", "predictions", "drifts", "experts", "dead_letters"):
+        assert view[name] == new[name], name
+    assert view["snapshot"]["version"] == 2
+
+
 def test_what_a_checkpoint_says_is_shown_until_this_learner_is_the_active_one(monitor: Monitor) -> None:
     monitor.stepped(STANDING, predicted(report()), 0.2)
     monitor.explained(make_record(b"", offset=99), Reason.NOT_JSON, "")

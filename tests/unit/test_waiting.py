@@ -87,6 +87,8 @@ def test_the_active_one_says_what_reading_waits_for(waiting: Waiting, reading: s
 
 def test_without_a_step_for_a_while_it_waits_for_events_or_for_what_kafka_has(waiting: Waiting) -> None:
     waiting.idle = True
+    assert sentence(waiting) == "waiting for events: whether the topic holds more is not known yet"
+    waiting.behind = False
     assert sentence(waiting) == "waiting for events: all that the topic holds has been dealt with"
     waiting.behind = True
     assert sentence(waiting) == "waiting for records that Kafka has and has not handed over yet"
@@ -153,6 +155,10 @@ def test_a_learner_that_takes_no_step_for_a_while_waits_for_events_until_it_take
     monitor.taken_over()
     assert beat(LOOK_SECONDS) == []
     assert beat(IDLE_SECONDS) == ["events"]
+    assert sentence(monitor.waiting).endswith("has been dealt with")
+    del lag["t", 0]  # where Kafka has not said yet
+    assert beat(LOOK_SECONDS) == ["events"]
+    assert sentence(monitor.waiting).endswith("is not known yet")
     lag["t", 0] = 5
     assert beat(LOOK_SECONDS) == ["records"]
     report = StepReport(step=1, batch=MicroBatch(), outcomes=Counter(), refused=[])

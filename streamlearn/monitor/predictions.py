@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -114,7 +115,9 @@ def matrix(counts: Mapping[Pair, int]) -> dict[str, Any] | None:
             met[predicted] += count
         if predicted == label:
             right[label] += count
-    shown = sorted((label for label, _ in met.most_common(SHOWN)), key=lambda label: (str(label), type(label) is str))
+    # of labels that were met as often, by name too: the order of counts is another after a restart
+    most = heapq.nsmallest(SHOWN, met, key=lambda label: (-met[label], *_by_name(label)))
+    shown = sorted(most, key=_by_name)
     index = {label: place for place, label in enumerate(shown)}
     table = [[0] * (len(shown) + 1) for _ in range(len(shown) + 1)]
     for (label, predicted), count in counts.items():
@@ -130,6 +133,10 @@ def matrix(counts: Mapping[Pair, int]) -> dict[str, Any] | None:
         of_others = sum(true[label] for label in others), sum(right[label] for label in others)
         rows.append(_row(None, *of_others, table[-1]) | {"others": len(others)})
     return {"events": sum(counts.values()), "rows": rows}
+
+
+def _by_name(label: Label) -> tuple[str, bool]:
+    return str(label), type(label) is str
 
 
 def _row(label: str | None, events: int, right: int, predicted: list[int]) -> dict[str, Any]:

@@ -50,6 +50,14 @@ def test_it_goes_on_after_a_restart(pairs: list[tuple[Label, Label | None]], win
     assert resumed.view() == unbroken.view()
 
 
+def test_which_of_equally_frequent_labels_are_shown_is_the_same_after_a_restart() -> None:
+    unbroken, resumed = Predictions(SHOWN + 2), Predictions(SHOWN + 2)
+    labels = ["early", *"abcdefghij"[:SHOWN], "early", "late"]  # the first of which leaves the window
+    unbroken.add(labels, [None] * len(labels))
+    resumed.load(unbroken.kept())
+    assert resumed.view() == unbroken.view()
+
+
 def test_recall_is_by_label_and_what_a_label_was_taken_for_stands_in_its_row() -> None:
     view = of([("ham", "ham"), ("ham", "spam"), ("ham", "ham"), ("spam", "spam"), ("ham", None)]).view()
     assert view

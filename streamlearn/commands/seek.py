@@ -95,7 +95,7 @@ def plan(config: Config, to: str) -> Sought:
     ConfigurationError
         If `to` is no place in the topic.
     StreamlearnError
-        If a learner runs or stands by.
+        If a learner runs or stands by, or another seek is at work.
     StateError
         If there is no state that can be used.
     BrokerError
@@ -161,7 +161,10 @@ def _refuse_beside_a_learner(config: Config) -> list[str]:
     except OSError as error:
         raise StateError(f"publisher.directory {directory} cannot be used: {error}") from None
     if taken:
-        raise StreamlearnError(f"a learner runs or stands by with publisher.directory {directory}; stop it first")
+        raise StreamlearnError(
+            f"a learner runs or stands by with publisher.directory {directory}, or another seek is at work; "
+            "stop the learner, or let the seek end, first"
+        )
     return ghosts
 
 

@@ -17,6 +17,9 @@ from streamlearn.consumer.commits import marked
 from streamlearn.errors import BrokerError, ConfigurationError
 from streamlearn.records import Partition, Positions
 
+GONE = "Dead"
+"""The state of a group that does not exist, or no longer does."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -26,14 +29,13 @@ class Places:
     ----------
     targets
         The offset to go to of each partition that is to be moved.
-    first, end
-        The oldest offset of each partition of the topic that is still there, and the one after its newest.
+    first
+        The oldest offset of each partition of the topic that is still there.
 
     """
 
     targets: Positions
     first: Positions
-    end: Positions
 
 
 def find(config: Kafka, to: Start) -> Places:
@@ -52,11 +54,11 @@ def find(config: Kafka, to: Start) -> Places:
         partitions = [TopicPartition(topic, number) for number in sorted(client.partitions_for_topic(topic) or ())]
         if not partitions:
             raise BrokerError(f"Kafka at {config.bootstrap_servers} has no topic '{topic}'")
-        first, end = _by_key(client.beginning_offsets(partitions)), _by_key(client.end_offsets(partitions))
-        if to.kind == "offsets":
-            targets = {(topic, number): offset for number, offset in sorted(to.offsets.items())}
-        else:
-            targets = _by_key(first_offsets(config, client, partitions, begun=to))
+        first = _by_key(client.beginning_offsets(partitions))
+        if to.kind != "offsets":  # of a topic that is written to, the end may be further by the time it is asked again
+            return Places(_by_key(first_offsets(config, client, partitions, begun=to)), first)
+        end = _by_key(client.end_offsets(partitions))
+    targets = {(topic, number): offset for number, offset in sorted(to.offsets.items())}
     for key, offset in targets.items():
         if key not in first:
             raise ConfigurationError(
@@ -66,7 +68,7 @@ def find(config: Kafka, to: Start) -> Places:
             raise ConfigurationError(
                 f"--to names offset {offset} of {topic}/{key[1]}, which has offsets {first[key]} to {end[key]}"
             )
-    return Places(targets, first, end)
+    return Places(targets, first)
 
 
 def _by_key(offsets: dict[Any, int]) -> Positions:
@@ -74,7 +76,7 @@ def _by_key(offsets: dict[Any, int]) -> Positions:
 
 
 def members(config: Kafka) -> dict[str, str]:
-    """Return the host of each member that the group has now.
+    """Return the host of each member that the group has now; a group that is not there has none.
 
     Raises
     ------
@@ -84,6 +86,8 @@ def members(config: Kafka) -> dict[str, str]:
     """
     with as_sentence(config), closing(make_admin(config)) as admin:
         found = admin.describe_groups([config.group])[config.group]
+    if found["group_state"] == GONE:  # with an error since Kafka 4.0 (KIP-1043), without before
+        return {}
     if found["error"]:
         raise BrokerError(
             f"Kafka at {config.bootstrap_servers} does not tell who is in group {config.group}: {found['error']}"

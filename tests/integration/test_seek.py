@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka import KafkaConsumer
@@ -15,6 +16,8 @@ from kafka import KafkaConsumer
 from streamlearn.commands.rebuild import rebuild
 from streamlearn.commands.seek import plan, seek
 from streamlearn.config import Config, load
+from streamlearn.config.start import parse
+from streamlearn.consumer import beginning, seeking
 from streamlearn.consumer.client import make_admin, make_producer
 from streamlearn.errors import BrokerError, ConfigurationError, StateError, StreamlearnError
 from streamlearn.local.broker import Broker
@@ -63,7 +66,8 @@ def test_offsets_that_kafkas_own_tool_has_reset_are_not_followed_which_is_said_o
     (line,) = [line for line in again.stderr().splitlines() if RESET in line]
     topic = config.kafka.topic
     assert f"{topic}/0 is read from 20 and not from 5, {topic}/1 is read from 20 and not from 5. Positions" in line
-    assert "stop the learner and give 'streamlearn seek --to offsets:0=5,1=5'" in line
+    assert "or by an earlier streamlearn" in line
+    assert "seek --to" not in line  # back there, events would be learnt twice
     again.kill()
     third = start_learner()
     third.wait_until_learning()
@@ -99,7 +103,8 @@ def test_moved_back_it_learns_again_moved_forward_it_never_learns_and_the_bits_c
     learner = start_learner()
     learner.wait_for("streamlearn_events_total", 40, outcome="trained")
     with pytest.raises(
-        StreamlearnError, match=r"a learner runs or stands by with publisher\.directory .*; stop it first"
+        StreamlearnError,
+        match=r"a learner runs or stands by with publisher\.directory .*, or another seek is at work; stop the learner",
     ):
         plan(config, "earliest")
     assert learner.terminate() == 0
@@ -143,6 +148,36 @@ def test_moved_back_it_learns_again_moved_forward_it_never_learns_and_the_bits_c
     assert [position for _, _, position in state["positions"]] == [34, 34]
     made = rebuild(config, "latest")
     assert (made.difference, made.step) == (None, state["step"])
+
+
+@pytest.mark.parametrize("to", ["latest", "timestamp:4000000000", "earliest"])
+def test_a_place_is_found_in_a_topic_that_is_written_to_meanwhile(
+    config: Config, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    send(config, [event(n) for n in range(20)], partitions=2)
+
+    def first_offsets(*arguments: Any, **named: Any) -> Any:
+        send(config, [event(n) for n in range(20, 22)], partitions=2)
+        return beginning.first_offsets(*arguments, **named)
+
+    monkeypatch.setattr(seeking, "first_offsets", first_offsets)
+    targets = seeking.find(config.kafka, parse(to)).targets
+    assert targets == dict.fromkeys([(config.kafka.topic, 0), (config.kafka.topic, 1)], 0 if to == "earliest" else 11)
+
+
+def test_a_group_that_is_gone_has_no_members_and_is_told_all_the_same(
+    config: Config, start_learner: Callable[..., LearnerProcess]
+) -> None:
+    assert seeking.members(config.kafka) == {}  # it was never there
+    send(config, [event(n) for n in range(20)], partitions=2)
+    learner = start_learner()
+    learner.wait_for("streamlearn_events_total", 20, outcome="trained")
+    assert learner.terminate() == 0
+    with closing(make_admin(config.kafka)) as admin:
+        admin.delete_groups([config.kafka.group])
+    moved = seek(config, "offsets:0=5", back=True)
+    assert (moved.again, moved.done, moved.untold) == (5, True, "")
+    assert committed(config) == {0: 5, 1: 10}
 
 
 def test_a_place_that_is_none_a_directory_without_state_and_another_topic_are_refused_in_one_sentence(

@@ -46,17 +46,31 @@ def tell_of_resets(config: Kafka, client: Any, held: set[Any], positions: Positi
     }
     elsewhere = {key: offset for key, offset in foreign.items() if offset != positions.get(key)}
     if elsewhere:
+        behind = any(offset < positions.get(key, 0) for key, offset in elsewhere.items())
         log.warning(
             "the offsets of group %s were committed by another program (such as kafka-consumer-groups.sh "
-            "--reset-offsets) and are not followed: %s. %s",
+            "--reset-offsets)%s and are not followed: %s. %s",
             config.group,
+            " or by an earlier streamlearn" if behind else "",
             _listed(elsewhere, positions),
             "A learner without state begins where kafka.start says"
             if begins
-            else "Positions come from the checkpoint and the journal; "
-            f"to move them, stop the learner and give 'streamlearn seek --to {_spelled(elsewhere)}'",
+            else f"Positions come from the checkpoint and the journal; {_advice(elsewhere, behind=behind)}",
         )
     return True
+
+
+def _advice(offsets: Positions, *, behind: bool) -> str:
+    """Say how to move to `offsets`; ready to be given only where no event would be learnt twice by it.
+
+    An earlier streamlearn committed without the mark, and if it was killed, its offsets are behind what it has learnt.
+    """
+    if behind:
+        return (
+            "docs/how-to/control.md says how to move them; "
+            "back at the offsets of the group, events would be learnt a second time"
+        )
+    return f"to move them, stop the learner and give 'streamlearn seek --to {_spelled(offsets)}'"
 
 
 def _listed(offsets: Positions, positions: Positions) -> str:

@@ -53,17 +53,29 @@ def test_of_offsets_that_a_learner_has_committed_or_that_are_where_it_reads_noth
 
 
 def test_others_are_named_with_the_command_that_would_move_there(caplog: pytest.LogCaptureFixture) -> None:
-    assert told(Group({**foreign({0: 3}), **marked({("t", 1): 1})}), {0: 7, 1: 7})
+    assert told(Group({**foreign({0: 9}), **marked({("t", 1): 1})}), {0: 7, 1: 7})
     (line,) = caplog.messages
     assert "the offsets of group g were committed by another program" in line
-    assert "t/0 is read from 7 and not from 3. Positions come from the checkpoint" in line
-    assert line.endswith("give 'streamlearn seek --to offsets:0=3'")
+    assert "earlier streamlearn" not in line
+    assert "t/0 is read from 7 and not from 9. Positions come from the checkpoint" in line
+    assert line.endswith("give 'streamlearn seek --to offsets:0=9'")
+
+
+def test_of_those_behind_what_is_learnt_an_earlier_streamlearn_may_be_the_cause_and_no_command_is_at_hand(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert told(Group(foreign({0: 3, 1: 9})), {0: 7, 1: 7})
+    (line,) = caplog.messages
+    assert "committed by another program (such as kafka-consumer-groups.sh --reset-offsets) or by an earlier" in line
+    assert "t/0 is read from 7 and not from 3, t/1 is read from 7 and not from 9. Positions come from" in line
+    assert "seek --to" not in line
+    assert "docs/how-to/control.md says how to move them" in line
 
 
 def test_of_many_partitions_a_few_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    assert told(Group(foreign(dict.fromkeys(range(40), 3))), dict.fromkeys(range(40), 7))
+    assert told(Group(foreign(dict.fromkeys(range(40), 9))), dict.fromkeys(range(40), 7))
     (line,) = caplog.messages
-    assert "t/4 is read from 7 and not from 3 and 35 more." in line
+    assert "t/4 is read from 7 and not from 9 and 35 more." in line
     assert "seek --to offsets:…'" in line
 
 

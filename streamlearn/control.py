@@ -48,15 +48,16 @@ class Control:
     Attributes
     ----------
     paused
-        Whether no more steps are to be taken for now; for as long as this process runs.
+        Whether no more steps are to be taken for now: until the next takeover, or as long as this process runs.
 
     """
 
     def __init__(self) -> None:
         self.paused = False
-        self._asked: dict[str, str] = {}  # by ticket
+        self._asked: dict[str, str] = {}  # the ticket of each word: whoever asks for the same has the same one
         self._taken: list[str] = []
         self._outcomes: dict[str, Kept | None] = {}
+        self._words = self._seen = 0  # how many there were, and how many of them the loop has come round for
         self._changed = threading.Condition()
 
     def ask(self, word: str) -> str:
@@ -71,33 +72,45 @@ class Control:
         """
         ticket = ""
         with self._changed:
+            self._words += 1
             if word == PAUSE and not self.paused:
                 log.warning("paused by an operator: no step is taken before 'streamlearn resume'")
             elif word == RESUME and self.paused:
                 log.info("resumed by an operator")
             elif word in {CHECKPOINT, PUBLISH}:
                 log.info("asked by an operator: %s", word)
-                ticket = secrets.token_hex(8)
-                self._asked[ticket], self._outcomes[ticket] = word, None
-                while len(self._outcomes) > MOST_TICKETS:
-                    self._outcomes.pop(next(iter(self._outcomes)))
+                ticket = self._asked.setdefault(word, secrets.token_hex(8))
+                self._outcomes.setdefault(ticket, None)
+                while len(self._outcomes) > MOST_TICKETS:  # the oldest, of which the outcome has long been known
+                    del self._outcomes[next(iter(self._outcomes))]
             self.paused = word == PAUSE or (self.paused and word != RESUME)
             self._changed.notify_all()
         return ticket
 
-    def held(self, seconds: float) -> bool:
-        """Return whether it is paused; then only after so many `seconds`, or after the next word."""
+    def take_over(self) -> None:
+        """End a pause from before a takeover, and say so: nobody expects a standby that becomes active to be paused."""
         with self._changed:
-            if self.paused and not self._asked:
-                self._changed.wait(seconds)
+            if self.paused:
+                log.warning(
+                    "the pause ends with this takeover: a learner that takes over, learns; "
+                    "'streamlearn pause' pauses it again"
+                )
+            self.paused = False
+
+    def held(self, seconds: float) -> bool:
+        """Return whether it is paused; then only after so many `seconds`, or once there is a word that is new to it."""
+        with self._changed:
+            if self.paused:
+                self._changed.wait_for(lambda: self._words != self._seen, seconds)
+            self._seen = self._words
             return self.paused
 
     def take(self) -> set[str]:
         """Return what was asked for since the last time: a checkpoint, a publication, both or neither."""
         with self._changed:
             asked, self._asked = self._asked, {}
-            self._taken += asked
-        return set(asked.values())
+            self._taken += asked.values()
+        return set(asked)
 
     def settle(self, kept: Kept) -> None:
         """Remember what became of the copy that was made for all that has been taken."""

@@ -108,6 +108,8 @@ class Terms:
                 continue
             last = number  # who was replaced within it must not take over again before the group says so
             term = Term(over=partial(self._over, number), beat=partial(self._beat, learner))
+            if not current:
+                parts.monitor.control.take_over()
             parts.monitor.activated(True)
             self.starting = not current
             current = current or take_over(learner, term.lasts)

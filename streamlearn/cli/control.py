@@ -17,7 +17,7 @@ TimeoutOption = Annotated[
 
 
 def pause(config: ConfigOption = None, overrides: SetOption = None, json_output: JsonOption = False) -> None:
-    """Have the running learner take no more steps until 'resume', or until its process ends; it keeps its membership.
+    """Have the running learner take no more steps until 'resume', a takeover or its end; it keeps its membership.
 
     Example: streamlearn pause --config streamlearn.yaml
     """

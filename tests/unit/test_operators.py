@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +75,51 @@ def test_who_has_asked_learns_what_became_of_it_once_that_is_known() -> None:
     assert asking.get("/control/asked/0", headers=HERE).status_code == 404
 
 
-def test_however_many_ask_the_outcomes_that_are_remembered_are_bounded() -> None:
+def test_while_it_is_paused_it_is_waited_for_a_new_word_also_where_what_was_asked_cannot_be_done_yet() -> None:
+    class Watched(threading.Condition):
+        waits = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waits += 1
+            return super().wait(timeout)
+
     control = Control()
-    first, *_, last = [control.ask("checkpoint") for _ in range(1000)]
+    control._changed = changed = Watched()
+    control.ask("pause")
+    control.ask("checkpoint")
+    assert control.held(60)  # at once: there are words that it has not seen
+    assert changed.waits == 0
+    for waits in (1, 2):  # the checkpoint cannot be taken, since the one before is being written
+        assert control.held(0)
+        assert changed.waits == waits
+    control.ask("publish")
+    assert control.held(60)
+    assert changed.waits == 2
+    assert control.take() == {"checkpoint", "publish"}
+
+
+def test_however_many_ask_before_it_is_done_all_learn_what_became_of_it() -> None:
+    control = Control()
+    waiting = [control.ask("checkpoint") for _ in range(1000)]
     control.take()
+    waiting += [control.ask("checkpoint") for _ in range(1000)]
     control.settle(Kept(5))
-    assert control.outcome(last) == Kept(5)
+    assert (control.outcome(waiting[0]), control.outcome(waiting[-1])) == (Kept(5), None)
+    control.take()
+    control.settle(Kept(6))
+    assert {control.outcome(ticket) for ticket in waiting} == {Kept(5), Kept(6)}
+
+
+def test_however_often_it_is_asked_the_outcomes_that_are_remembered_are_bounded() -> None:
+    control, tickets = Control(), []
+    for step in range(100):
+        tickets.append(control.ask("checkpoint"))
+        control.take()
+        control.settle(Kept(step))
+    assert [control.outcome(ticket) for ticket in tickets[-64:]] == [Kept(step) for step in range(36, 100)]
     assert len(control._outcomes) == 64
     with pytest.raises(KeyError):
-        control.outcome(first)
+        control.outcome(tickets[35])
 
 
 @pytest.mark.parametrize(

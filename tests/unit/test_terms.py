@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamlearn import terms
+from streamlearn.control import PAUSE, Control
 from streamlearn.terms import Term, Terms
 
 PLAIN_TERM = ["active", "taken over", "learn", "standby"]
@@ -49,7 +50,7 @@ class Told:
     """A monitor that writes down what it is told."""
 
     def __init__(self, order: list[str]) -> None:
-        self._order = order
+        self._order, self.control = order, Control()
 
     def loaded(self) -> None:
         self._order.append("loaded")
@@ -72,8 +73,10 @@ class Scene:
         self.order: list[str] = []
         self.group, self.stopping = Group(self.order), threading.Event()
         self.fence = SimpleNamespace(held=True, lost=False)
+        told = Told(self.order)
+        self.control = told.control
         parts: Any = SimpleNamespace(
-            monitor=Told(self.order),
+            monitor=told,
             consumer=self.group,
             keeper=SimpleNamespace(fence=self.fence),
             require_alive=lambda: None,
@@ -141,6 +144,42 @@ def test_who_was_replaced_resigns_where_the_group_does_not_know_and_takes_over_a
     assert scene.terms.run(scene.take_over, learn)
     assert (scene.group.resigned, Learner.made) == (1, 2)
     assert scene.order.count("take over, and may end at once") == 2
+
+
+def test_a_pause_ends_with_a_takeover_which_is_said_once_and_not_where_the_learner_goes_on(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    paused = []
+
+    def learn(_: object, term: Term) -> None:
+        paused.append(scene.control.paused)
+        match scene.group.term:
+            case 1:
+                scene.control.ask(PAUSE)
+                scene.group.term = 2  # nobody else has claimed the directory
+            case 2:
+                scene.fence.held, scene.fence.lost = False, True
+                scene.group.term = 3
+            case _:
+                scene.stopping.set()
+        assert term.over()
+
+    assert scene.terms.run(scene.take_over, learn)
+    assert paused == [False, True, False]
+    (line,) = [message for message in caplog.messages if "pause ends" in message]
+    assert line.startswith("the pause ends with this takeover: a learner that takes over, learns")
+
+
+def test_a_pause_that_is_asked_for_during_a_takeover_holds(scene: Scene) -> None:
+    def take_over(learner: Any, lasts: Callable[[], bool]) -> bool:
+        scene.control.ask(PAUSE)
+        return scene.take_over(learner, lasts)
+
+    def learn(*_: object) -> None:
+        assert scene.control.paused
+        scene.stopping.set()
+
+    assert scene.terms.run(take_over, learn)
 
 
 def test_a_learner_that_has_not_taken_over_is_nothing_to_finish(scene: Scene) -> None:

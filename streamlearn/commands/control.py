@@ -84,11 +84,19 @@ def _awaited(
     while True:
         answer = asking.ask(path, headers=headers)
         if answer is None:
-            raise StreamlearnError(f"the learner at {asking.url} has ended before it could say what became of it")
+            raise StreamlearnError(
+                f"the learner at {asking.url} no longer answers, and has not said what became of it; "
+                "see its log, or 'streamlearn status'"
+            )
         if answer.status != HTTPStatus.OK:
             said = answer.body.decode(errors="replace").strip()
             raise StreamlearnError(f"the learner at {asking.url} does not say what became of it: {said}")
-        kept = msgspec.json.decode(answer.body, type=Kept | None)
+        try:
+            kept = msgspec.json.decode(answer.body, type=Kept | None)
+        except msgspec.DecodeError:
+            raise StreamlearnError(
+                f"what answers at {asking.url} does not say what became of it as a streamlearn learner does"
+            ) from None
         if kept is not None or clock() >= deadline:
             return kept
         time.sleep(LOOK_SECONDS)

@@ -8,11 +8,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamlearn.commands import asking
 from streamlearn.commands.control import tell
 from streamlearn.config import Config, load
 from streamlearn.control import Kept
@@ -146,8 +148,55 @@ def test_a_command_waits_no_longer_than_it_is_told_to_and_not_for_a_learner_that
     with pytest.raises(StreamlearnError, match=r"has not done so within 60 s; it is still to do so: see its log"):
         tell(config, "checkpoint", timeout=60, clock=ticks.__next__)
     monkeypatch.setattr(active.control, "outcome", lambda _: active.server._server.__setattr__("should_exit", True))
-    with pytest.raises(StreamlearnError, match="has ended before it could say what became of it"):
+    with pytest.raises(StreamlearnError, match="no longer answers, and has not said what became of it; see its log"):
         tell(config, "checkpoint", timeout=60)
+
+
+def test_of_a_learner_that_hangs_it_is_not_said_that_it_has_ended(
+    learner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active, config = learner()
+    over = threading.Event()
+    monkeypatch.setattr(active.control, "outcome", lambda _: over.wait(60) and None)
+
+    def clock() -> float:  # asked once the learner has taken the word
+        monkeypatch.setattr(asking, "SECONDS", 0.1)
+        return 0.0
+
+    with pytest.raises(StreamlearnError, match="no longer answers, and has not said what became of it; see its log"):
+        tell(config, "checkpoint", timeout=60, clock=clock)
+    over.set()
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Answers as a learner does at first, and then with a page."""
+
+    def do_POST(self) -> None:
+        self.send_response(202)
+        self.send_header("location", "/control/asked/1")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.usefixtures("key")
+def test_an_answer_that_no_learner_gives_is_one_sentence(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        config = load(overrides=[f"monitor.port={server.server_port}", f"publisher.directory={tmp_path}"])
+        try:
+            with pytest.raises(StreamlearnError, match="does not say what became of it as a streamlearn learner does"):
+                tell(config, "checkpoint", timeout=60)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, torn])

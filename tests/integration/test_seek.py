@@ -168,13 +168,13 @@ def test_a_place_is_found_in_a_topic_that_is_written_to_meanwhile(
 def test_a_group_that_is_gone_has_no_members_and_is_told_all_the_same(
     config: Config, start_learner: Callable[..., LearnerProcess]
 ) -> None:
-    assert seeking.members(config.kafka) == {}  # it was never there
     send(config, [event(n) for n in range(20)], partitions=2)
     learner = start_learner()
     learner.wait_for("streamlearn_events_total", 20, outcome="trained")
     assert learner.terminate() == 0
     with closing(make_admin(config.kafka)) as admin:
         admin.delete_groups([config.kafka.group])
+    assert seeking.members(config.kafka) == {}
     moved = seek(config, "offsets:0=5", back=True)
     assert (moved.again, moved.done, moved.untold) == (5, True, "")
     assert committed(config) == {0: 5, 1: 10}

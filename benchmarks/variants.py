@@ -44,27 +44,30 @@ ADAPTERS: Variants = {
     trains: (f"updater.trains={trains}",) for trains in ("last-3", "last-1", "all", "lora", "bias", "head")
 }
 NO_REPLAY = "updater.replay_ratio=0"
-STRENGTHS = {"l2": 1e-3, "l2_sp": 1e-2, "ewc": 1.0, "lwf": 1.0, "der": 0.1}  # the defaults
+STRENGTHS = {"l2": 1e-3, "l2_sp": 1e-2, "ewc": 1.0, "lwf": 1.0}  # the defaults
 OTHER_STRENGTHS = {"l2": 1e-4, "l2_sp": 1e-1, "ewc": 1e2, "lwf": 0.3}
 
 
-def regularized(strengths: Mapping[str, float], replay: str, *more: str) -> Variants:
-    """Return a variant for each regularizer at its strength."""
+def regularized(strengths: Mapping[str, float]) -> Variants:
+    """Return a variant without replay for each regularizer at its strength."""
     return {
-        f"{name} {strength:g}, {replay}": (
+        f"{name} {strength:g}, no replay": (
             f"updater.regularizer={name}",
             f"updater.regularization={strength!r}",
-            *more,
+            NO_REPLAY,
         )
         for name, strength in strengths.items()
-        if not (more and name == "der")  # which is about what is replayed
     }
 
 
-UNHELD: Variants = {"none, no replay": (NO_REPLAY,), **regularized(STRENGTHS, "no replay", NO_REPLAY)}
-REGULARIZERS: Variants = {"none, replay": (), **regularized(STRENGTHS, "replay"), **UNHELD}
+UNHELD: Variants = {"none, no replay": (NO_REPLAY,), **regularized(STRENGTHS)}
+REGULARIZERS: Variants = {
+    "none, replay": (),
+    "der 0.1, replay": ("updater.regularizer=der", "updater.regularization=0.1"),  # which is about what is replayed
+    **UNHELD,
+}
 LANGUAGE_ADAPTERS: Variants = {said: given for said, given in ADAPTERS.items() if said not in ("bias", "head")}
-LANGUAGE_REGULARIZERS: Variants = {"none, replay": (), **UNHELD, **regularized(OTHER_STRENGTHS, "no replay", NO_REPLAY)}
+LANGUAGE_REGULARIZERS: Variants = {"none, replay": (), **UNHELD, **regularized(OTHER_STRENGTHS)}
 LANGUAGE = "language"
 LOOKED_AT = ("overall", "first_300", "first_500", "return", "log_loss")
 WARM = 8  # events, behind which a step takes what it always takes

@@ -4,11 +4,12 @@
     python -m benchmarks.finetune --share 0.02 --epochs 2     # a try, which nothing is kept of
 
 Both learn the same texts of ``train``, of which the same tenth chooses the epoch, and both are asked about all of
-``test``. The budget is the same number of passes of an example through the model with its gradient: streamlearn's
-first pass is two of them, because it replays as many examples as it meets. The Trainer trains the whole model with a
-head of its own, as the textbook does it, at each of three rates, of which validation chooses one. Then a learner that
-begins with the fine-tuned mixture, and one that begins with the model alone, predict and learn the first 300 texts of
-``test`` as a stream. Each of the six runs in a process of its own, on one thread, and on a GPU where there is one.
+``test``. Each example passes through the model with its gradient three times with streamlearn, whose first pass is two
+of them because it replays as many examples as it meets, and four times with the Trainer. The Trainer trains the whole
+model with a head of its own, as the textbook does it, at each of three rates, of which validation chooses one. Then a
+learner that begins with the fine-tuned mixture, and one that begins with the model alone, predict and learn the first
+300 texts of ``test`` as a stream. Each of the six runs in a process of its own, on one thread, and on a GPU where there
+is one; what streamlearn and the Trainer take is measured side by side on the processor, with a twentieth of the split.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from streamlearn.config import Config, load
 from streamlearn.local.data import minilm, split
 
 FIRST = 300
+COSTED = 0.05  # of the split, for what both take
 RATES = (5e-5, 1e-4, 2e-4)
 PARTS = ("ours", *(f"trainer-{rate:g}" for rate in RATES), "warm", "cold")
 TRAINER_BATCH = 8  # that of streamlearn's steps with their replayed examples
@@ -103,7 +106,7 @@ def trainer(directory: Path, rate: float, options: argparse.Namespace) -> dict[s
         args=transformers.TrainingArguments(
             output_dir=str(directory / f"trainer-{rate:g}"),
             per_device_train_batch_size=TRAINER_BATCH,
-            num_train_epochs=options.epochs + 1,  # the first pass of the others is two
+            num_train_epochs=options.epochs + 2,
             learning_rate=rate,
             eval_strategy="epoch",
             save_strategy="epoch",
@@ -156,6 +159,22 @@ def run(part: str, directory: Path, options: argparse.Namespace) -> dict[str, An
     return found | {"cost": cost}
 
 
+def run_all(directory: Path, parts: Sequence[str], options: argparse.Namespace, **variables: str) -> dict[str, Any]:
+    """Return what each of `parts` came to, from `directory` where it has been run there already."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if not (directory / "train.jsonl").exists():
+        write_split(directory, options.share)
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        kept = directory / f"{part}.json"
+        if not kept.exists():
+            command = [sys.executable, "-m", "benchmarks.finetune", f"--part={part}", f"--epochs={options.epochs}"]
+            subprocess.run([*command, f"--directory={directory}"], check=True, env=os.environ | ONE_THREAD | variables)
+        found[part] = json.loads(kept.read_text())
+        print(part, found[part], file=sys.stderr, flush=True)
+    return found
+
+
 def told(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the figures of all `parts`, those that are compared at the top."""
     tried = [parts[part] for part in PARTS if part.startswith("trainer-")]
@@ -173,7 +192,7 @@ def told(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--share", type=float, default=1.0, help="of each half of the split")
-    arguments.add_argument("--epochs", type=int, default=3)
+    arguments.add_argument("--epochs", type=int, default=2)
     arguments.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     arguments.add_argument("--directory", type=Path, help="where it works, to be gone on with; else a temporary one")
     options = arguments.parse_args()
@@ -181,24 +200,18 @@ def main() -> None:
         found = json.dumps(run(options.part, options.directory, options))
         (options.directory / f"{options.part}.json").write_text(found)
         return
+    whole = options.share == 1.0
     with tempfile.TemporaryDirectory() as temporary:
-        directory = options.directory or Path(temporary)
-        directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / "train.jsonl").exists():
-            write_split(directory, options.share)
-        parts: dict[str, dict[str, Any]] = {}
-        for part in PARTS:
-            kept = directory / f"{part}.json"
-            if not kept.exists():
-                command = [sys.executable, "-m", "benchmarks.finetune", f"--part={part}", f"--epochs={options.epochs}"]
-                subprocess.run([*command, f"--directory={directory}"], check=True, env=os.environ | ONE_THREAD)
-            parts[part] = json.loads(kept.read_text())
-            print(part, parts[part], file=sys.stderr, flush=True)
-    found_all = {"share": options.share, "most_epochs": options.epochs} | told(parts)
-    if options.share == 1.0:
-        keep("finetune", found_all)
+        found = run_all(options.directory or Path(temporary) / "split", PARTS, options)
+        all_told = {"share": options.share, "most_epochs": options.epochs} | told(found)
+        if whole:
+            options.share = COSTED
+            beside = run_all(Path(temporary) / "costed", PARTS[:2], options, CUDA_VISIBLE_DEVICES="")
+            all_told["costs"] = {"share": COSTED, **{part: own["cost"] for part, own in beside.items()}}
+    if whole:
+        keep("finetune", all_told)
     else:
-        print(json.dumps(found_all, indent=1))
+        print(json.dumps(all_told, indent=1))
 
 
 if __name__ == "__main__":

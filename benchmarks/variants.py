@@ -67,7 +67,10 @@ REGULARIZERS: Variants = {
     **UNHELD,
 }
 LANGUAGE_ADAPTERS: Variants = {said: given for said, given in ADAPTERS.items() if said not in ("bias", "head")}
-LANGUAGE_REGULARIZERS: Variants = {"none, replay": (), **UNHELD, **regularized(OTHER_STRENGTHS)}
+LANGUAGE_REGULARIZERS: Variants = {  # of what trains in the last layers, where there is something to forget
+    said: ("updater.trains=last-3", *given)
+    for said, given in {"none, replay": (), **UNHELD, **regularized(OTHER_STRENGTHS)}.items()
+}
 LANGUAGE = "language"
 LOOKED_AT = ("overall", "first_300", "first_500", "return", "log_loss")
 WARM = 8  # events, behind which a step takes what it always takes

@@ -87,7 +87,7 @@ def test_those_that_pass_do_so_together() -> None:
 @pytest.mark.parametrize("option", sorted((OWN_OPTIONS | OBJECTS) & OPTIONS.keys()))
 def test_what_the_promise_rests_on_is_refused_in_one_sentence(option: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=rf"kafka\.client: '{option}' (is decided by streamlearn|takes an obj)"
+        ConfigurationError, match=rf"kafka\.client: '{option}' (is decided by streamlearn|takes a Python obj)"
     ):
         load(overrides=[f"kafka.client.{option}=1"])
 

@@ -39,7 +39,7 @@ def test_a_claim_waits_for_a_change_and_can_be_given_up(tmp_path: Path, caplog: 
     patience = iter([True, True, False])
     with changing.change(), pytest.raises(TimeoutError):
         claiming.claim(0, waiting=lambda: next(patience))
-    assert len([m for m in caplog.messages if "in the middle of a change" in m]) == 1
+    assert len([m for m in caplog.messages if "waiting: another learner is changing" in m]) == 1
     assert changing.held
     assert claiming.claim(0) == 2
 

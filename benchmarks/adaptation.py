@@ -13,8 +13,6 @@ behind that switch. Everything is on one thread.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import random
 import tempfile
 import time
@@ -28,11 +26,11 @@ import transformers
 
 from benchmarks import ours
 from benchmarks.results import keep
-from benchmarks.runs import KEPT
+from benchmarks.runs import kept
 from benchmarks.streams import CHARACTERS, NAMES, Stream, built_in
 from streamlearn.local.data import minilm
 
-LEARNERS = ("tuned",)
+LEARNER = "tuned"
 MASKED = 0.15
 BATCH = 16
 RATE = 1e-4
@@ -83,10 +81,10 @@ def continued(texts: Sequence[str], seed: int, directory: Path) -> dict[str, flo
     }
 
 
-def behind_the_switch(learner: str, stream: Stream, seed: int, overrides: Sequence[str]) -> dict[str, float]:
-    """Return how often `learner` is right before the first switch of `stream`, and behind it."""
+def behind_the_switch(stream: Stream, seed: int, overrides: Sequence[str]) -> dict[str, float]:
+    """Return how often the learner is right before the first switch of `stream`, and behind it."""
     begun = time.process_time()
-    stepper = ours.Stepper(ours.configuration(learner, seed, overrides), stream)
+    stepper = ours.Stepper(ours.configuration(LEARNER, seed, overrides), stream)
     stepper.run(0, stream.ends[1])
     switch, right = stream.ends[0], stepper.correct
     return {
@@ -101,22 +99,20 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     """Return the figures of one order of the stream `name`, by learner and road, from what is kept where that is."""
     stream = built_in(name, seed, SHARE)
     texts = unlabelled(name, seed, stream)
-    learners = {learner: ours.settings(ours.configuration(learner, seed)) for learner in LEARNERS}
+    learners = {LEARNER: ours.settings(ours.configuration(LEARNER, seed))}
     said = [stream.digest(), texts, learners, MASKED, BATCH, RATE, TOKENS, EPOCHS]
-    key = hashlib.sha256(json.dumps(said, sort_keys=True).encode(errors="surrogatepass")).hexdigest()[:12]
-    path = KEPT / f"adaptation-{name}-{seed}-{key}.json"
-    if not path.exists():
-        with tempfile.TemporaryDirectory() as directory:
-            found: dict[str, Any] = {"pretraining": {"texts": len(texts), **continued(texts, seed, Path(directory))}}
-            for learner in LEARNERS:
-                for road, overrides in {"stream": (), "pretrained": (f"updater.model={directory}",)}.items():
-                    row = behind_the_switch(learner, stream, seed, overrides)
-                    found.setdefault(learner, {})[road] = row
-                    print(name, seed, learner, road, row, flush=True)
-        KEPT.mkdir(exist_ok=True)
-        path.write_text(json.dumps(found))
-    kept: dict[str, Any] = json.loads(path.read_text())
-    return kept
+    return kept(f"adaptation-{name}-{seed}", said, lambda: both_roads(stream, texts, seed))
+
+
+def both_roads(stream: Stream, texts: Sequence[str], seed: int) -> dict[str, Any]:
+    """Take the road of the stream alone, and the one that begins with `texts`."""
+    with tempfile.TemporaryDirectory() as directory:
+        pretraining = {"texts": len(texts), **continued(texts, seed, Path(directory))}
+        roads = {
+            road: behind_the_switch(stream, seed, overrides)
+            for road, overrides in {"stream": (), "pretrained": (f"updater.model={directory}",)}.items()
+        }
+    return {"pretraining": pretraining, LEARNER: roads}
 
 
 def main() -> None:
@@ -132,11 +128,10 @@ def main() -> None:
         return
     gains: dict[str, list[float]] = {}
     for name, runs in found.items():
-        for learner in LEARNERS:
-            for figure in ("first_300", "new_domain"):
-                gains[f"{name}_{learner}_{figure}_gain"] = [
-                    run[learner]["pretrained"][figure] - run[learner]["stream"][figure] for run in runs
-                ]
+        for figure in ("first_300", "new_domain"):
+            gains[f"{name}_{LEARNER}_{figure}_gain"] = [
+                run[LEARNER]["pretrained"][figure] - run[LEARNER]["stream"][figure] for run in runs
+            ]
     told = {gain: round(float(np.mean(values)), 4) for gain, values in gains.items()}
     told |= {f"{gain}_deviation": round(float(np.std(values, ddof=1)), 4) for gain, values in gains.items()}
     keep("adaptation", told | {"share": SHARE, "seeds": options.seeds, "epochs": EPOCHS, "streams": found})

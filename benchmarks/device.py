@@ -3,10 +3,9 @@
     python -m benchmarks.device
 
 The models have the shapes of SmolLM2-135M and of the first eight layers of SmolLM2-1.7B, and random weights, which cost
-the same; all of them train.
-A token of a text costs six floating-point operations for each weight (Kaplan et al., 2020, arXiv:2001.08361), attention
-not counted. The peak is the one that a product of two large matrices reaches on the same device. Nothing in streamlearn
-depends on it.
+the same; all of them train. A token of a text costs six floating-point operations for each weight (Kaplan et al., 2020,
+arXiv:2001.08361), attention not counted. The peak is the one that a product of two large matrices reaches on the same
+device. Nothing in streamlearn depends on it.
 """
 
 from __future__ import annotations

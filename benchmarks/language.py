@@ -61,7 +61,7 @@ def main() -> None:
         for name, ratio in REPLAY.items():
             run = LanguageTask("cut", seed, (f"updater.replay_ratio={ratio}",)).fetch()
             print(seed, name, run, flush=True)
-            runs[name].append(run or {})
+            runs[name].append(run)
     told = summary(runs)
     keep("language", told | {"events": EVENTS, "seeds": seeds, "layers": LAYERS, "runs": runs})
     (DIRECTORY / "language.md").write_text(table(told))

@@ -7,8 +7,6 @@ A run is kept by its settings and its texts, not by the revision of the code: wh
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.ours import settings
-from benchmarks.runs import KEPT
+from benchmarks.runs import kept
 from streamlearn.config import Config, load
 from streamlearn.events import Event
 from streamlearn.learner import Learner
@@ -73,18 +71,11 @@ class LanguageTask:
         (again, texts) = parts.pop()
         return [*parts, (again, texts[: self.events])], texts[self.events :]
 
-    def fetch(self, *, run: bool = True) -> dict[str, Any] | None:
-        """Return what is kept of it; where that is nothing, run it first, or return None."""
+    def fetch(self) -> dict[str, Any]:
+        """Return what is kept of it; where that is nothing, run it first."""
         config, parts_and_reference = self.configuration(), self.stream()
         said = {"texts": parts_and_reference, "settings": settings(config), "model": self.model}
-        key = hashlib.sha256(json.dumps(said, sort_keys=True).encode(errors="surrogatepass")).hexdigest()[:12]
-        path = KEPT / f"language-{self.model}-{self.seed}-{key}.json"
-        if not path.exists() and run:
-            found = follow(config, *parts_and_reference)
-            KEPT.mkdir(exist_ok=True)
-            path.write_text(json.dumps(found))
-        kept: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-        return kept
+        return kept(f"language-{self.model}-{self.seed}", said, lambda: follow(config, *parts_and_reference))
 
 
 def follow(config: Config, parts: Sequence[tuple[str, Texts]], reference: Texts) -> dict[str, Any]:

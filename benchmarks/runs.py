@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,22 @@ KEPT = Path(__file__).parent / "kept"  # which git does not see
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 TIERS = ("tokens", "frozen", "tuned")
 OURS = (*TIERS, "transformer")  # `benchmarks.ours` says what they are, but imports torch
+
+
+def key(said: Any) -> str:
+    """Return what tells a run of which so much is `said`, as plain values, from all others in the name of its file."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def kept(name: str, said: Any, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what is kept of the run `name` of which so much is `said`; where that is nothing, run it first."""
+    path = KEPT / f"{name}-{key(said)}.json"
+    if not path.exists():
+        found = run()
+        KEPT.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found))
+    whole: dict[str, Any] = json.loads(path.read_text())
+    return whole
 
 
 @dataclass(frozen=True)
@@ -77,8 +94,7 @@ class Task:
     def path(self, stream: Stream) -> Path:
         """Return the file in which its run is kept."""
         said = {"stream": stream.digest(), "settings": self.settings()}
-        key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
-        return KEPT / f"{self.learner}-{stream.name}-{self.seed}-{key}.npz"
+        return KEPT / f"{self.learner}-{stream.name}-{self.seed}-{key(said)}.npz"
 
     def experts_path(self, stream: Stream) -> Path:
         """Return the file in which what its experts said is kept."""

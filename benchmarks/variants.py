@@ -150,7 +150,7 @@ def measure(variants: Variants, language: Variants) -> dict[str, Any]:
             found[name][said] = row
             print(name, said, row, flush=True)
     for said, overrides in language.items():
-        found[LANGUAGE][said] = language_row([LanguageTask("whole", seed, overrides).fetch() or {} for seed in SEEDS])
+        found[LANGUAGE][said] = language_row([LanguageTask("whole", seed, overrides).fetch() for seed in SEEDS])
         print(LANGUAGE, said, found[LANGUAGE][said], flush=True)
     return found
 

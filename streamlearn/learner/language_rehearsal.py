@@ -78,9 +78,7 @@ class LanguageRehearsal:
         encoded, _ = self._updater.encode_each(events)
         known = self._updater.measure(list(encoded.values()))
         rows = list(encoded)
-        nats, tokens = (
-            np.full(len(events), math.nan),
-            np.ones(len(events), np.int64),
-        )  # of a text without tokens, its end
+        nats = np.full(len(events), math.nan)
+        tokens = np.ones(len(events), np.int64)  # of a text without tokens, its end
         nats[rows], tokens[rows] = known.nats, known.tokens
         return TextFigures(nats, tokens, np.asarray([size(event) for event in events], np.int64))

@@ -87,10 +87,15 @@ def kill(_: object) -> None:
     raise KilledError
 
 
-def test_one_that_was_killed_reads_up_to_where_the_topic_ended_when_it_began(config: Config, tmp_path: Path) -> None:
+def begin(config: Config, output: Path, *, epochs: int = 5) -> None:
+    """Send 120 examples, and kill a fine-tuning on them behind its first pass."""
     put_all(config, examples(120))
     with pytest.raises(KilledError):
-        finetune(config, None, output=tmp_path / "broken", epochs=2, passed=kill)
+        finetune(config, None, output=output, epochs=epochs, passed=kill)
+
+
+def test_one_that_was_killed_reads_up_to_where_the_topic_ended_when_it_began(config: Config, tmp_path: Path) -> None:
+    begin(config, tmp_path / "broken", epochs=2)
     put_all(config, examples(60, seed=1))
     outcome = finetune(config, None, output=tmp_path / "broken", epochs=2)
     assert outcome.positions == {f"{config.kafka.topic}/0": 120}
@@ -101,9 +106,7 @@ def test_it_goes_on_with_no_other_topic_of_the_same_name(
     apache_kafka: Broker, topic: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     config = with_topic([*settings(apache_kafka, topic, tiny_model, tmp_path), *FEW, "events.holdout_ratio=0.2"])
-    put_all(config, examples(120))
-    with pytest.raises(KilledError):
-        finetune(config, None, output=tmp_path / "model", passed=kill)
+    begin(config, tmp_path / "model")
     anew(config, [b"{}"])
     with pytest.raises(ConfigurationError, match="is not the topic that this run was begun with"):
         finetune(config, None, output=tmp_path / "model")
@@ -113,9 +116,7 @@ def test_what_retention_has_taken_since_is_said(
     apache_kafka: Broker, topic: str, tiny_model: Path, tmp_path: Path
 ) -> None:
     config = with_topic([*settings(apache_kafka, topic, tiny_model, tmp_path), *FEW, "events.holdout_ratio=0.2"])
-    put_all(config, examples(120))
-    with pytest.raises(KilledError):
-        finetune(config, None, output=tmp_path / "model", passed=kill)
+    begin(config, tmp_path / "model")
     with make_admin(config.kafka) as admin:
         admin.delete_records({TopicPartition(topic, 0): 50})
     with pytest.raises(ConfigurationError, match=r"50 offsets of the topic .* have since been deleted"):

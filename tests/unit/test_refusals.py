@@ -5,14 +5,7 @@ import logging
 import pytest
 
 from streamlearn.monitor.refusals import GATHER_SECONDS, SURE, RefusalLog
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.builders import Clock
 
 
 @pytest.fixture

@@ -21,15 +21,9 @@ from streamlearn.monitor.live import Live
 from streamlearn.monitor.metrics import Metrics
 from streamlearn.monitor.server import Server
 from tests.certificates import Certificates, make_certificates
+from tests.unit.builders import Clock
 
 USER = BasicAuth(username="prometheus", password=SecretStr("a:secret"))
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 Start = Callable[..., Server]
@@ -37,7 +31,7 @@ Start = Callable[..., Server]
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

@@ -14,13 +14,7 @@ from streamlearn.monitor.monitor import IDLE_SECONDS, LOOK_SECONDS, Monitor
 from streamlearn.monitor.waiting import Waiting
 from streamlearn.records import Partition
 from streamlearn.reports import MicroBatch, Standing, StepReport
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.builders import Clock
 
 
 @pytest.fixture

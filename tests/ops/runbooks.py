@@ -14,7 +14,7 @@ import yaml
 
 from streamlearn.config.layers import merge
 from tests.integration.learner import LearnerProcess
-from tests.ops.stack import DEPLOY, Stack
+from tests.ops.stack import DEPLOY, Stack, faster
 
 RUNBOOKS = DEPLOY / "runbooks"
 FENCE = re.compile(r"^ *```(?P<kind>\w*)$")
@@ -75,11 +75,13 @@ def commands(alert: str, place: str) -> str:
 class Desk:
     """A shell with what ``deploy/runbooks/README.md`` tells the person on call to set.
 
+    It stands in the world of `stack`: of five minutes there it asks for as much as the rules there take for them.
     What it was asked and what it answered is kept in ``transcript.txt`` of `directory`.
     """
 
     def __init__(self, directory: Path, overrides: list[str], learner: LearnerProcess, stack: Stack) -> None:
         self._transcript = directory / "transcript.txt"
+        self._factor = stack.factor
         tree = merge(None, {}, [*overrides, f"monitor.port={learner.port}"])
         config = directory / "streamlearn.yaml"
         config.write_text(yaml.safe_dump(tree), encoding="utf-8")
@@ -104,7 +106,7 @@ class Desk:
     def run(self, text: str) -> subprocess.CompletedProcess[str]:
         """Run a block in bash, both of its outputs together."""
         return subprocess.run(
-            ["bash", "-c", text],
+            ["bash", "-c", faster(text, self._factor)],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -59,6 +59,7 @@ class Stack:
 
     def __init__(self, directory: Path, targets: Sequence[Target], *, factor: int) -> None:
         needs("prometheus", "prometheus-alertmanager")
+        self.factor = factor
         self._processes: list[subprocess.Popen[bytes]] = []
         prometheus, alertmanager = free_port(), free_port()
         self.prometheus, self.alertmanager = f"http://127.0.0.1:{prometheus}", f"http://127.0.0.1:{alertmanager}"

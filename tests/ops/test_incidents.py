@@ -217,9 +217,10 @@ def test_the_transformer_goes_astray(
 
         assert learner.terminate() == 0
         learner = start_learner(port=learner.port)
-        wait_until(lambda: left_out() < 0.1, "the transformer is back", seconds=150)  # it learns from nothing again
+        back = "the expert 'transformer' is back in the mixture"
+        wait_until(lambda: back in learner.stderr(), back, seconds=150)  # it learns from nothing again
+        wait_until(lambda: left_out() < 0.1, "no step is without it", seconds=120)
         stack.wait_until_over(alert, group)
-        assert "the expert 'transformer' is back in the mixture" in learner.stderr()
 
 
 def test_the_active_one_of_two_is_killed(

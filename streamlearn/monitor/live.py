@@ -19,7 +19,7 @@ from streamlearn.events import Label
 from streamlearn.monitor.course import Course
 from streamlearn.monitor.experts import ExpertCourse
 from streamlearn.monitor.history import Drift, History, Publication, Refusal, write
-from streamlearn.monitor.predictions import Predictions, matrix
+from streamlearn.monitor.predictions import Predictions, matrix, recalls
 from streamlearn.records import Partition, Positions, Record
 from streamlearn.reports import Standing
 from streamlearn.terminal import escaped
@@ -112,6 +112,12 @@ class Live:
         by_name = {f"{topic}/{partition}": records for (topic, partition), records in sorted(lag.items())}
         with self._lock:
             self._lag = by_name
+
+    def recalls(self, most: int) -> dict[str, float]:
+        """Return the recall of up to `most` labels, as :func:`~streamlearn.monitor.predictions.recalls` does."""
+        with self._lock:
+            counts = self._predictions.counts() if self._labelled else {}
+        return recalls(counts, most=most)
 
     # What is kept.
 

@@ -18,6 +18,7 @@ NO_FRESH = "no_fresh"  # a micro-batch of which every event was held out, refuse
 DETECTORS = ("loss", "error")
 DROPPED = ("not_finite", "runaway")  # why an expert is left out
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+MOST_LABELS = 50  # of the stream's: each is a series, in Prometheus for as long as it remembers
 AGES = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 
 
@@ -32,6 +33,9 @@ class Metrics:
         Whether the hold-out is judged by accuracy, and not, as a language model is, by bits per byte.
 
     """
+
+    _with_lag: frozenset[Partition] = frozenset()
+    _with_recall: frozenset[str] = frozenset()
 
     def __init__(self, registry: CollectorRegistry, *, labelled: bool = True) -> None:
         self.registry, self._labelled = registry, labelled
@@ -61,7 +65,6 @@ class Metrics:
         )
 
         self.lag = gauge("consumer_lag_records", "Records between position and log end.", ["topic", "partition"])
-        self._with_lag: set[Partition] = set()
         self.buffer_records = gauge("buffer_records", "Events in the replay buffer.")
         self.buffer_capacity = gauge("buffer_capacity_records", "Events the replay buffer may hold.")
         self.loss = gauge("loss", "Mean loss of the last micro-batch, before it was learnt.")
@@ -70,6 +73,12 @@ class Metrics:
         )
         self.gradient_norm = gauge("gradient_norm", "Norm of the transformer's last gradient before clipping.")
         self.accuracy = gauge("prequential_accuracy_ratio", "Test-then-train accuracy over the window.")
+        self.label_recall = gauge(
+            "label_recall_ratio",
+            "Share of a label's events in the accuracy's window that were predicted right; "
+            f"only the {MOST_LABELS} labels with most events there are shown.",
+            ["label"],
+        )
         self.holdout_accuracy = gauge(
             "holdout_accuracy_ratio", "Accuracy on events never trained on.", ["split", "role"]
         )
@@ -164,10 +173,18 @@ class Metrics:
             self.evaluated("champion", accuracy)
             self.last_publish.set_to_current_time()
 
+    def set_recall(self, recall: Mapping[str, float]) -> None:
+        """Show the recall of these labels and drop the series of all others."""
+        for label in self._with_recall - recall.keys():
+            self.label_recall.remove(label)
+        for label, share in recall.items():
+            self.label_recall.labels(label).set(share)
+        self._with_recall = frozenset(recall)
+
     def set_lag(self, lag: Mapping[Partition, int]) -> None:
         """Show the lag of the assigned partitions and drop the series of all others."""
         for partition in self._with_lag - lag.keys():
             self.lag.remove(*partition)
         for partition, records in lag.items():
             self.lag.labels(*partition).set(records)
-        self._with_lag = set(lag)
+        self._with_lag = frozenset(lag)

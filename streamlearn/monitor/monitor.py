@@ -24,7 +24,7 @@ from streamlearn.monitor.health import Health
 from streamlearn.monitor.history import UNWRITABLE, History, Publication, read
 from streamlearn.monitor.live import Live
 from streamlearn.monitor.logs import START, Place
-from streamlearn.monitor.metrics import Metrics
+from streamlearn.monitor.metrics import MOST_LABELS, Metrics
 from streamlearn.monitor.progress import Progress
 from streamlearn.monitor.refusals import RefusalLog
 from streamlearn.monitor.server import Server
@@ -129,6 +129,7 @@ class Monitor:
         self._looked = now
         standing, lag = look()
         self.metrics.set_lag(lag)
+        self.metrics.set_recall(self.live.recalls(MOST_LABELS) if self.health.active else {})
         if self.health.active:
             self.live.stands(standing)
             self.live.lags(lag)

@@ -135,6 +135,31 @@ def matrix(counts: Mapping[Pair, int]) -> dict[str, Any] | None:
     return {"events": sum(counts.values()), "rows": rows}
 
 
+def recalls(counts: Mapping[Pair, int], *, most: int) -> dict[str, float]:
+    """Return which share of its events was predicted right, for each label that has any.
+
+    Parameters
+    ----------
+    counts
+        How often each pair is there.
+    most
+        How many labels at most: those with most events, and of labels with as many the first by name.
+
+    Returns
+    -------
+    recalls
+        By the label as it is shown; 1 and "1" are shown as one. A label without events has none.
+
+    """
+    true, right = Counter[str](), Counter[str]()
+    shown = {label: escaped(str(label)) for label, _ in counts}
+    for (label, predicted), count in counts.items():
+        true[shown[label]] += count
+        right[shown[label]] += count * (predicted == label)
+    often = heapq.nsmallest(most, true, key=lambda label: (-true[label], label))
+    return {label: right[label] / true[label] for label in often}
+
+
 def _by_name(label: Label) -> tuple[str, bool]:
     return str(label), type(label) is str
 

@@ -83,6 +83,7 @@ def test_a_live_scrape_is_what_promtool_wants_and_holds_every_metric_that_is_nam
     learner = start_learner()
     send(config, [*(event(number) for number in range(200)), b"poison"])
     learner.wait_for("streamlearn_publishes_total", 1, outcome="published")
+    learner.wait_for("streamlearn_label_recall_ratio", 0.01, label="label-0")
     with urllib.request.urlopen(f"http://127.0.0.1:{learner.port}/metrics", timeout=10) as answer:
         scrape = answer.read()
     checked = subprocess.run(["promtool", "check", "metrics"], input=scrape, capture_output=True, check=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,7 @@ CONTRACT = {
     "learning_rate": set(),
     "gradient_norm": set(),
     "prequential_accuracy_ratio": set(),
+    "label_recall_ratio": {"label"},
     "holdout_accuracy_ratio": {"split", "role"},
     "perplexity": set(),
     "bits_per_byte": set(),
@@ -64,6 +66,7 @@ CONTRACT = {
 def test_the_series_are_those_of_the_contract() -> None:
     metrics = Metrics(CollectorRegistry())
     metrics.set_lag({("t", 0): 1})
+    metrics.set_recall({"spam": 0.5})
     metrics.evaluated("candidate", {"validation": 0.5, "test": None})
     metrics.drift_score.labels("loss").set(0)
     metrics.expert("softmax", weight=0.5, loss=1.0)
@@ -103,6 +106,17 @@ def test_the_lag_of_a_revoked_partition_disappears() -> None:
     text = generate_latest(metrics.registry).decode()
     assert 'lag_records{partition="0"' not in text
     assert 'lag_records{partition="1",topic="t"} 5.0' in text
+
+
+def test_the_recall_of_a_label_that_has_no_more_events_disappears() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.set_recall({"ham": 0.5, "spam": 0.25})
+    metrics.set_recall({'sp"am\n': 0.75, "spam": 1.0})
+    text = generate_latest(metrics.registry).decode()
+    assert re.findall(r"^streamlearn_label_recall_ratio(.*)$", text, re.MULTILINE) == [
+        '{label="spam"} 1.0',
+        r'{label="sp\"am\n"} 0.75',
+    ]
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(1, 20), st.integers(0, 60))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlearn.events import Label
-from streamlearn.monitor.predictions import MOST_EVENTS, SHOWN, Predictions
+from streamlearn.monitor.predictions import MOST_EVENTS, SHOWN, Predictions, recalls
 
 LABEL = st.one_of(st.integers(0, 20), st.sampled_from(["0", "1", "spam", ""]))
 PAIRS = st.lists(st.tuples(LABEL, st.one_of(st.none(), LABEL)), max_size=80)
@@ -85,6 +85,27 @@ def test_beyond_the_most_frequent_labels_one_row_stands_for_all_others() -> None
         "predicted": [1, *[0] * (SHOWN - 1), 1],
     }
     assert view["rows"][1]["predicted"][-1] == 1
+
+
+@given(PAIRS, st.integers(0, 30))
+def test_the_recall_of_each_label_is_that_of_its_events(pairs: list[tuple[Label, Label | None]], most: int) -> None:
+    found = recalls(of(pairs).counts(), most=most)
+    events = Counter(str(label) for label, _ in pairs)
+    right = Counter(str(label) for label, predicted in pairs if label == predicted)
+    assert found == {label: right[label] / events[label] for label in found}
+    assert len(found) == min(most, len(events))
+    assert all(events[label] <= min(events[one] for one in found) for label in events.keys() - found.keys() if found)
+
+
+def test_of_labels_with_as_many_events_the_recall_of_the_first_by_name_is_there_and_of_none_that_has_none() -> None:
+    counts = of([("d", "d"), ("b", "b"), ("a", "c"), ("d", "c")]).counts()
+    assert recalls(counts, most=2) == {"d": 0.5, "a": 0.0}
+    assert recalls(counts, most=9).keys() == {"a", "b", "d"}
+
+
+def test_labels_that_would_be_shown_alike_have_one_recall_and_none_is_text_that_cannot_be_written() -> None:
+    assert recalls(of([(1, 1), ("1", None)]).counts(), most=9) == {"1": 0.5}
+    assert recalls(of([("\ud800\n", "\ud800\n")]).counts(), most=9) == {r"\ud800\n": 1.0}
 
 
 def test_an_integer_and_the_text_that_looks_like_it_are_two_labels() -> None:

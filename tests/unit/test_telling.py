@@ -280,6 +280,30 @@ def test_how_things_stand_is_looked_at_about_once_a_second() -> None:
     assert view["buffer"]["labels"] == [("spam", 5), ("ham", 3)]
 
 
+def test_the_active_learner_shows_the_recall_of_the_labels_with_most_events() -> None:
+    times = iter(range(100, 200))
+    monitor = Monitor(load(overrides=["monitor.port=0", "monitor.accuracy_window=60"]), clock=times.__next__)
+
+    def shows() -> dict[str, float]:
+        for _ in range(2):
+            monitor.beat(lambda: (STANDING, {}))
+        return {
+            sample.labels["label"]: sample.value
+            for family in monitor.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == "streamlearn_label_recall_ratio"
+        }
+
+    monitor.live.learnt(1.0, ["spam", "spam", "ham"], ["spam", "ham", None])
+    assert shows() == {}  # a standby has predicted nothing
+    monitor.activated(True)
+    assert shows() == {"spam": 0.5, "ham": 0.0}
+    monitor.live.learnt(1.0, [n % 55 for n in range(60)], [0] * 60)
+    assert shows() == {"0": 1.0} | {str(n): 0.0 for n in sorted(range(1, 55), key=lambda n: (n >= 5, str(n)))[:49]}
+    monitor.activated(False)
+    assert shows() == {}
+
+
 def test_a_pause_is_shown_while_it_is_the_active_learner_that_is_paused(monitor: Monitor) -> None:
     def shows() -> float | None:
         monitor.beat(lambda: (STANDING, {}))

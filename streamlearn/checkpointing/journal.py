@@ -32,7 +32,7 @@ from streamlearn.decisions import Decision, Unknown, decode
 from streamlearn.errors import StateError
 from streamlearn.records import Topics
 from streamlearn.storage.files import make_directory, names_in, refuse_other_than_directory
-from streamlearn.storage.store import TEMPORARY, discard
+from streamlearn.storage.store import TEMPORARY, discard, sync_file
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,11 @@ class Journal:
     def whole(self) -> list[Segment]:
         """Return the segments that begin as they were written; what else is there records nothing."""
         return [segment for segment in self.segments() if self._first_line(segment)]
+
+    def sync(self) -> None:
+        """Have all that is recorded outlast a loss of power; OSError where the disk refuses."""
+        for segment in self.whole():
+            sync_file(segment.path)
 
     def _first_line(self, segment: Segment) -> Header | None:
         """Return the first line of `segment`, or None where it is not what was written."""

@@ -104,8 +104,7 @@ class Keeper:
         """
         before, journal = decision.step - 1, self.journal
         with self.fence.change():
-            for segment in journal.whole():  # it counts for nothing behind a line that is lost
-                sync_file(segment.path)
+            journal.sync()  # it counts for nothing behind a line that is lost
             self.begin(before)
             journal.topics = topics
             self.record(before)

@@ -141,6 +141,8 @@ def seek(config: Config, to: str, *, back: bool) -> Sought:
             return planned
         if planned.moves:
             _decide(config, left, planned)
+        else:
+            _sync(config)
         return replace(planned, done=True, untold=commit(config.kafka, left.positions | places.targets))
     finally:
         seat.leave()
@@ -257,6 +259,18 @@ def _settings(config: Config, step: int) -> dict[str, Any]:
         return _journal(config).configuration(step)
     except StateError:
         return config.decisive()
+
+
+def _sync(config: Config) -> None:
+    """See to it that what has moved the learner lasts: a seek that was killed may have written it and not synced it."""
+    try:
+        _journal(config).sync()
+    except OSError as error:
+        directory = config.publisher.directory
+        raise StateError(
+            f"the learner is there already, but its journal in publisher.directory {directory} could not be synced "
+            f"({error.strerror}): a loss of power may undo that; give the command again"
+        ) from None
 
 
 def _decide(config: Config, left: _Left, sought: Sought) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 from contextlib import closing
@@ -20,6 +22,7 @@ from streamlearn.commands.retracing import open_journal
 from streamlearn.config import load
 from streamlearn.consumer.client import make_admin
 from streamlearn.decisions import Seek
+from streamlearn.errors import StateError
 from streamlearn.local.broker import Broker
 from streamlearn.pipeline import Pipeline
 from streamlearn.reports import StepReport
@@ -103,6 +106,35 @@ def test_killed_after_any_point_the_command_given_again_moves_once_and_the_bits_
     state = surviving_state(config.publisher.directory)
     assert sum(state["counts"].values()) > filled
     assert_same_bits(state | {"version": unbroken["version"]}, unbroken)
+
+
+def test_given_again_the_command_syncs_what_one_that_was_killed_before_that_has_written(
+    broker: Broker, filled: int, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = settings_in(broker, tiny_model, tmp_path)
+    config = load(overrides=overrides)
+    killed(overrides, filled)
+    assert moved(overrides, "its line") == -signal.SIGKILL
+    recorded = open_journal(config).segments()[-1].path
+    assert b'"seek"' in recorded.read_bytes()
+    synced = set[int]()
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as refused:
+        refused.setattr(os, "fsync", refuse)
+        with pytest.raises(StateError, match=r"is there already, but .* could not be synced \(Input/output error\)"):
+            command.seek(config, f"offsets:0={BACK_TO}", back=True)
+    monkeypatch.setattr(os, "fsync", watched)
+    again = command.seek(config, f"offsets:0={BACK_TO}", back=True)
+    assert (again.done, again.moves) == (True, [])
+    assert {path.stat().st_ino for path in (recorded, recorded.parent)} <= synced
 
 
 def test_whoever_starts_without_the_command_being_given_again_goes_on_and_rebuild_and_compare_lead_over_it(

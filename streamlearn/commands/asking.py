@@ -14,8 +14,14 @@ from streamlearn.config import Monitor
 from streamlearn.errors import ConfigurationError, StreamlearnError
 
 SECONDS = 10.0
+CUT_OFF = (TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+"""What a request ends with where somebody listens who does not answer it."""
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server listens, and where it is asked
 LARGEST = 2**24  # bytes of an answer
+
+
+class NoAnswerError(StreamlearnError):
+    """Somebody listens, and has not answered: the next request may be answered."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +54,22 @@ class Asking:
         shown = f"[{self._host}]" if ":" in self._host else self._host
         self.url = f"{'https' if config.tls else 'http'}://{shown}:{config.port}/"
 
-    def ask(self, path: str, *, method: str = "GET", headers: Mapping[str, bytes] | None = None) -> Answer | None:
-        """Return the answer to a request for `path`, None where nobody answers.
+    def ask(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, bytes] | None = None,
+        within: float = SECONDS,
+    ) -> Answer | None:
+        """Return the answer to a request for `path`, None where nobody listens.
+
+        It is waited for `within` so many seconds, and no longer than :data:`SECONDS`.
 
         Raises
         ------
+        NoAnswerError
+            If somebody listens and does not answer.
         ConfigurationError
             If ``monitor.port`` is 0, which says nothing, or the certificate of ``monitor.tls`` cannot be read.
         StreamlearnError
@@ -65,12 +82,14 @@ class Asking:
                 "add --set monitor.port=…"
             )
         try:
-            with closing(self._connection()) as connection:
+            with closing(self._connection(min(within, SECONDS))) as connection:
                 connection.request(method, f"/{path}", headers={**self._authorization(), **(headers or {})})
                 answer = connection.getresponse()
                 found = Answer(answer.status, answer.read(LARGEST), answer.getheader("location", ""))
         except ssl.SSLError as error:
             raise StreamlearnError(f"{self.url} does not answer with the certificate of monitor.tls: {error}") from None
+        except CUT_OFF as error:
+            raise NoAnswerError(f"the learner at {self.url} does not answer: {error.strerror or error}") from None
         except OSError:
             return None
         except http.client.HTTPException:
@@ -81,10 +100,10 @@ class Asking:
             )
         return found
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, seconds: float) -> http.client.HTTPConnection:
         tls = self._config.tls
         if tls is None:
-            return http.client.HTTPConnection(self._host, self._config.port, timeout=SECONDS)
+            return http.client.HTTPConnection(self._host, self._config.port, timeout=seconds)
         context = ssl.create_default_context()
         context.check_hostname = False  # it is this certificate that is wanted, whatever name it is for
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -92,7 +111,7 @@ class Asking:
             context.load_verify_locations(tls.certificate)
         except OSError as error:
             raise ConfigurationError(f"monitor.tls.certificate {tls.certificate} cannot be read: {error}") from None
-        return http.client.HTTPSConnection(self._host, self._config.port, timeout=SECONDS, context=context)
+        return http.client.HTTPSConnection(self._host, self._config.port, timeout=seconds, context=context)
 
     def _authorization(self) -> dict[str, str]:
         user = self._config.basic_auth

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from streamlearn.commands.asking import Asking
+from streamlearn.commands.asking import Answer, Asking, NoAnswerError
 from streamlearn.config import Config
 from streamlearn.control import PUBLISH, Kept
 from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
@@ -55,7 +55,12 @@ def tell(config: Config, word: str, *, timeout: float = 0.0, clock: Callable[[],
     asking = Asking(config.monitor)
     known, trouble = _known_by(config)
     headers = {HEADER: known.encode()} if known else {}
-    answer = asking.ask(f"control/{word}", method="POST", headers=headers)
+    try:
+        answer = asking.ask(f"control/{word}", method="POST", headers=headers)
+    except NoAnswerError as error:
+        raise StreamlearnError(
+            f"{error}; whether it is to {word} is not known: see its log, or 'streamlearn status'"
+        ) from None
     if answer is None:
         raise StreamlearnError(f"no learner answers at {asking.url}")
     if trouble:
@@ -68,7 +73,7 @@ def tell(config: Config, word: str, *, timeout: float = 0.0, clock: Callable[[],
         raise StreamlearnError(f"the learner at {asking.url} does not {word}: {said or answer.status}")
     if not (answer.location and timeout):
         return Told(said, None)
-    kept = _awaited(asking, answer.location.lstrip("/"), headers, clock() + timeout, clock)
+    kept = _awaited(asking, answer.location.lstrip("/"), headers, timeout, clock)
     if kept is None:
         raise StreamlearnError(
             f"the learner at {asking.url} was asked to {word}, and has not done so within {timeout:g} s; "
@@ -78,28 +83,42 @@ def tell(config: Config, word: str, *, timeout: float = 0.0, clock: Callable[[],
 
 
 def _awaited(
-    asking: Asking, path: str, headers: Mapping[str, bytes], deadline: float, clock: Callable[[], float]
+    asking: Asking, path: str, headers: Mapping[str, bytes], timeout: float, clock: Callable[[], float]
 ) -> Kept | None:
-    """Ask for what stands at `path` until it is known; None where that is not so by `deadline`."""
+    """Ask for what stands at `path` until it is known; None where that is not so within `timeout` seconds.
+
+    A learner that is busy may leave a question unanswered; it is asked again as long as it listens.
+    """
+    left, deadline = timeout, clock() + timeout
     while True:
-        answer = asking.ask(path, headers=headers)
-        if answer is None:
+        answer, listens = None, False
+        try:
+            answer = asking.ask(path, headers=headers, within=left)
+        except NoAnswerError:
+            listens = True
+        kept = _told(answer, asking.url) if answer else None
+        left = deadline - clock()
+        if answer is None and not (listens and left > 0):
             raise StreamlearnError(
                 f"the learner at {asking.url} no longer answers, and has not said what became of it; "
                 "see its log, or 'streamlearn status'"
             )
-        if answer.status != HTTPStatus.OK:
-            said = answer.body.decode(errors="replace").strip()
-            raise StreamlearnError(f"the learner at {asking.url} does not say what became of it: {said}")
-        try:
-            kept = msgspec.json.decode(answer.body, type=Kept | None)
-        except msgspec.DecodeError:
-            raise StreamlearnError(
-                f"what answers at {asking.url} does not say what became of it as a streamlearn learner does"
-            ) from None
-        if kept is not None or clock() >= deadline:
+        if kept is not None or left <= 0:
             return kept
-        time.sleep(LOOK_SECONDS)
+        time.sleep(min(LOOK_SECONDS, left))
+
+
+def _told(answer: Answer, url: str) -> Kept | None:
+    """Return what `answer` says of what became of it, None where that is not known yet."""
+    if answer.status != HTTPStatus.OK:
+        said = answer.body.decode(errors="replace").strip()
+        raise StreamlearnError(f"the learner at {url} does not say what became of it: {said}")
+    try:
+        return msgspec.json.decode(answer.body, type=Kept | None)
+    except msgspec.DecodeError:
+        raise StreamlearnError(
+            f"what answers at {url} does not say what became of it as a streamlearn learner does"
+        ) from None
 
 
 def _outcome(word: str, kept: Kept) -> str:

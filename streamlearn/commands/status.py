@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from streamlearn.checkpointing.checkpoints import CheckpointStore, step_of
-from streamlearn.commands.asking import Asking
+from streamlearn.commands.asking import Asking, NoAnswerError
 from streamlearn.config import Config
 from streamlearn.errors import StateError, StreamlearnError
 from streamlearn.monitor.history import read
@@ -54,7 +54,10 @@ def status(config: Config) -> Status:
 
     """
     asking = Asking(config.monitor)
-    answer = asking.ask("live.json")
+    try:
+        answer = asking.ask("live.json")
+    except NoAnswerError:  # what it has left is still there to be shown
+        answer = None
     live = None if answer is None else _live(answer.body if answer.status == HTTPStatus.OK else b"", config, asking.url)
     try:
         checkpoint, snapshot = _checkpoint(config), SnapshotStore(config.publisher.directory / "snapshots").newest()

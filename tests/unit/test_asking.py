@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from streamlearn.commands import asking
 from streamlearn.commands.asking import Asking
 from streamlearn.commands.status import status
 from streamlearn.config import BasicAuth, Config, Monitor, Tls, load
@@ -79,6 +81,17 @@ def test_where_nobody_answers_and_nothing_was_left_there_is_one_sentence(tmp_pat
         status(config_of(Monitor(port=free_port()), tmp_path))
     with pytest.raises(ConfigurationError, match=r"monitor\.port is 0"):
         status(config_of(Monitor(port=0), tmp_path))
+
+
+def test_where_somebody_listens_and_does_not_answer_it_is_as_where_nobody_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "SECONDS", 0.1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(StateError, match="no learner answers at"),
+    ):
+        status(config_of(Monitor(port=silent.getsockname()[1]), tmp_path))
 
 
 def test_what_answers_and_is_no_learner_is_told(tmp_path: Path) -> None:

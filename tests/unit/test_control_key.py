@@ -152,20 +152,62 @@ def test_a_command_waits_no_longer_than_it_is_told_to_and_not_for_a_learner_that
         tell(config, "checkpoint", timeout=60)
 
 
-def test_of_a_learner_that_hangs_it_is_not_said_that_it_has_ended(
+class Hanging:
+    """A learner that is asked what became of something, and answers the first `questions` about it too late.
+
+    Its :meth:`clock` moves by as many seconds each time that it is looked at.
+    """
+
+    def __init__(self, active: Monitor, monkeypatch: pytest.MonkeyPatch, questions: int) -> None:
+        self._outcome, self._monkeypatch = active.control.outcome, monkeypatch
+        self._over, self._left, self.asked = threading.Event(), questions, 0
+        monkeypatch.setattr(active.control, "outcome", self.outcome)
+
+    def outcome(self, ticket: str) -> Kept | None:
+        self.asked += 1
+        if self.asked <= self._left:
+            self._over.wait(60)
+        return self._outcome(ticket)
+
+    def clock(self) -> float:
+        """Return how late it is; the first time is once the learner has taken the word."""
+        self._monkeypatch.setattr(asking, "SECONDS", 0.3)
+        return 10.0 * self.asked
+
+    def end(self) -> None:
+        self._over.set()
+
+
+def test_a_question_that_is_not_answered_in_time_is_asked_again(learner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    active, config = learner()
+    hanging = Hanging(active, monkeypatch, 2)
+    with loop(active, Kept(12)):
+        told = tell(config, "checkpoint", timeout=60, clock=hanging.clock)
+    hanging.end()
+    assert told.answer == "the checkpoint of step 12 is written"
+    assert hanging.asked >= 3
+
+
+def test_of_a_learner_that_hangs_it_is_not_said_that_it_has_ended_and_it_is_asked_as_long_as_it_was_said(
     learner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     active, config = learner()
-    over = threading.Event()
-    monkeypatch.setattr(active.control, "outcome", lambda _: over.wait(60) and None)
-
-    def clock() -> float:  # asked once the learner has taken the word
-        monkeypatch.setattr(asking, "SECONDS", 0.1)
-        return 0.0
-
+    hanging = Hanging(active, monkeypatch, 1000)
     with pytest.raises(StreamlearnError, match="no longer answers, and has not said what became of it; see its log"):
-        tell(config, "checkpoint", timeout=60, clock=clock)
-    over.set()
+        tell(config, "checkpoint", timeout=60, clock=hanging.clock)
+    hanging.end()
+    assert hanging.asked >= 6
+
+
+@pytest.mark.usefixtures("key")
+def test_of_a_word_that_is_not_answered_it_is_said_that_it_may_have_been_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = load(overrides=[f"monitor.port={silent.getsockname()[1]}", f"publisher.directory={tmp_path}"])
+        with pytest.raises(StreamlearnError, match=r"does not answer: timed out; whether it is to pause is not known"):
+            tell(config, "pause")
 
 
 class Stranger(BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from streamlearn.config.mistakes import nearest
 from streamlearn.config.places import parse
-from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Label
+from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Label, flaw
 
 MOST_CHARACTERS = 1000  # of a name or a path
 TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
@@ -136,8 +136,8 @@ def _labels(given: Any) -> Any:
         raise ValueError(f"labels are either all strings or all integers, but the list has {' and '.join(types)}")
     if not all(map(_is_label, given)):
         raise ValueError(
-            f"a label has 1 to {NAME_LIMIT} characters, not all of them blank and none a control character, "
-            "or is an integer of 64 bits"
+            f"a label has 1 to {NAME_LIMIT} characters, not all of them blank and none a control character "
+            "or half of a surrogate pair, or is an integer of 64 bits"
         )
     if len(set(given)) != len(given):
         raise ValueError("a label is listed twice")
@@ -147,7 +147,7 @@ def _labels(given: Any) -> Any:
 def _is_label(label: Label) -> bool:
     if isinstance(label, int):
         return LABELS_FROM <= label <= LABELS_TO
-    return bool(label.strip()) and len(label) <= NAME_LIMIT and not CONTROL.search(label)
+    return not flaw(label) and len(label) <= NAME_LIMIT and not CONTROL.search(label)
 
 
 def spelled(pattern: str, sentence: str) -> AfterValidator:

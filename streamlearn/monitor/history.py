@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 
@@ -87,8 +88,12 @@ UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError, MemoryError,
 
 
 def write(history: History) -> bytes:
-    """Return `history` as JSON; the errors are those of :data:`UNWRITABLE`."""
-    return msgspec.json.encode(history)
+    """Return `history` as JSON; the errors are those of :data:`UNWRITABLE`.
+
+    A model may bring any label, also half of a surrogate pair, which no UTF-8 holds: JSON spells it out.
+    """
+    spelled = json.dumps(msgspec.to_builtins(history), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return spelled.encode(errors="backslashreplace")
 
 
 def read(written: bytes) -> History | None:
@@ -101,6 +106,6 @@ def read(written: bytes) -> History | None:
 
     """
     try:
-        return msgspec.json.decode(written, type=History) if written else None
-    except msgspec.MsgspecError as error:
+        return msgspec.convert(json.loads(written), type=History) if written else None
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(str(error)) from None

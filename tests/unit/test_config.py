@@ -110,6 +110,7 @@ def test_every_mistake_is_reported_at_once() -> None:
         ("events.labels=[1.5, 2.5]", ["events.labels", "float"]),
         ("events.labels=['', a]", ["events.labels", "1 to 512"]),
         ('events.labels=["a\\e[2J", b]', ["events.labels", "control"]),
+        ('events.labels=["a\\ud800", b]', ["events.labels", "surrogate"]),
         ("events.labels=[9223372036854775807, 99999999999999999999]", ["events.labels", "64 bits"]),
         ("events.labels=spam", ["events.labels", "'discover' or a list"]),
         ("updater.model_overrides={id2label: {0: a}}", ["'id2label'", "events.labels"]),

@@ -10,17 +10,24 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
+import streamlearn
+from streamlearn.capture import capture_snapshot
+from streamlearn.checkpointing.checkpoints import CheckpointStore
 from streamlearn.commands.predict import predict
-from streamlearn.config import load
+from streamlearn.config import Config, load
 from streamlearn.errors import StateError
+from streamlearn.learner import Learner
+from streamlearn.monitor.monitor import Monitor
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.updater import Updater
 from streamlearn.updater.labels import LabelMap
 from streamlearn.updater.published import export as export_of
 from tests import zoo
-from tests.unit.builders import make_event
+from tests.unit.builders import flat, learn, make_event
+from tests.unit.test_learner import admitted
 
 HEAD = "classifier.weight"
 
@@ -123,6 +130,35 @@ def test_a_state_with_two_columns_for_one_label_is_refused(tmp_path: Path) -> No
     learner = updater(with_head(tmp_path, ["0", "1"]))
     with pytest.raises(StateError, match="two columns for one label"):
         learner.load(learner.state() | {"labels": ["0", "1", 0, 1]})
+
+
+def test_a_label_of_a_head_that_no_utf_8_holds_is_in_all_that_is_kept_published_and_shown(tmp_path: Path) -> None:
+    half, settings = "half \ud800", ["updater.max_tokens=32", "updater.experts=[transformer]", "monitor.port=0"]
+    config = load(overrides=[f"updater.model={with_head(tmp_path / 'model', [half, 'ham'])}", *settings])
+    learner, monitor = Learner(config), Monitor(config)
+    monitor.activated(True)
+    report = learn(learner, admitted(learner, *map(make_event, range(4))))
+    assert report.result
+    assert half in report.result.predicted
+    monitor.stepped(learner.standing(), report, 0.1)
+    checkpoints = CheckpointStore(tmp_path / "checkpoints", keep=1)
+    name = checkpoints.write(1, 0, learner.state(), monitor.history()).name
+    again, after = Learner(config), Monitor(config)
+    again.load(checkpoints.read(name))
+    after.restored(again.standing(), None, checkpoints.history(name))
+    shown = after.live.view()["predictions"]
+    assert shown == monitor.live.view()["predictions"]
+    assert r"half \ud800" in [row["label"] for row in shown["rows"]]
+    assert flat(again.state()) == flat(learner.state())
+    capture = capture_snapshot(learner, config, version=1)
+    assert capture.export
+    path = SnapshotStore(tmp_path / "snapshots").write(1, 1, capture.export, capture.provenance)
+    assert streamlearn.load(path).labels[0] == half
+
+
+def test_a_closed_list_of_labels_holds_none_that_no_event_can_have() -> None:
+    with pytest.raises(ValidationError, match="half of a surrogate pair"):
+        Config.model_validate({"events": {"labels": ["half \ud800", "ham"]}})
 
 
 @pytest.mark.parametrize("names", [["twice", "twice"], ["one"], ["one", "two", "three"]])

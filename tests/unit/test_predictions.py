@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlearn.events import Label
+from streamlearn.monitor.history import History, read, write
 from streamlearn.monitor.predictions import MOST_EVENTS, SHOWN, Predictions, recalls
+from streamlearn.terminal import escaped
 
-LABEL = st.one_of(st.integers(0, 20), st.sampled_from(["0", "1", "spam", ""]))
+LABEL = st.one_of(st.integers(0, 20), st.sampled_from(["0", "1", "spam", "", "half \ud800"]))
+PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # both halves in two characters, which JSON makes one of
 PAIRS = st.lists(st.tuples(LABEL, st.one_of(st.none(), LABEL)), max_size=80)
 
 
@@ -38,6 +42,15 @@ def test_the_matrix_holds_each_event_of_the_window_once(pairs: list[tuple[Label,
     shown = [row for row in rows if "others" not in row]
     assert len(shown) == min(SHOWN, len(labels))
     assert sum(row.get("others", 0) for row in rows) == len(labels) - len(shown)
+
+
+@given(st.lists(st.one_of(st.integers(), st.text(st.characters(), max_size=3)), max_size=20))
+def test_whatever_text_a_label_is_it_is_kept_in_the_history_of_a_checkpoint(labels: list[Label]) -> None:
+    whole = [label for label in labels if not isinstance(label, str) or not PAIR.search(label)]
+    kept = of([(label, label) for label in whole]).kept()
+    history = read(write(History(predicted=kept)))
+    assert history
+    assert history.predicted == kept
 
 
 @given(PAIRS, st.integers(1, 30), st.integers(0, 80))
@@ -90,8 +103,8 @@ def test_beyond_the_most_frequent_labels_one_row_stands_for_all_others() -> None
 @given(PAIRS, st.integers(0, 30))
 def test_the_recall_of_each_label_is_that_of_its_events(pairs: list[tuple[Label, Label | None]], most: int) -> None:
     found = recalls(of(pairs).counts(), most=most)
-    events = Counter(str(label) for label, _ in pairs)
-    right = Counter(str(label) for label, predicted in pairs if label == predicted)
+    events = Counter(escaped(str(label)) for label, _ in pairs)
+    right = Counter(escaped(str(label)) for label, predicted in pairs if label == predicted)
     assert found == {label: right[label] / events[label] for label in found}
     assert len(found) == min(most, len(events))
     assert all(events[label] <= min(events[one] for one in found) for label in events.keys() - found.keys() if found)

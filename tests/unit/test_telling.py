@@ -195,7 +195,7 @@ def test_a_past_that_cannot_be_written_costs_no_checkpoint_and_is_said_once(
 ) -> None:
     monitor.stepped(STANDING, report(), 0.2)
     whole = monitor.history()
-    monitor.live.learnt(1.0, ["\ud800"], [None])  # which no UTF-8 holds
+    monitor.live.learnt(math.nan)  # which no JSON holds
     assert (monitor.history(), monitor.history()) == (b"", b"")
     assert whole
     assert caplog.text.count("checkpoints are without what the page shows of the past") == 1

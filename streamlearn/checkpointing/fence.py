@@ -26,6 +26,7 @@ import msgspec
 from streamlearn.errors import FencedError, StateError
 from streamlearn.storage.files import open_private, read_bytes
 from streamlearn.storage.store import replace_file
+from streamlearn.terminal import escaped
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Fence:
 
     def __init__(self, directory: Path, *, source: str) -> None:
         self.directory, self._source = directory, source
-        self._owner = f"{platform.node()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._owner = f"{escaped(platform.node())}/{os.getpid()}/{secrets.token_hex(4)}"
         self._claim: Claim | None = None
         self.lost = False
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
+import platform
 import shutil
 from pathlib import Path
 
@@ -27,6 +30,12 @@ def test_the_last_to_claim_may_change_the_directory_and_nobody_else(tmp_path: Pa
     assert first.claim(0) == 3
     with first.change():
         pass
+
+
+def test_a_host_whose_name_is_not_utf_8_can_claim_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "node", lambda: os.fsdecode(b"caf\xe9"))
+    assert Fence(tmp_path, source=SOURCE).claim(0) == 1
+    assert r"caf\udce9/" in json.loads((tmp_path / "fence.json").read_bytes())["owner"]
 
 
 def test_an_epoch_is_above_whatever_else_is_recorded(tmp_path: Path) -> None:

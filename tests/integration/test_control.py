@@ -37,7 +37,7 @@ def test_a_learner_pauses_resumes_checkpoints_and_publishes_when_it_is_told(
     assert streamlearn("pause", *sets).returncode == 0
     assert "paused" in streamlearn("status", *sets).stdout.splitlines()[0]
     send(config, [event(n) for n in range(40, 80)])
-    assert learner.metric("streamlearn_paused") == 1
+    learner.wait_for("streamlearn_paused", 1)  # the loop shows it when it comes round
     assert streamlearn("publish", *sets).stdout == f"snapshot 1 of step {written['step']} is published\n"
     assert learner.metric("streamlearn_publishes_total", outcome="published") == 1
     assert learner.metric("streamlearn_events_total", outcome="trained") == 40

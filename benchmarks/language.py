@@ -2,7 +2,8 @@
 
     python -m benchmarks.language              # three seeds; half an hour of an idle core each, minutes on a GPU
 
-Stream, model and settings are those of ``make demo-lm``, but for what is replayed. Bits per byte are prequential, over
+Stream and settings are those of ``make demo-lm``, but for what is replayed; the model is another cut of the same, its
+first six layers. Bits per byte are prequential, over
 the first and the last fifth of each part. Forgetting is how much more a byte of the reference costs after the return,
 or after the second part, than at the end of the first; below 0, more has been learnt of it. Runs are kept, and each
 says the device that it was made on.

@@ -41,7 +41,8 @@ class LanguageTask:
     Attributes
     ----------
     model
-        The demo's ``cut`` of SmolLM2-135M-Instruct with the demo's settings, or the ``whole`` of it with the defaults.
+        A ``cut`` of SmolLM2-135M-Instruct, its first six layers, with the demo's settings, or the ``whole`` of it with
+        the defaults.
     seed
         Orders the stream, and is that of the learner's random state.
     overrides

@@ -24,9 +24,10 @@ from streamlearn.local.record import TextRecord
 from streamlearn.local.smollm2 import LAYERS, WHOLE, smollm2
 from streamlearn.publisher.snapshots import SnapshotStore
 
-SIZES = (280, 220, 200)  # texts of each part: by .4 s of one core each, minutes on two
+SIZES = (360, 120, 80)  # texts of each part: by .35 s each on two cores, under five minutes
 CHARACTERS = 400  # of each text
-PROMPT = "in article i wrote that the"
+LAST = 3  # of the layers are the model's last ones
+PROMPTS = ("my car", "the people of", "in article i wrote that the problem is")
 FIFTH = 5  # of a part: its first and its last are compared
 
 
@@ -43,9 +44,7 @@ class Summary:
     layers: int
     parts: list[dict[str, Any]]
     drifts: list[int]
-    prompt: str
-    before: str
-    after: str
+    samples: list[dict[str, str]]  # each with a ``prompt``, and how the model went on ``before`` and ``after``
     snapshots: list[str]
     broker: str
 
@@ -75,11 +74,11 @@ def run_language_demo(*, output: Path, as_json: bool, keep: bool, sizes: tuple[i
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s", stream=sys.stderr)
     console = Console(stderr=as_json)
     console.print(
-        f"getting the model ready: the first {LAYERS} of the {WHOLE} layers of SmolLM2-135M-Instruct, so that it takes "
-        "minutes on two cores; what is left has to learn to speak again",
+        f"getting the model ready: the first {LAYERS - LAST} and the last {LAST} of the {WHOLE} layers of "
+        "SmolLM2-135M-Instruct, so that it takes minutes on two cores; what is left has to learn to speak again",
         soft_wrap=True,
     )
-    model = smollm2()
+    model = smollm2(last=LAST)
     before = _said(model)
     started = time.monotonic()
     parts = [Part(part.name, [(text[:CHARACTERS], "") for text, _ in part.examples]) for part in newsgroups(sizes)]
@@ -96,17 +95,18 @@ def run_language_demo(*, output: Path, as_json: bool, keep: bool, sizes: tuple[i
         walk(console, broker, config, feed, record, keep=keep, conclude=conclude)
 
 
-def _said(model: Path) -> str:
-    """Return how the language model in the directory `model` goes on after the prompt."""
-    return next(continue_texts(model, [PROMPT])).continuation
+def _said(model: Path) -> list[str]:
+    """Return how the language model in the directory `model` goes on after each prompt."""
+    return [one.continuation for one in continue_texts(model, PROMPTS)]
 
 
 def _summarise(
-    record: TextRecord, feed: Feed, parts: list[Part], broker: Broker, config: Config, before: str, seconds: float
+    record: TextRecord, feed: Feed, parts: list[Part], broker: Broker, config: Config, before: list[str], seconds: float
 ) -> Summary:
     store = SnapshotStore(config.publisher.directory / "snapshots")
     ends = [*feed.begins[1:], len(feed.records)]
     spans = zip(parts, feed.begins, ends, strict=True)
+    said = zip(PROMPTS, before, _said(store.path(store.versions()[-1])), strict=True)
     return Summary(
         sent=len(feed.records),
         trained=record.outcomes["trained"],
@@ -117,9 +117,7 @@ def _summarise(
         layers=LAYERS,
         parts=[{"name": part.name, "texts": end - begin, **_ends(record, begin, end)} for part, begin, end in spans],
         drifts=record.drifts,
-        prompt=PROMPT,
-        before=before,
-        after=_said(store.path(store.versions()[-1])),
+        samples=[{"prompt": prompt, "before": was, "after": now} for prompt, was, now in said],
         snapshots=[str(store.path(version)) for version in store.versions()],
         broker=broker.name,
     )
@@ -155,8 +153,8 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
         first, last = part["bits_per_byte_first_fifth"], part["bits_per_byte_last_fifth"]
         console.print(f"{part['name']:>10}  bits per byte: {first:.3f} over its first fifth, {last:.3f} over its last")
     console.print(f"drift detected at text {', '.join(map(str, summary.drifts)) or '(none)'}")
-    for when in ("before", "after"):
-        said = f"{summary.prompt} … {getattr(summary, when)}"
-        console.print(f"{when:>10}  {escape(said)}", soft_wrap=True)
+    for sample in summary.samples:
+        for when in ("before", "after"):
+            console.print(f"{when:>10}  {escape(sample['prompt'])} … {escape(sample[when])}", soft_wrap=True)
     console.print(f"picture   {output / 'demo-lm.png'}", soft_wrap=True)
     console.print(f"snapshot  {summary.snapshots[-1]}", soft_wrap=True)

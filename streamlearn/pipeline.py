@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from streamlearn.capture import capture
 from streamlearn.config import Config
-from streamlearn.decisions import Decision, Step
+from streamlearn.decisions import Decision
 from streamlearn.errors import AstrayError
 from streamlearn.learner import Learner
 from streamlearn.learner.intake import Intake
@@ -124,7 +124,7 @@ class Pipeline:
             self.publisher.drain()
         updater, most = self._config.updater, self._config.kafka.queue_bytes // 2
         size, wait = updater.micro_batch, updater.max_wait_seconds
-        queue, control = self.consumer.queue, self.monitor.control
+        queue, control, offers = self.consumer.queue, self.monitor.control, self.publisher.offers
         intake = Intake(queue, learner.draft, size=size, max_wait=wait, most_bytes=most, clock=time.monotonic)
         while term.lasts():
             batch = (
@@ -133,7 +133,7 @@ class Pipeline:
                 else intake.next(stopping=lambda: term.over() or control.paused)
             )
             if batch:
-                decision = Step(learner.step + 1, batch.ranges)
+                decision = offers.next_step(learner.step, batch.ranges, heeded=learner.heeds_publications)
                 self.keeper.journal.append(decision)
                 self._step(learner, decision, batch)
             elif not learner.proven:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from streamlearn.decisions.base import Decision
 
 
@@ -9,4 +11,24 @@ class Step(Decision, frozen=True, tag=False):
     """A step over the records of `ranges`, about which nothing else was decided.
 
     Its line names no kind, as lines did before there were kinds.
+
+    Attributes
+    ----------
+    published
+        Whether the θ that was offered last has been published since the step before.
+    offered
+        Whether θ as it is before this step has been handed to the publisher. Both are recorded only where the
+        regulariser heeds them.
+
     """
+
+    published: bool = False
+    offered: bool = False
+
+    def apply(self, learner: Any) -> None:
+        """Tell the regulariser, if there is one, what was published and then what was offered."""
+        regularizer = learner.objective.regularizer
+        if regularizer and self.published:
+            regularizer.published()
+        if regularizer and self.offered:
+            regularizer.offered()

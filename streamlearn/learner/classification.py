@@ -13,6 +13,7 @@ from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
 from streamlearn.reports import StepResult
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater import Updater
+from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
 from streamlearn.updater.published import export
 
 CHOICE = 2  # labels from which on a prediction says something: a label that is alone is always right, at a loss of 0
@@ -40,6 +41,11 @@ class Classification:
     def __init__(self, config: Config) -> None:
         self.updater = Updater(config)
         self.accuracy = PrequentialAccuracy(config.monitor.accuracy_window)
+
+    @property
+    def regularizer(self) -> Regularizer | None:
+        """R of the transformer; None where there is none."""
+        return self.updater.transformer.regularizer if self.updater.transformer else None
 
     @property
     def labels(self) -> Sequence[Label]:

@@ -12,6 +12,7 @@ from streamlearn.learner.evaluation.bits import Bits, PrequentialBits
 from streamlearn.learner.evaluation.holdout import REFERENCE, HoldOut
 from streamlearn.reports import StepResult
 from streamlearn.state import Export, State, Stateful
+from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
 from streamlearn.updater.language.updater import LanguageUpdater
 
 MEASURED_TOKENS = 8192  # of a split: on two cores a model of 135 million weights reads them in about 40 s
@@ -39,6 +40,11 @@ class LanguageModel:
     def __init__(self, config: Config) -> None:
         self.updater = LanguageUpdater(config)
         self.bits = PrequentialBits(config.monitor.accuracy_window)
+
+    @property
+    def regularizer(self) -> Regularizer | None:
+        """R of the language model."""
+        return self.updater.descent.regularizer
 
     @property
     def labels(self) -> Sequence[Label]:

@@ -95,6 +95,12 @@ class Learner:
         """What learns."""
         return self.objective.updater
 
+    @property
+    def heeds_publications(self) -> bool:
+        """Whether what was published counts for the next steps, so that the journal has to record it."""
+        regularizer = self.objective.regularizer
+        return regularizer is not None and regularizer.heeds_publications
+
     def draft(self) -> Draft:
         """Begin a micro-batch: it decides on each event by what has been learnt so far, of which nothing changes."""
         return Draft(self.admission)

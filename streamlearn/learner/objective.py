@@ -13,6 +13,7 @@ from streamlearn.learner.language_model import LanguageModel
 from streamlearn.reports import StepResult
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater.contract import AnyUpdater
+from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
 
 
 class Scored(Protocol):
@@ -55,6 +56,11 @@ class Objective(Protocol):
     @property
     def updater(self) -> AnyUpdater:
         """What learns."""
+        ...
+
+    @property
+    def regularizer(self) -> Regularizer | None:
+        """R of L + λR of what is fine-tuned, None where there is none."""
         ...
 
     @property

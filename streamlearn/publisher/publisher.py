@@ -33,6 +33,7 @@ from streamlearn.control import PUBLISH, Kept
 from streamlearn.errors import FencedError, NotFiniteError, StateError, StreamlearnError
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.keeping import Keeping
+from streamlearn.publisher.offers import Offers
 from streamlearn.publisher.progress import Accuracy, Progress
 from streamlearn.publisher.snapshots import SnapshotStore
 from streamlearn.publisher.triggers import Triggers
@@ -87,6 +88,8 @@ class Publisher:
     ----------
     version
         The newest version that is published, kept in memory so that a capture asks no disk.
+    offers
+        What the journal records of the captures that are to be published.
     failed
         What has ended the writing thread, None while nothing has.
     astray
@@ -104,6 +107,7 @@ class Publisher:
         commit: Callable[[Positions], bool],
         progress: Progress,
     ) -> None:
+        self.offers = Offers(lambda: self.version)
         self.snapshots = SnapshotStore(config.directory / "snapshots", keep=config.snapshots.keep, change=change)
         self._keeper = keeper
         self._checkpoint_due = Triggers(config.checkpoints.every_steps, config.checkpoints.every_seconds)
@@ -176,6 +180,8 @@ class Publisher:
             self._changed.wait_for(lambda: self._capture is None)
             if self.failed:
                 raise self.failed
+            if capture.export:
+                self.offers.made(capture.step, capture.version)
             self._capture = capture
             self._changed.notify_all()
         self._keeper.rotate(capture.step)

@@ -32,6 +32,7 @@ SETS = {
     "lora": ["updater.experts=tuned", "updater.trains=lora", "updater.dropout=0.1"],
     "bias": ["updater.experts=[transformer, averaged]", "updater.trains=bias", "updater.regularizer=l2_sp"],
     "ewc": ["updater.experts=[transformer, averaged]", "updater.trains=last-1", "updater.regularizer=ewc"],
+    "lwf": ["updater.experts=[transformer, naive_bayes]", "updater.regularizer=lwf", "updater.dropout=0.1"],
     "der": ["updater.experts=[transformer, least_squares]", "updater.regularizer=der", "updater.dropout=0.1"],
 }
 ASTRAY = ["updater.experts=[transformer, naive_bayes]", "updater.trains=all", "updater.learning_rate=1e38"]

@@ -14,6 +14,7 @@ from streamlearn.events import Outcome
 from streamlearn.learner import Learner
 from streamlearn.records import Range
 from streamlearn.reports import MicroBatch, Standing
+from streamlearn.state import State
 from tests.unit.builders import flat, learn
 from tests.unit.conftest import MakeConfig
 from tests.unit.decided import Forget, known
@@ -116,6 +117,26 @@ def test_a_decision_acts_before_its_step_is_learnt_and_again_with_the_same_bits(
     assert [report.replayed for report in reports] == [2, 2]  # of the eight that were held
     assert learn(without, micro_batches[2]).replayed == 4
     assert flat(one.state()) == flat(other.state())
+
+
+def test_what_a_step_says_was_offered_and_published_is_what_lwf_goes_by(
+    make_config: MakeConfig, micro_batches: list[MicroBatch]
+) -> None:
+    def taken(*decisions: Step) -> State:
+        learner = Learner(make_config("updater.regularizer=lwf"))
+        for decision, batch in zip(decisions, micro_batches, strict=False):
+            learner.learn(decision, batch)
+        state: State = learner.state()["updater"]["transformer"]["regularizer"]
+        return state
+
+    offered = taken(Step(1), Step(2, offered=True), Step(3))["offered"]
+    published = taken(Step(1), Step(2, offered=True), Step(3, published=True), Step(4))
+    assert flat(published["weights"]) == flat(offered["weights"])
+    assert "offered" not in published
+    both = taken(Step(1), Step(2, offered=True), Step(3, published=True, offered=True))
+    assert flat(both["weights"]) == flat(offered["weights"]) != flat(both["offered"]["weights"])
+    assert "weights" not in taken(Step(1), Step(2, published=True))
+    Learner(make_config()).learn(Step(1, offered=True), micro_batches[0])  # by someone else: nobody heeds it
 
 
 def test_a_decision_without_records_is_a_step_of_its_own(

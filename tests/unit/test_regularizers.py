@@ -153,6 +153,40 @@ def test_lwf_pulls_what_is_said_to_what_the_last_copy_says_at_a_temperature_of_t
     torch.testing.assert_close(by_logits, 2 * ((logits / 2).softmax(-1) - (copied[:1, :3] / 2).softmax(-1)))
 
 
+def test_lwf_goes_by_what_was_published_last_and_makes_its_own_copies_until_then(make_config: MakeConfig) -> None:
+    updater = Updater(make_config(*settings("lwf")))
+    texts = events([0, 6, 12, 18])
+
+    def said(updater: Updater) -> Tensor:
+        return updater.transformer.forward.predict([event.tokens for event in updater.encode(texts)])
+
+    def assert_goes_by(copied: Tensor, updater: Updater) -> None:
+        expected = of_texts(updater, texts, lambda logits: lwf.divergence(logits, copied), [1.0] * 4)
+        assert_close(pull(updater, texts, [1.0] * 4), expected)
+
+    updater.transformer.regularizer.published()  # which nobody has offered
+    for first in range(0, 12, 4):
+        learn(updater, range(first, first + 4))
+    own = said(updater)  # of the third step
+    learn(updater, range(12, 16))
+    offered = said(updater)
+    updater.transformer.regularizer.offered()
+    learn(updater, range(16, 20))
+    assert_goes_by(own, updater)  # it may be rejected
+    waiting = Updater(make_config(*settings("lwf")))
+    waiting.load(updater.state())
+    for one in (updater, waiting):
+        one.transformer.regularizer.published()
+        for first in range(20, 40, 4):
+            learn(one, range(first, first + 4))
+        assert_goes_by(offered, one)
+    again = Updater(make_config(*settings("lwf")))
+    again.load(updater.state())
+    for first in range(40, 60, 4):
+        learn(again, range(first, first + 4))
+    assert_goes_by(offered, again)
+
+
 def test_der_pulls_the_logits_of_a_text_to_those_that_it_was_learnt_with(make_config: MakeConfig) -> None:
     updater = Updater(make_config(*settings("der")))
     learn(updater, range(1, 4))

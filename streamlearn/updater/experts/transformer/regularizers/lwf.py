@@ -1,12 +1,13 @@
 """Learning without forgetting: R = T² KL(p' ‖ p), where p' is what an earlier copy of the model says, both at T = 2.
 
 Of a text with the logits z and z' it is over the labels that the copy knows, so that ∇R by z is T (p − p'). The copy is
-made every hundred steps, and is a part of the state: what has been *published* last hangs on a clock, and a learner
-that was killed would not come back with the same bits.
+of the weights that were published last. When they were published hangs on a clock, so the journal records with a step
+that the weights before it were offered for publication, and that those offered last have been published. Until then,
+and where nothing is ever published (``evaluate``, ``finetune``, the library), a copy is made every hundred steps.
 
 Use it where old texts cannot be kept (``updater.replay_ratio: 0``) and new ones are like them: the model then goes on
 saying what it said of such texts. On texts that are unlike all before, what the copy says is worth little, and R is a
-brake. It costs a further forward pass through what trains, and a copy of it in memory and in each checkpoint.
+brake. It costs a further forward pass through what trains, and up to two copies of it in memory and in each checkpoint.
 
 References
 ----------
@@ -34,12 +35,12 @@ from streamlearn.updater.experts.transformer.head import output_layer, shrink_he
 from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
 from streamlearn.updater.randomness import OwnRandom
 
-STEPS = 100  # between two copies
+STEPS = 100  # between two copies while nothing has been published
 TEMPERATURE = 2.0
 
 
 class LearningWithoutForgetting(Regularizer):
-    """Pulls what the model says of a text towards what it said some steps before.
+    """Pulls what the model says of a text towards what the weights that were published last say of it.
 
     Parameters
     ----------
@@ -51,6 +52,7 @@ class LearningWithoutForgetting(Regularizer):
     """
 
     name: ClassVar[str] = "lwf"
+    heeds_publications: ClassVar[bool] = True
     default: ClassVar[float] = 1.0
 
     def __init__(self, strength: float, backbone: Backbone) -> None:
@@ -63,6 +65,8 @@ class LearningWithoutForgetting(Regularizer):
         """Wait for the first copy again."""
         self._steps = 0
         self._earlier: Forward | None = None
+        self._offered: Forward | None = None
+        self._follows = False  # what is published, and no longer makes copies of its own accord
 
     def per_text(self, part: Part, tokens: Sequence[NDArray[np.int32]], logits: Tensor) -> Tensor | None:
         """Return the divergence of each text, nothing before the first copy."""
@@ -73,37 +77,61 @@ class LearningWithoutForgetting(Regularizer):
         return divergence(logits, earlier)
 
     def apply(self) -> None:
-        """Count the step, and make the next copy where it is due."""
+        """Count the step, and make the next copy where it is due and nothing has been published."""
         self._steps += 1
-        if self._steps % STEPS == 0:
+        if self._steps % STEPS == 0 and not self._follows:
             self._earlier = copy_of(self._backbone)
 
+    def offered(self) -> None:
+        """Keep the weights as they are, which may be published."""
+        self._offered = copy_of(self._backbone)
+
+    def published(self) -> None:
+        """Go by the weights that were offered last, from here on."""
+        if self._offered:
+            self._earlier, self._offered, self._follows = self._offered, None, True
+
     def state(self) -> State:
-        """Return the steps, and the weights of the copy that are not those of the model for ever."""
+        """Return the steps, and the weights of the copies that are not those of the model for ever."""
         state: State = {"steps": self._steps}
+        if self._follows:
+            state["follows"] = True
         if self._earlier:
-            own = dict(self._earlier.model.named_parameters())
-            names = [name for name, p in self._backbone.model.named_parameters() if p.requires_grad]
-            state["columns"] = output_layer(self._earlier.model)[2].out_features
-            state["weights"] = {name: own[name].detach().to("cpu", copy=True) for name in names}
+            state.update(self._kept(self._earlier))
+        if self._offered:
+            state["offered"] = self._kept(self._offered)
         return state
 
     def load(self, state: State) -> None:
-        """Continue from `state`; what trains only now is in the copy as it is in the model."""
-        self._steps, self._earlier = state["steps"], None
-        if "weights" not in state:
-            return
-        self._earlier = copy_of(self._backbone)
-        model = self._earlier.model
-        if output_layer(model)[2].out_features > state["columns"]:
+        """Continue from `state`; what trains only now is in the copies as it is in the model."""
+        self.restart()
+        self._steps, self._follows = state["steps"], state.get("follows", False)
+        if "weights" in state:
+            self._earlier = self._copy(state)
+        if "offered" in state:
+            self._offered = self._copy(state["offered"])
+
+    def _kept(self, copy: Forward) -> State:
+        own = dict(copy.model.named_parameters())
+        names = [name for name, p in self._backbone.model.named_parameters() if p.requires_grad]
+        return {
+            "columns": output_layer(copy.model)[2].out_features,
+            "weights": {name: own[name].detach().to("cpu", copy=True) for name in names},
+        }
+
+    def _copy(self, kept: State) -> Forward:
+        """Return the copy of which `kept` is what :meth:`_kept` returned."""
+        copy = copy_of(self._backbone)
+        if output_layer(copy.model)[2].out_features > kept["columns"]:
             with self._random:
-                shrink_head(model, state["columns"])
-        own = dict(model.named_parameters())
+                shrink_head(copy.model, kept["columns"])
+        own = dict(copy.model.named_parameters())
         trains = {name for name, p in self._backbone.model.named_parameters() if p.requires_grad}
         with torch.no_grad():
-            for name in trains & state["weights"].keys():  # the others are shared with the model
-                own[name].copy_(state["weights"][name])
-        model.requires_grad_(False)
+            for name in trains & kept["weights"].keys():  # the others are shared with the model
+                own[name].copy_(kept["weights"][name])
+        copy.model.requires_grad_(False)
+        return copy
 
 
 def divergence(logits: Tensor, earlier: Tensor) -> Tensor:

@@ -33,11 +33,14 @@ class Regularizer:
         What the configuration calls it.
     default
         The λ where the configuration names none.
+    heeds_publications
+        Whether :meth:`offered` and :meth:`published` change anything, so that the journal has to record them.
 
     """
 
     name: ClassVar[str]
     default: ClassVar[float]
+    heeds_publications: ClassVar[bool] = False
 
     def __init__(self, strength: float) -> None:
         self.strength = strength
@@ -73,6 +76,12 @@ class Regularizer:
 
     def drop(self) -> None:
         """Forget what has been prepared."""
+
+    def offered(self) -> None:
+        """Take note that the model, as it is, has been handed over to be published."""
+
+    def published(self) -> None:
+        """Take note that the model, as it was when it was offered last, has been published."""
 
     def restart(self) -> None:
         """Begin again: the model has."""

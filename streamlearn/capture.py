@@ -1,4 +1,4 @@
-"""What is copied of the learner at one step, for a checkpoint and, where one is due, for a snapshot."""
+"""Copies the learner at one step, for a checkpoint and, if one is due, for a snapshot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamlearn.records import by_name
 
 
 def capture(learner: Learner, config: Config, version: int | None, *, history: bytes = b"") -> Capture:
-    """Return a copy of `learner`, to be published where a `version` is given; beside it lies the `history`."""
+    """Return a copy of `learner` with the `history`, to be published if a `version` is given."""
     copy = capture_checkpoint(learner) if version is None else capture_snapshot(learner, config, version=version)
     return replace(copy, history=history)
 
@@ -28,7 +28,7 @@ def capture_checkpoint(learner: Learner) -> Capture:
     Raises
     ------
     AstrayError
-        If its θ does not predict: whoever continued from it could learn nothing.
+        If its θ does not predict: nothing could be learnt from such a checkpoint.
 
     """
     learner.prove()
@@ -36,9 +36,9 @@ def capture_checkpoint(learner: Learner) -> Capture:
 
 
 def capture_snapshot(learner: Learner, config: Config, *, version: int) -> Capture:
-    """Evaluate `learner` on the hold-out, and return a copy to publish as `version`, which counts that version.
+    """Evaluate `learner` on the hold-out, and return a copy to publish, whose version counter is `version`.
 
-    The learner itself does not: whoever asked counts it once the copy exists. The error is that of
+    The learner's own counter is left to the caller, who sets it once the copy exists. The error is that of
     :func:`capture_checkpoint`.
     """
     learner.prove()

@@ -1,7 +1,7 @@
-"""What an operator has asked of a running learner: to pause, to resume, to write a checkpoint, to publish.
+"""An operator's requests to a running learner: pause, resume, write a checkpoint, publish.
 
-None of it reaches θ. Which records make up a step is journalled whenever the step is taken, and a pause only decides
-when; checkpoints and snapshots are copies.
+None of them changes θ. The records of each step are journalled, and a pause only delays the step; checkpoints and
+snapshots are copies.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ log = logging.getLogger(__name__)
 
 PAUSE, RESUME, CHECKPOINT, PUBLISH = "pause", "resume", "checkpoint", "publish"
 WORDS = (PAUSE, RESUME, CHECKPOINT, PUBLISH)
-"""All that can be asked for."""
-MOST_TICKETS = 64  # of which the outcome is remembered
+"""All possible requests."""
+MOST_TICKETS = 64  # whose outcome is remembered
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of a copy of the learner.
+    """The outcome of copying the learner for a checkpoint or a snapshot.
 
     Attributes
     ----------
     step
-        The step after which it was made.
+        The step after which the copy was made.
     checkpoint
-        Why it was not written; empty where it is.
+        Why the checkpoint was not written; empty if it was.
     version
-        The version that was to be published; None where none was.
+        The version to be published, or None.
     snapshot
-        Why that is not published; empty where it is.
+        Why it was not published; empty if it was.
 
     """
 
@@ -43,21 +43,21 @@ class Kept:
 
 
 class Control:
-    """Handed by whoever listens to operators to the loop, which looks at it between two steps.
+    """Carries requests from the server that receives them to the loop, which checks for them between two steps.
 
     Attributes
     ----------
     paused
-        Whether no more steps are to be taken for now: until the next takeover, or as long as this process runs.
+        Whether learning is paused: until it is resumed, the next takeover, or the end of this process.
 
     """
 
     def __init__(self) -> None:
         self.paused = False
-        self._asked: dict[str, str] = {}  # the ticket of each word: whoever asks for the same has the same one
+        self._asked: dict[str, str] = {}  # the ticket of each pending word; equal requests share one
         self._taken: list[str] = []
         self._outcomes: dict[str, Kept | None] = {}
-        self._words = self._seen = 0  # how many there were, and how many of them the loop has come round for
+        self._words = self._seen = 0  # how many words were received, and how many of them the loop has seen
         self._changed = threading.Condition()
 
     def ask(self, word: str) -> str:
@@ -66,8 +66,8 @@ class Control:
         Returns
         -------
         str
-            The ticket by which :meth:`outcome` knows what becomes of a checkpoint or a publication; empty where there
-            is nothing to wait for.
+            The ticket to pass to :meth:`outcome` for a checkpoint or a publication; empty if there is nothing to wait
+            for.
 
         """
         ticket = ""
@@ -81,14 +81,14 @@ class Control:
                 log.info("asked by an operator: %s", word)
                 ticket = self._asked.setdefault(word, secrets.token_hex(8))
                 self._outcomes.setdefault(ticket, None)
-                while len(self._outcomes) > MOST_TICKETS:  # the oldest, of which the outcome has long been known
+                while len(self._outcomes) > MOST_TICKETS:  # the oldest, whose outcome has long been known
                     del self._outcomes[next(iter(self._outcomes))]
             self.paused = word == PAUSE or (self.paused and word != RESUME)
             self._changed.notify_all()
         return ticket
 
     def take_over(self) -> None:
-        """End a pause from before a takeover, and say so: nobody expects a standby that becomes active to be paused."""
+        """End a pause from before a takeover, and log it: nobody expects a standby that becomes active to be paused."""
         with self._changed:
             if self.paused:
                 log.warning(
@@ -98,7 +98,7 @@ class Control:
             self.paused = False
 
     def held(self, seconds: float) -> bool:
-        """Return whether it is paused; then only after so many `seconds`, or once there is a word that is new to it."""
+        """Return whether learning is paused; if so, only after `seconds`, or earlier when a new request comes in."""
         with self._changed:
             if self.paused:
                 self._changed.wait_for(lambda: self._words != self._seen, seconds)
@@ -106,25 +106,25 @@ class Control:
             return self.paused
 
     def take(self) -> set[str]:
-        """Return what was asked for since the last time: a checkpoint, a publication, both or neither."""
+        """Return what was requested since the last call: a checkpoint, a publication, both or neither."""
         with self._changed:
             asked, self._asked = self._asked, {}
             self._taken += asked.values()
         return set(asked)
 
     def settle(self, kept: Kept) -> None:
-        """Remember what became of the copy that was made for all that has been taken."""
+        """Remember the outcome of the copy that was made for all requests taken."""
         with self._changed:
             taken, self._taken = self._taken, []
             self._outcomes.update({ticket: kept for ticket in taken if ticket in self._outcomes})
 
     def outcome(self, ticket: str) -> Kept | None:
-        """Return what became of what was asked for with `ticket`, None while it is not known.
+        """Return the outcome of the request with `ticket`, or None while it is not known.
 
         Raises
         ------
         KeyError
-            If it is none, or one of long ago.
+            If there is no such ticket, or it is too old.
 
         """
         with self._changed:

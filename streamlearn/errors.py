@@ -8,11 +8,11 @@ class StreamlearnError(Exception):
 
 
 class UnforeseenError(StreamlearnError):
-    """A defect of streamlearn, and no mistake of whoever runs it."""
+    """A bug in streamlearn, not a mistake of the user."""
 
 
 class NotKeptError(StreamlearnError):
-    """The learner was told to end, and what it has learnt since its last checkpoint is not kept."""
+    """The learner was stopped, and what it has learnt since its last checkpoint could not be saved."""
 
 
 class ConfigurationError(StreamlearnError):
@@ -22,13 +22,13 @@ class ConfigurationError(StreamlearnError):
 
 
 class BrokerError(StreamlearnError):
-    """Kafka cannot be reached or refused what was asked of it."""
+    """Kafka cannot be reached or refused a request."""
 
     exit_code = 3
 
 
 class UnavailableError(BrokerError):
-    """Kafka does not answer, which may pass."""
+    """Kafka does not answer, which may be temporary."""
 
 
 class StateError(StreamlearnError):
@@ -38,11 +38,11 @@ class StateError(StreamlearnError):
 
 
 class NotFiniteError(StateError):
-    """The state holds a value that is not finite, and would be of no use."""
+    """The state contains a value that is not finite, and would be useless."""
 
 
 class UnpredictableError(StreamlearnError, ValueError):
-    """A text has no probabilities: ``why``; ``index`` is its place among those that were to be predicted, from 0."""
+    """A text has no probabilities; ``why`` says why, ``index`` is its position among the texts to predict, from 0."""
 
     def __init__(self, index: int, why: str = "its probabilities are not finite") -> None:
         super().__init__(f"the text at index {index} cannot be labelled: {why}")
@@ -54,11 +54,11 @@ class FencedError(StateError):
 
 
 class DeviceError(StreamlearnError):
-    """The device has no memory for a step, or has failed, which says nothing about the texts."""
+    """The device has run out of memory or failed, which says nothing about the texts."""
 
 
 class AstrayError(StreamlearnError):
-    """θ has gone so far astray that it predicts nothing any more: what would be learnt from here on is lost."""
+    """θ has diverged so far that it predicts nothing any more: learning on from here would be useless."""
 
 
 class FruitlessError(StreamlearnError):

@@ -1,4 +1,4 @@
-"""One labelled text event, and the reasons for which a record is refused instead."""
+"""A labelled text event, and the reasons to refuse a record."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-NAME_LIMIT = 512  # characters of a label or an id: they are remembered, and must not crowd out what matters
-LABELS_FROM, LABELS_TO = -(2**63), 2**63 - 1  # integers that every reader of a published model can hold
+NAME_LIMIT = 512  # characters of a label or an id: both are kept in memory, which must stay bounded
+LABELS_FROM, LABELS_TO = -(2**63), 2**63 - 1  # the integers that every reader of a published model can represent
 
 Label = str | int
 UNLABELLED = ""
-"""The label of an event that a language model learns; no event that has a label has this one."""
+"""The label of events that a language model learns; no labelled event has it."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One text from Kafka, with its label where a classifier learns.
+    """One text from Kafka, with its label if a classifier learns it.
 
-    ``timestamp`` is the event time in Unix seconds, 0 where neither the event nor Kafka tells it. ``tokens`` are the
-    token ids, of shape (tokens,) and type int32, once the updater has encoded the text; they travel with the event
-    so that a replayed event is never tokenised twice. ``identified`` is whether its producer gave it ``id``: one that
-    was made from the offset names the event, but says nothing about whether it is a duplicate.
+    ``timestamp`` is the event time in Unix seconds, 0 if neither the event nor Kafka has one. ``tokens`` are the token
+    ids, of shape (tokens,) and type int32, once the updater has encoded the text; they stay with the event so that a
+    replayed event is not tokenised again. ``identified`` is whether the producer set ``id``: an id made from the offset
+    names the event, but cannot show that it is a duplicate.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 def flaw(text: str) -> str:
-    """Return what is wrong with a `text` that can neither be learnt nor labelled, nothing where it can be."""
+    """Return what is wrong with a `text` that can be neither learnt nor used as a label; empty if nothing is."""
     if not text or text.isspace():
         return "is empty"
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
@@ -71,7 +71,7 @@ class Reason(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a record; the values label ``streamlearn_events_total``."""
+    """The outcome of a record; the values label ``streamlearn_events_total``."""
 
     TRAINED = "trained"
     HELD_OUT = "held_out"

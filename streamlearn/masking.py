@@ -1,8 +1,8 @@
-"""What is a secret, and how it is kept out of everything that is printed, logged or written down.
+"""What counts as a secret, and how it is kept out of everything that is printed, logged or written to disk.
 
-Three things are secrets: the value of a setting whose name says so, the user's part of a URL, and whatever is passed
-through to a library under a name that is not known to be harmless. A secret that was read once is hidden wherever it
-turns up again, so that no library's error can tell it.
+Three things are secrets: the value of a setting whose name says so, the user part of a URL, and anything passed through
+to a library under a name that is not known to be harmless. A secret that was read once is masked wherever it appears,
+so that no library's error message can leak it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 MASK = "***"
-SHORTEST_HIDDEN = 4  # characters: to hide shorter ones would make every line unreadable
+SHORTEST_HIDDEN = 4  # characters: masking shorter ones would make every line unreadable
 
 SECRET = re.compile(
     r"passw|passphrase|secret|credential|private_?key|api_?key|access_?key|jaas|bearer"
@@ -21,9 +21,9 @@ SECRET = re.compile(
 )
 WORDS = re.compile(r"-|(?<=[a-z])(?=[A-Z])")
 USER = re.compile(r"(?<=//)[^\s,'\"]*(?=@)|(?<![^\s,'\"=(])[^\s,'\"/@=(]+:(?!//)[^\s,'\"]*(?=@)")
-"""The name and password in front of a host in a line of text, with or without a scheme before them."""
+"""The user name and password before a host in a line of text, with or without a scheme."""
 ADDRESS = re.compile(r"(?:[\w+.-]+://(?P<user>.+)|(?P<named>[^/]+:.+))@", re.DOTALL)
-"""The same where the whole value is an address."""
+"""The same if the whole value is an address."""
 PARAMETER = re.compile(r"(?<=[?&;])([\w.-]+)=[^\s&;,'\"]+")
 NAME = re.compile(r"[a-z][a-z_]{0,31}")
 
@@ -72,7 +72,7 @@ def secrets_in(tree: Any) -> Iterator[str]:
 
 
 def hide(tree: Any) -> None:
-    """From now on hide every secret in `tree` wherever it is printed."""
+    """From now on mask every secret in `tree` wherever it is printed."""
     for key, value in _leaves(tree):
         found = []
         if _named_secret(key, value) or (_unknown_text(key, value) and not NAME.fullmatch(value)):
@@ -84,7 +84,7 @@ def hide(tree: Any) -> None:
 
 
 def masked(text: str) -> str:
-    """Return `text` with every hidden secret, and the user's part and the parameters of every URL, as ``***``."""
+    """Return `text` with every known secret, and the user part and parameters of every URL, replaced by ``***``."""
     for secret in sorted(_hidden, key=len, reverse=True):
         for spelling in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
             text = text.replace(spelling, MASK)
@@ -92,7 +92,7 @@ def masked(text: str) -> str:
 
 
 def masked_tree(tree: Any, key: str = "") -> Any:
-    """Return `tree` with every secret in it as ``***``, for people to read."""
+    """Return `tree` with every secret in it replaced by ``***``, for people to read."""
     if isinstance(tree, dict):
         return {shown_key(name): masked_tree(value, _inside(key, name)) for name, value in tree.items()}
     if isinstance(tree, list):
@@ -103,7 +103,7 @@ def masked_tree(tree: Any, key: str = "") -> Any:
 
 
 def without_secrets(tree: Any) -> Any:
-    """Return `tree` without what a name or a URL gives away as secret, for what is written to disk."""
+    """Return `tree` without the secrets that a name or a URL gives away, for what is written to disk."""
     if isinstance(tree, dict):
         return {name: without_secrets(value) for name, value in tree.items() if not is_secret(name)}
     if isinstance(tree, list):
@@ -112,7 +112,7 @@ def without_secrets(tree: Any) -> Any:
 
 
 def shown_key(key: str, known: Iterable[str] = HARMLESS) -> str:
-    """Return `key`, in which parts that are not spelled as settings are ``…``: a secret may stand in a key's place."""
+    """Return `key` with parts that are not spelled like settings as ``…``: one may be a secret in the wrong place."""
     return key if key in known else ".".join(part if NAME.fullmatch(part) else "…" for part in key.split("."))
 
 
@@ -128,7 +128,7 @@ def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _inside(key: str, name: str) -> str:
-    """Return the key of `name` in `key`; what stands in a secret is all of it the secret."""
+    """Return the key of `name` inside `key`; everything inside a secret is secret."""
     return key if is_secret(key) else f"{key}.{name}" if key else name
 
 
@@ -137,7 +137,7 @@ def _named_secret(key: str, value: Any) -> bool:
 
 
 def _unknown_text(key: str, value: Any) -> bool:
-    """Whether `value` is a text that is passed through under a name that is not known to be harmless."""
+    """Whether `value` is a string passed through under a name that is not known to be harmless."""
     if not isinstance(value, str) or not value:
         return False
     if key.startswith(f"{OPTIONS}."):
@@ -146,7 +146,7 @@ def _unknown_text(key: str, value: Any) -> bool:
 
 
 def _user_in(value: str) -> str:
-    """Return the user's part of `value` if it is an address that has one, and else nothing."""
+    """Return the user part of `value` if it is an address that has one, else nothing."""
     found = ADDRESS.match(value)
     return (found["user"] or found["named"]) if found else ""
 

@@ -1,4 +1,4 @@
-"""The library: the learner behind the methods of river and scikit-learn, without Kafka, and on no disk until saved."""
+"""The library: the learner with methods like those of river and scikit-learn, without Kafka, in memory until saved."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from streamlearn.reports import StepReport
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 SAVED = "saved"
-TOGETHER = 32  # texts that are predicted at once: more take memory and are hardly faster
-NORMAL_WITHIN = 1e-3  # of 1, that probabilities add up to
+TOGETHER = 32  # texts predicted at once: more take more memory and are hardly faster
+NORMAL_WITHIN = 1e-3  # tolerance for probabilities that should sum to 1
 
 
 class OnlineClassifier:
-    """A text classifier that learns from one labelled text after the other, or from some of them at a time.
+    """A text classifier that learns from labelled texts, one or several at a time.
 
     Behind it is the :class:`~streamlearn.learner.Learner` of ``streamlearn run``: the same steps, with events replayed
-    from a buffer. What differs is that nothing is held out, and that no text counts as a repetition. One thread at a
-    time may use it; :func:`streamlearn.load` gives a predictor that threads may share.
+    from a buffer. The differences: nothing is held out, and no text counts as a duplicate. One thread at a time may use
+    it; :func:`streamlearn.load` gives a predictor that threads may share.
 
     Parameters
     ----------
     model
-        A transformer's name on the hub, or its directory.
+        A model's name on the Hugging Face hub, or its directory.
     labels
-        All labels there will be, strings or integers; None takes them from what is learnt.
+        All labels, strings or integers; None discovers them while learning.
     buffer_records
         How many texts are remembered for replay.
     **settings
-        Those of the configuration's section ``updater``, such as ``experts``, ``micro_batch``, ``learning_rate``
-        or ``seed``.
+        Settings of the configuration's section ``updater``, such as ``experts``, ``micro_batch``, ``learning_rate`` or
+        ``seed``.
 
     Raises
     ------
     ConfigurationError
-        If the model cannot be loaded, or a setting is unknown or does not fit.
+        If the model cannot be loaded, or a setting is unknown or invalid.
     ValueError
-        If `labels` is no list, or one of them is no label.
+        If `labels` is not a list, or one of them is not a valid label.
 
     Attributes
     ----------
@@ -119,9 +119,9 @@ class OnlineClassifier:
         Raises
         ------
         ValueError
-            If no step can be taken on it; what was learnt before stays as it was.
+            If no step can be taken on it; what was learnt before is unchanged.
         StreamlearnError
-            If the device fails, or the model predicts nothing any more.
+            If the device fails, or θ has diverged so that the model predicts nothing any more.
 
         """
         self._learn([x], [y], named="the text")
@@ -132,8 +132,8 @@ class OnlineClassifier:
         Raises
         ------
         ValueError
-            If a text or label is none; nothing has been learnt then. If the model refuses texts, it names them, and
-            has learnt all the others.
+            If a text or label is invalid; then nothing has been learnt. If the model refuses texts, the error names
+            them, and all others have been learnt.
         StreamlearnError
             As for :meth:`learn_one`.
 
@@ -141,16 +141,16 @@ class OnlineClassifier:
         self._learn(texts, labels)
 
     def predict_then_learn(self, texts: Iterable[str], labels: Iterable[Label]) -> list[Label | None]:
-        """Learn as :meth:`learn_many` does, and return what each text was predicted to be in the step that learnt it.
+        """Learn as :meth:`learn_many` does, and return the label predicted for each text just before it was learnt.
 
-        The prediction comes with the step, at no further cost, and is None where no label was known yet. The errors
-        are those of :meth:`learn_many`.
+        The prediction is part of the step and costs nothing extra; it is None if no label was known yet. It raises what
+        :meth:`learn_many` raises.
         """
         reports = self._learn(texts, labels)
         return list(chain.from_iterable(report.result.predicted for report in reports if report.result))
 
     def predict_one(self, x: str) -> Label | None:
-        """Return the most probable label of the text `x`, None where no label is known yet.
+        """Return the most probable label of the text `x`, or None if no label is known yet.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class OnlineClassifier:
         return _most_probable(self.predict_proba_one(x))
 
     def predict_proba_one(self, x: str) -> dict[Label, float]:
-        """Return the probability of each label that is known; the error is that of :meth:`predict_one`."""
+        """Return the probability of each known label; it raises what :meth:`predict_one` raises."""
         return self._probabilities([x], named="the text")[0]
 
     def predict_many(self, texts: Iterable[str]) -> list[Label | None]:
@@ -173,14 +173,14 @@ class OnlineClassifier:
         return self._probabilities(texts)
 
     def save(self, path: str | Path) -> None:
-        """Keep everything that decides the future in the directory `path`, in place of what was saved there before.
+        """Save the whole state in the directory `path`, replacing what was saved there before.
 
-        What was saved before goes once the new is whole.
+        The previous save is removed only when the new one is complete.
 
         Raises
         ------
         StateError
-            If something else lies in the way, or a value is not finite.
+            If `path` holds something else, or a value is not finite.
         OSError
             If the disk refuses.
 
@@ -191,12 +191,12 @@ class OnlineClassifier:
 
     @classmethod
     def load(cls, path: str | Path, *, trust_remote_code: bool = False) -> Self:
-        """Return the classifier that was saved in the directory `path`; it goes on as that one would have, bit by bit.
+        """Return the classifier saved in the directory `path`; it continues exactly as the saved one would have.
 
         Parameters
         ----------
         path
-            What :meth:`save` was given.
+            The directory passed to :meth:`save`.
         trust_remote_code
             Whether code that comes with the model may run; it is not saved.
 
@@ -205,7 +205,7 @@ class OnlineClassifier:
         StateError
             If nothing is saved there, or it is damaged.
         ConfigurationError
-            If the transformer that it began with is not there any more.
+            If the transformer that it started from is no longer available.
 
         """
         store = CheckpointStore(_directory(path) / SAVED, keep=1)
@@ -226,7 +226,7 @@ class OnlineClassifier:
         return classifier
 
     def _learn(self, texts: Iterable[str], labels: Iterable[Label], named: str | None = None) -> list[StepReport]:
-        """Learn `texts`, called `named` in an error where there is only one, and return what each step did."""
+        """Learn `texts` and return what each step did; an error calls a single text `named`."""
         events = self._events(texts, labels, named)
         size = self.config.updater.micro_batch
         reports = [take_step(self.learner, events[first : first + size]) for first in range(0, len(events), size)]
@@ -239,7 +239,7 @@ class OnlineClassifier:
         return reports
 
     def _events(self, texts: Iterable[str], labels: Iterable[Label], named: str | None) -> list[Event]:
-        """Return `texts` and `labels` as the events that come next; ValueError where one is none."""
+        """Return `texts` and `labels` as the next events; ValueError if one of them is invalid."""
         texts, labels = _listed(texts, "texts"), _listed(labels, "labels")
         if len(texts) != len(labels):
             raise ValueError(f"there are {len(texts)} texts and {len(labels)} labels")
@@ -263,7 +263,7 @@ class OnlineClassifier:
         return objective
 
     def _known(self, label: Label) -> Label:
-        """Return `label`; ValueError where it is not in a closed list."""
+        """Return `label`; ValueError if the list of labels is closed and does not contain it."""
         closed = self.config.events.labels
         if closed != "discover" and label not in closed:
             raise ValueError(f"the label {label!r} is not one of {', '.join(map(repr, closed))}")
@@ -290,7 +290,7 @@ class OnlineClassifier:
 
 
 def _directory(path: str | Path) -> Path:
-    """Return `path`; StateError where a file is in its place."""
+    """Return `path`; StateError if it is a file."""
     if Path(path).is_file():
         raise StateError(f"{path} is a file, and what is saved takes a directory")
     return Path(path)
@@ -301,14 +301,14 @@ def _most_probable(probabilities: dict[Label, float]) -> Label | None:
 
 
 def _listed(values: Iterable[Any], name: str) -> list[Any]:
-    """Return `values` as a list; ValueError for a single text, whose characters nobody means."""
+    """Return `values` as a list; ValueError for a single string, which would be split into characters."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise ValueError(f"{name} must be a list, and is of type {type(values).__name__}")  # noqa: TRY004
     return list(values)
 
 
 def _text(text: Any, name: str) -> str:
-    """Return `text`; ValueError that says what is wrong with what is called `name`, where it is none."""
+    """Return `text`; if it is invalid, ValueError says why and calls it `name`."""
     if not isinstance(text, str):
         raise ValueError(f"{name} must be a string, and is of type {type(text).__name__}")  # noqa: TRY004
     if wrong := flaw(text):
@@ -317,7 +317,7 @@ def _text(text: Any, name: str) -> str:
 
 
 def _label(label: Any, name: str) -> Label:
-    """Return `label` as a plain string or integer; ValueError that calls it `name`, where it is neither."""
+    """Return `label` as a plain string or integer; if it is neither, ValueError calls it `name`."""
     if isinstance(label, bool) or not isinstance(label, str | Integral):
         kind = type(label).__name__
         raise ValueError(f"{name} must be a string or an integer, and is of type {kind}")  # noqa: TRY004

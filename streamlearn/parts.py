@@ -1,4 +1,4 @@
-"""The parts of a running learner: who is given what, and what is started before what."""
+"""The parts of a running learner: how they are connected, and in which order they start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTLE_SECONDS = 30.0
 
 
 class Parts:
-    """What stands around the loop.
+    """The parts around the loop.
 
     Parameters
     ----------
@@ -38,15 +38,15 @@ class Parts:
     Attributes
     ----------
     monitor
-        Is told everything, and shows it.
+        Receives all events, and shows them.
     dead_letters
         Where refused records go.
     source, consumer
         Where events come from, and what reads them.
     keeper, publisher
-        What is kept for recovery, and what leaves.
+        What saves state for recovery, and what publishes.
     died
-        What has ended a thread that nobody looks after, None while nothing has.
+        The error that has ended an unattended thread, or None.
 
     """
 
@@ -90,16 +90,16 @@ class Parts:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start everything but the consumer, which waits for the model; at the end, stop all of it in reverse.
+        """Start everything but the consumer, which waits for the model; on exit, stop it in reverse order.
 
-        So nobody refuses records any more when the dead letters end.
+        So no records are refused any more when the dead letters are closed.
 
         Raises
         ------
         ConfigurationError
             If the address of the server cannot be used.
         BrokerError
-            If Kafka cannot be reached, or has not what is read or where refused records go.
+            If Kafka cannot be reached, or the topic or the dead-letter topic does not exist.
         StateError
             If the state directory cannot be used.
 
@@ -120,27 +120,27 @@ class Parts:
             self.dead_letters.start()
             stack.callback(self.dead_letters.stop)
             stack.callback(self.consumer.stop)
-            stack.callback(self._stopping.set)  # whatever ended it, from there on nothing is waited for at length
+            stack.callback(self._stopping.set)  # whatever the cause, nothing waits long from here on
             yield
 
     def recall(self) -> None:
-        """Have it shown what the newest checkpoint says of the past, unless it is shown already."""
+        """Show the history in the newest checkpoint, unless it is shown already."""
         checkpoints = self.keeper.checkpoints
         try:
             newest = max(checkpoints.names(), default="")
             if newest != self._recalled:
-                self._recalled = newest  # once, or what cannot be read would be named again and again
+                self._recalled = newest  # once, or an unreadable checkpoint would be reported again and again
                 self.monitor.recalled(checkpoints.history(newest), self.publisher.snapshots.newest())
-        except (OSError, StateError) as error:  # a takeover says what of it matters
+        except (OSError, StateError) as error:  # a takeover reports what matters of it
             log.debug("the past is not shown: %s", error)
 
     def thread_died(self, died: threading.ExceptHookArgs) -> None:
-        """Remember what has ended a thread that nobody looks after; a ``threading.excepthook``."""
+        """Remember the error that has ended an unattended thread; a ``threading.excepthook``."""
         name = died.thread.name if died.thread else "unknown"
         self.died = unforeseen(name, died.exc_value or died.exc_type())
 
     def require_alive(self) -> None:
-        """Raise what has ended another thread, if something has."""
+        """Raise the error that has ended another thread, if there is one."""
         for failed in (self.dead_letters.failed, self.publisher.failed, self.monitor.failed, self.died):
             if failed:
                 raise failed

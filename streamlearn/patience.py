@@ -1,4 +1,4 @@
-"""How long others are waited for: Kafka to acknowledge, the group to answer; little once the learner is told to end."""
+"""How long to wait for Kafka's acknowledgements and the group; only briefly once the learner is stopping."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable
 
 ENDING_SECONDS = 8.0
-"""For all waits together after SIGTERM: it leaves time for a checkpoint in the 30 s that Kubernetes usually gives."""
+"""Seconds for all waits together after SIGTERM: leaves time for a checkpoint in Kubernetes' usual 30 s."""
 
-LOOK_SECONDS = 0.1  # between two looks whether it was told to end: a signal's handler cannot notify a condition
+LOOK_SECONDS = 0.1  # interval at which `stopping` is checked: a signal handler cannot notify a condition
 
 
 class Patience:
-    """Waits for conditions, and grows short once the learner is told to end.
+    """Waits for conditions, only briefly once the learner is stopping.
 
     Parameters
     ----------
     stopping
-        Set when it is told to end.
+        Set when the learner is to stop.
     clock
         A monotonic clock in seconds.
 
@@ -30,11 +30,11 @@ class Patience:
 
     @property
     def ending(self) -> bool:
-        """Whether it was told to end."""
+        """Whether the learner is stopping."""
         return self._stopping.is_set()
 
     def left(self, seconds: float) -> float:
-        """Return how many of `seconds` may still be waited for."""
+        """Return how many of `seconds` may still be spent waiting."""
         if not self.ending:
             return seconds
         if self._ends is None:

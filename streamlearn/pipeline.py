@@ -1,7 +1,7 @@
 """The loop: a consumer pulls events, the learner takes steps on micro-batches of them, and a publisher snapshots it.
 
-Around it, ``parts.py`` puts together what it works with, ``terms.py`` says when it runs and ``takeover.py`` from where,
-and ``monitor/monitor.py`` is told what happens. The docstring of the package follows one event, one drift and one
+Around it, ``parts.py`` assembles its parts, ``terms.py`` decides when it runs, ``takeover.py`` where it starts, and
+``monitor/monitor.py`` is notified of what happens. The docstring of the package follows one event, one drift and one
 checkpoint through it, from file to file.
 """
 
@@ -37,7 +37,7 @@ class Pipeline:
     on_step
         Called after each micro-batch, on the learning thread.
     stopping
-        Set by whoever wants the loop to end, as :meth:`stop` does.
+        Ends the loop once it is set, as :meth:`stop` does.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Pipeline:
 
     @property
     def starting(self) -> bool:
-        """Whether it is beginning, or taking over: nothing has been learnt that is not kept, and it may end at once."""
+        """Whether it is starting or taking over: nothing unsaved has been learnt yet, so it may end at once."""
         return self._terms.starting
 
     def stop(self) -> None:
@@ -84,7 +84,7 @@ class Pipeline:
         self._stopping.set()
 
     def run(self) -> None:
-        """Stand by, and learn while the group says that we are its active member, until :meth:`stop` is called.
+        """Stand by, and learn while this process is the active member of the group, until :meth:`stop` is called.
 
         Raises
         ------
@@ -95,11 +95,11 @@ class Pipeline:
         StateError
             If no checkpoint can be read although there are some, or the directory is of another group or topic.
         NotKeptError
-            If it was told to stop, and what was learnt since the last checkpoint could not be kept.
+            If it was stopped, and what was learnt since the last checkpoint could not be saved.
         UnforeseenError
-            If a thread of the learner has ended with an error that nobody foresaw.
+            If a thread of the learner has ended with an unexpected error.
         AstrayError, FruitlessError, DeviceError
-            If learning comes to nothing, for θ, for what it is to learn, or for the device.
+            If learning cannot go on, because of θ, the events or the device.
 
         """
         if self._stopping.is_set():
@@ -120,7 +120,7 @@ class Pipeline:
             if not term.lasts():
                 return
         if self._takeover.adopt(learner, positions, self.consumer.topics):
-            self._keep(learner)  # or the next start begins elsewhere
+            self._keep(learner)  # otherwise the next start would begin elsewhere
             self.publisher.drain()
         updater, most = self._config.updater, self._config.kafka.queue_bytes // 2
         size, wait = updater.micro_batch, updater.max_wait_seconds
@@ -137,7 +137,7 @@ class Pipeline:
                 self.keeper.journal.append(decision)
                 self._step(learner, decision, batch)
             elif not learner.proven:
-                learner.prove()  # what the last step did to θ shows now, and not only when more is to be learnt
+                learner.prove()  # damage that the last step did to θ shows now, and not only at the next step
             self._end_if_nothing_is_learnt(learner)
             checkpoint, snapshot = self.publisher.due(
                 learner.step, presentable=self._presentable(learner), asked=control.take
@@ -146,7 +146,7 @@ class Pipeline:
                 self._keep(learner, self.publisher.next_version(learner.version) if snapshot else None)
 
     def _step(self, learner: Learner, decision: Decision, batch: MicroBatch) -> None:
-        """Take the step, show it, send what it refused to the dead letters, and tell whoever looks on."""
+        """Take the step, send what it refused to the dead letters, and report it."""
         started = time.perf_counter()
         report = learner.learn(decision, batch)
         seconds = time.perf_counter() - started
@@ -157,9 +157,9 @@ class Pipeline:
         self._on_step(report)
 
     def _keep(self, learner: Learner, version: int | None = None) -> None:
-        """Have the learner written as it is, and published where a `version` is given.
+        """Request a checkpoint of the learner as it is, and a snapshot if a `version` is given.
 
-        Where it cannot even be copied, that is a failed checkpoint, and the version is not counted.
+        If it cannot even be copied, that counts as a failed checkpoint, and the version is not used up.
         """
         try:
             with self.monitor.stalled():  # learning waits for this, and for the evaluation of a candidate
@@ -175,19 +175,19 @@ class Pipeline:
         if self.publisher.astray:
             raise AstrayError(self.publisher.astray)
         if learner.fruitless >= FRUITLESS_STEPS:
-            self._keep(learner)  # the next start goes on behind what was refused
+            self._keep(learner)  # the next start continues after what was refused
             self.publisher.drain()
             raise fruitless(learner, self._config, self.keeper.written)
 
     def _presentable(self, learner: Learner) -> bool:
-        """Whether there is anything to publish; where there is not, it is said once."""
+        """Whether there is anything to publish; if not, that is logged once."""
         if not learner.presentable and learner.step and not self._said_that_there_is_nothing:
             log.info("nothing is published before the first event has been learnt")
             self._said_that_there_is_nothing = True
         return learner.presentable
 
     def _finish(self, learner: Learner) -> None:
-        """Checkpoint and publish what has been learnt since the last time, and have it committed."""
+        """Checkpoint, publish and commit what has been learnt since the last time."""
         self.publisher.drain()
         snapshot = self.publisher.unpublished(learner.step) and self._presentable(learner)
         if snapshot or self.keeper.unwritten(learner.step):

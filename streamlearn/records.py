@@ -1,4 +1,4 @@
-"""Records of Kafka, where they stand, and runs of them: what every room may name."""
+"""Kafka records, their positions, and ranges of them: types that every package may import."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from streamlearn.events import Event, Reason
 
 Partition = tuple[str, int]  # topic, partition number
 Positions = dict[Partition, int]  # the next offset to read, per partition
-Topics = dict[str, str]  # the id that the broker gave a topic when it was made, by name; of old brokers none
+Topics = dict[str, str]  # topic ids by name, given by the broker at creation; empty with old brokers
 
 
 def by_name(positions: Positions) -> dict[str, int]:
-    """Return `positions` as ``topic/partition`` by name, in order."""
+    """Return `positions` keyed by ``topic/partition``, sorted."""
     return {f"{topic}/{partition}": offset for (topic, partition), offset in sorted(positions.items())}
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One of Kafka's records.
+    """A Kafka record.
 
     ``timestamp`` is in milliseconds since 1970, None in formats before Kafka 0.10. A null ``key`` or ``value`` is None;
-    a value that was not taken into memory is :class:`Withheld`, the name of a header that is not UTF-8
+    a value that was not loaded into memory is a :class:`Withheld`, and a header name that is not UTF-8 a
     :class:`HeaderName`.
     """
 
@@ -37,14 +37,14 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Withheld(bytes):
-    """Stands for the value of a record that is not taken into memory, or that cannot be read; it is empty.
+    """An empty stand-in for a value that is not loaded into memory, or cannot be read.
 
     Attributes
     ----------
     reason
         Why the record is refused.
     length
-        Bytes of the value that is missing; of the whole batch, where not even its records can be told apart.
+        Bytes of the missing value, or of the whole batch if its records cannot be told apart.
     sha256
         The digest of those bytes, in hexadecimal.
 
@@ -56,14 +56,14 @@ class Withheld(bytes):
 
     @classmethod
     def of(cls, reason: Reason, *, length: int, sha256: str) -> Withheld:
-        """Return what stands for a value of `length` bytes."""
+        """Return the stand-in for a value of `length` bytes."""
         withheld = cls()
         withheld.reason, withheld.length, withheld.sha256 = reason, length, sha256
         return withheld
 
 
 class HeaderName(str):
-    """The name of a header that is not UTF-8, with an escape for each byte that is none.
+    """A header name that is not UTF-8, with an escape for each invalid byte.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class HeaderName(str):
 
 
 def header_name(raw: bytes) -> str:
-    """Return the name of a header that `raw` stands for, a :class:`HeaderName` where it is not UTF-8."""
+    """Return `raw` decoded as a header name; a :class:`HeaderName` if it is not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -87,7 +87,7 @@ def header_name(raw: bytes) -> str:
 
 
 class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run of offsets of one partition, from `first` to below `end`, in which there were `records` records."""
+    """A range of offsets of one partition, from `first` up to but not including `end`, with `records` records in it."""
 
     topic: str
     partition: int
@@ -97,9 +97,9 @@ class Range(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Arrival(msgspec.Struct, gc=False, eq=False):
-    """Records of one partition in their order, each with the event it holds or the reason of its refusal.
+    """Records of one partition in order, each with its event or the reason why it was refused.
 
-    It may hold none, and only say that there is none from offset `begin` to `end`, as after an aborted transaction.
+    It may be empty: then there are no records from offset `begin` to `end`, as after an aborted transaction.
     """
 
     topic: str
@@ -108,12 +108,12 @@ class Arrival(msgspec.Struct, gc=False, eq=False):
     outcomes: list[Event | Reason]
     begin: int
     end: int  # the next offset to read, once all of it is taken
-    bytes: int  # of memory that those records take that have not been taken
-    start: int = 0  # the first one that has not been taken
+    bytes: int  # memory used by the records not yet taken
+    start: int = 0  # the index of the first record not yet taken
 
 
 class Origin(NamedTuple):
-    """The record that was refused: where it stands, and its timestamp."""
+    """The record that was refused: its topic, partition, offset and timestamp."""
 
     topic: str
     partition: int
@@ -126,22 +126,22 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """What the dead-letter topic tells of one refused record.
+    """What the dead-letter topic holds about one refused record.
 
     Attributes
     ----------
     record
-        The record that was refused, with its own place; of a stub, what is left of it.
+        The refused record, with its original partition and offset; for a stub, what is left of it.
     partition, offset
-        Where the letter stands in the dead-letter topic.
+        The position of the dead letter in its topic.
     reason, detail
-        Why the record was refused, and the field that this is about.
+        Why the record was refused, and which field that concerns.
     refused_at
         When the letter was written, in milliseconds since 1970.
     stub
-        Why the letter does not hold the record; empty where it does.
+        Why the dead letter does not contain the record; empty if it does.
     value_length
-        Bytes of the record's value, -1 where it was null.
+        Bytes of the record's value, -1 if it was null.
 
     """
 

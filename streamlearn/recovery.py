@@ -1,4 +1,4 @@
-"""Re-runs recorded steps: after a crash, to rebuild a published model, or under another configuration."""
+"""Re-runs recorded steps: after a crash, to rebuild a published model, or with another configuration."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def reread(
     Parameters
     ----------
     decisions
-        As they are recorded, in their order; those that took no records come in between.
+        As recorded, in order, including those that took no records.
     source
-        Where the records are.
+        Where the records are read.
     deleted
-        What to do where Kafka no longer has all records of a step: ``fail``, or ``skip`` what is missing.
+        What to do if Kafka no longer has all records of a step: ``fail``, or ``skip`` what is missing.
 
     Raises
     ------
@@ -74,14 +74,14 @@ def reread(
     moved = accumulate(isinstance(decision, Seek) for decision in decisions)
     for (_, isolation_level), group in groupby(
         zip(moved, decisions, strict=True), key=lambda pair: (pair[0], pair[1].isolation_level or READ_COMMITTED)
-    ):  # behind a seek offsets may go back, and what lies between is not to be read
+    ):  # after a seek offsets may go back, and the records in between must not be read
         yield from _reread([decision for _, decision in group], source, isolation_level, deleted)
 
 
 def _reread(
     decisions: Sequence[Decision], source: Source, isolation_level: str, deleted: Literal["fail", "skip"]
 ) -> Iterator[Reread]:
-    """Read the records of each of `decisions`, all of which were read under `isolation_level`."""
+    """Read the records of each of `decisions`, all of which were read with `isolation_level`."""
     ranges = [wanted for decision in decisions for wanted in decision.ranges]
     if not ranges:
         yield from (Reread(decision, [], 0) for decision in decisions)
@@ -117,7 +117,7 @@ def _reread(
 
 
 def retake(learner: Learner, decisions: Sequence[Decision], source: Source) -> Iterator[StepReport]:
-    """Let `learner`, in the state before the first of `decisions`, take them again in their order and grouping.
+    """Re-run `decisions` on `learner`, which is in the state before the first of them, in the same order and grouping.
 
     The errors are those of :func:`reread`, which fails where records are missing.
     """

@@ -1,4 +1,4 @@
-"""What a step consumes, what it did, and where the learner stands after it: plain data that every room may name."""
+"""What a step consumes, what it did, and where the learner stands after it: data that every package may import."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from streamlearn.records import Positions, Range, Record, by_name
 
 @dataclass
 class MicroBatch:
-    """What one step consumes; falsy where that is nothing.
+    """What one step consumes; falsy if that is nothing.
 
     Attributes
     ----------
     fresh, records
         The events that are trained on, and Kafka's records from which they came, in the same order.
     held_out, held_out_records
-        The events that never are, and their records.
+        The events that are never trained on, and their records.
     refused
-        Records that turned out unacceptable only now.
+        Records that decoding accepted and admission refused.
     outcomes, reasons
-        How many records became what, and the reasons of the dead letters among them.
+        How many records had each outcome, and the reasons of the dead letters among them.
     positions
-        The next offsets to read once all of it has been dealt with.
+        The next offsets to read once all of it has been processed.
     ranges
         The runs of offsets in the order in which they were taken.
     ids, labels
-        What admission remembers once it is learnt, in the order in which it was met.
+        What admission remembers once the batch is learnt, in the order of the records.
     bytes
-        What all records that went in take, whatever became of them.
+        The memory that all its records take, whatever their outcome.
 
     """
 
@@ -83,7 +83,7 @@ class TextFigures:
     nats
         The sum of −log p over the tokens of each text and its end, of shape (texts,), NaN where it is not known.
     tokens
-        How many tokens that are, the end included, of shape (texts,).
+        The number of those tokens, the end included, of shape (texts,).
     bytes
         How many bytes each text has in UTF-8, of shape (texts,).
 
@@ -100,7 +100,7 @@ class TextFigures:
 
     @property
     def bits_per_byte(self) -> NDArray[np.float64]:
-        """The bits that each text costs, by its bytes, of shape (texts,): other tokenizers compare with it."""
+        """The bits per byte of each text, of shape (texts,): comparable across tokenizers."""
         return np.asarray(self.nats / math.log(2.0) / self.bytes, dtype=np.float64)
 
 
@@ -108,19 +108,18 @@ class TextFigures:
 class StepResult:
     """What one step showed.
 
-    ``correct`` and ``losses`` are of shape (learnt,) and belong to the fresh events that were learnt, in their order,
-    as they were predicted before; ``loss`` is the mean over them, and over the replayed ones where an expert that
-    learns these is alone. ``refused`` are the others, by their index among the fresh ones, with the reason why no step
-    can be taken on them. ``unfit`` are the indices of those among the replayed ones. Where no fresh event could be
-    learnt, θ stayed as it was.
+    ``correct`` and ``losses`` are of shape (learnt,): one value for each fresh event that was learnt, in order, from
+    its prediction before. ``loss`` is the mean over them; if the only expert is one that replays, over the replayed
+    events, too. ``refused`` maps the other fresh events, by index, to the reason why no step can be taken on them.
+    ``unfit`` are the indices of such events among the replayed ones. If no fresh event could be learnt, θ did not
+    change.
 
-    ``experts`` are those of the mixture that had a say, by name. ``dropped`` are the others: an expert is in it at each
-    step that it is left out of, with the reason, ``not_finite`` or ``runaway``. ``predicted`` and ``confidences``
-    belong to the same events as ``correct``: the label that was predicted, None where none was known yet, and its
-    probability, of shape (learnt,) like it.
+    ``experts`` are those that took part in the mixture, by name. ``dropped`` are those left out of this step, with the
+    reason, ``not_finite`` or ``runaway``. ``predicted`` and ``confidences`` belong to the same events as ``correct``,
+    and have the same shape: the predicted label, None if no label was known yet, and its probability.
 
-    Where a language model learns there are no labels, and ``correct`` is empty; ``texts`` says what the same events
-    cost before they were learnt, and ``losses`` are per token.
+    A language model has no labels: ``correct`` is empty, ``texts`` holds the cost of the same events before they were
+    learnt, and ``losses`` are per token.
     """
 
     correct: NDArray[np.bool_]
@@ -138,7 +137,7 @@ class StepResult:
 
     @property
     def applied(self) -> bool:
-        """Whether θ moved."""
+        """Whether θ changed."""
         return len(self.losses) > 0
 
 
@@ -154,8 +153,8 @@ class Rise:
 class StepReport:
     """What one micro-batch did to the learner.
 
-    ``refused`` are the records that admission or the model refuses, for the dead letters. ``learnt`` are the
-    fresh events without those, to which ``result`` belongs; it is None where there was no fresh event to try.
+    ``refused`` are the records that admission or the model refused, for the dead letters. ``learnt`` are the other
+    fresh events, which ``result`` describes; it is None if there was no fresh event to try.
     """
 
     step: int
@@ -170,20 +169,20 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a learner stands, for whoever looks on: a copy that stays as it is; without arguments, of a new one.
+    """Where a learner stands, for the monitor: an immutable copy; without arguments, that of a new learner.
 
     Attributes
     ----------
     step, version, positions
-        How many steps it has taken, the number of the snapshot asked for last, and the next offsets to read.
+        How many steps it has taken, the number of the snapshot requested last, and the next offsets to read.
     counts, reasons
-        Records dealt with since the beginning, by outcome, and the dead letters among them by reason.
+        Records processed since the beginning, by outcome, and the dead letters among them by reason.
     accuracy
-        The prequential accuracy over the last events; NaN before the first, and where there are no labels.
+        The prequential accuracy over the last events; NaN before the first, and for a language model.
     perplexity, bits_per_byte
-        Prequential, too, of a language model; NaN before the first event, and of a classifier.
+        The same figures of a language model; NaN before the first event, and for a classifier.
     buffer_records, buffer_capacity, by_label
-        How many events the replay buffer holds, how many it may hold, and how many of each label it does.
+        How many events the replay buffer holds, how many it can hold, and how many it holds of each label.
     drift_means
         The mean over each detector's window, by the name of its signal.
 
@@ -204,7 +203,7 @@ class Standing:
 
     @property
     def figure(self) -> float | None:
-        """How right it is: the accuracy or, of a language model, the bits per byte; None before the first event."""
+        """The accuracy or, for a language model, the bits per byte; None before the first event."""
         known = (value for value in (self.accuracy, self.bits_per_byte) if not math.isnan(value))
         return next(known, None)
 

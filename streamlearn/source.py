@@ -1,7 +1,7 @@
-"""What is asked of a source of events: the contract between where they come from and the loop that learns them.
+"""The contract between a source of events and the loop that learns them.
 
-A source is named by the configuration and made by :func:`streamlearn.consumer.make_source`. It is read by one member of
-a group at a time, in *terms*, and everything that has been read can be read again, as the journal names it.
+The configuration names a source and :func:`streamlearn.consumer.make_source` creates it. One member of a group reads it
+at a time, in *terms*, and everything that has been read can be read again from the offsets in the journal.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ def _unheard(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told what as it happens, on the consumer's own threads."""
+    """Callbacks for what happens while reading; called on the consumer's own threads."""
 
     polled: Callable[[float], None] = _unheard
-    """Seconds of one poll that brought records, with their decoding."""
+    """The seconds that a poll with records took, decoding included."""
     decoded: Callable[[int], None] = _unheard
-    """How many of the records that have come are events, before the others are refused."""
+    """How many of the polled records are valid events, before the others are refused."""
     membership: Callable[[bool], None] = _unheard
-    """After a rebalance: True, as the active member or as a standby; False when the membership is lost."""
+    """After a rebalance: True if this process is a member, active or standby; False when the membership is lost."""
     skipped: Callable[[int], None] = _unheard
-    """Records that retention deleted before they were read, and that the policy says to skip."""
+    """Records that retention deleted before they were read and that are skipped by policy."""
     committed: Callable[[], None] = _unheard
-    """The group has taken offsets."""
+    """Offsets have been committed to the group."""
     answers: Callable[[bool], None] = _unheard
     """Every few seconds: whether the source answers."""
     waits: Callable[[str], None] = _unheard
-    """What reading waits for from now on: ``topic``, ``learning``, ``dead_letters`` or ``schemas``; empty: for nothing.
+    """What reading waits for from now on: ``topic``, ``learning``, ``dead_letters`` or ``schemas``; empty for nothing.
     """
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A record that was looked at, and what would become of it, without any of its text."""
+    """A sampled record and what would happen to it, without any of its text."""
 
     partition: int
     offset: int
     reason: Reason | None
-    """Why it would be refused; None where it is an event."""
+    """Why it would be refused; None if it is a valid event."""
     detail: str
-    """What that is about."""
+    """The field or value that the refusal concerns."""
     found: dict[str, str]
-    """Where each field was found, and what it is like."""
+    """Where each field was found, and what kind of value it holds."""
     value: str
-    """What the value is like."""
+    """A description of the value."""
 
 
 class Refusals(Protocol):
@@ -61,19 +61,19 @@ class Refusals(Protocol):
 
     @property
     def blocked(self) -> bool:
-        """Whether they are not taken, or not fast enough: reading should wait."""
+        """Whether they cannot be written, or not fast enough, so that reading should wait."""
         ...
 
     def put(self, record: Record, reason: Reason) -> None:
-        """Take over `record` without waiting."""
+        """Accept `record` without blocking."""
         ...
 
 
 class Arrivals(Protocol):
-    """What has been read and not been taken, in order within each partition."""
+    """A queue of what has been read, in order within each partition."""
 
     def get(self, timeout: float) -> Arrival | None:
-        """Take the oldest arrival, waiting up to `timeout` seconds for one; raise what has ended the reading."""
+        """Take the oldest arrival, waiting up to `timeout` seconds; raise the error, if any, that ended the reading."""
         ...
 
     def put_back(self, arrival: Arrival) -> None:
@@ -82,7 +82,7 @@ class Arrivals(Protocol):
 
 
 class Consumer(Protocol):
-    """A member of the group; while it is the active one, it reads the source from given positions."""
+    """A member of the group; while it is the active one, it reads the source from the given positions."""
 
     @property
     def queue(self) -> Arrivals:
@@ -91,7 +91,7 @@ class Consumer(Protocol):
 
     @property
     def member(self) -> str:
-        """The name by which the group knows this member, empty before it has joined."""
+        """The member id in the group, empty before it has joined."""
         ...
 
     @property
@@ -114,7 +114,7 @@ class Consumer(Protocol):
         Raises
         ------
         BaseException
-            What has ended the reading.
+            The error that has ended the reading.
 
         """
         ...
@@ -122,29 +122,29 @@ class Consumer(Protocol):
     def read_from(self, positions: Positions, topics: Topics, timeout: float) -> Positions | None:
         """Read on from `positions` in `topics`, and return them with the first offset of each partition beside them.
 
-        None is returned where that has not come about within `timeout` seconds; the error is that of `wait_for_term`.
+        None is returned if that takes longer than `timeout` seconds; the errors are those of `wait_for_term`.
         """
         ...
 
     def commit(self, positions: Positions) -> bool:
-        """Have `positions` shown to the group; return False where it refuses, because another member is active."""
+        """Commit `positions` to the group; return False if it refuses because another member is active."""
         ...
 
     def lag(self, positions: Positions) -> dict[Partition, int]:
-        """Return how many records each partition of ours is ahead of `positions`."""
+        """Return how many records `positions` lag behind in each assigned partition."""
         ...
 
     def resign(self) -> None:
-        """Give the membership up and rejoin, with no claim to be the active member."""
+        """Leave the group and rejoin it without a claim to be the active member."""
         ...
 
     def stop(self) -> None:
-        """Leave the group and end."""
+        """Leave the group and stop."""
         ...
 
 
 class Recorded(Protocol):
-    """Ranges that have been read before, read again in the order in which they were taken."""
+    """Reads ranges again, in the order in which they were first read."""
 
     def topic_id(self, topic: str) -> str | None:
         """Return the id of `topic` now, None where it has none."""
@@ -155,7 +155,7 @@ class Recorded(Protocol):
         ...
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         ...
 
 
@@ -163,19 +163,19 @@ class Source(Protocol):
     """Where events come from."""
 
     def require(self) -> None:
-        """Raise :class:`~streamlearn.errors.BrokerError` where there is nothing to read from."""
+        """Raise :class:`~streamlearn.errors.BrokerError` if there is nothing to read from."""
         ...
 
     def describe(self) -> str:
-        """Return in one sentence what is there, having looked at a few records; the error is that of `require`."""
+        """Read a few records and describe in one sentence what is there; the error is that of `require`."""
         ...
 
     def detail(self, record: Record, reason: Reason) -> str:
-        """Return what `reason`, for which `record` was refused, is about: a field, as a rule; empty where nothing."""
+        """Return what the `reason` to refuse `record` concerns, usually a field; empty for nothing in particular."""
         ...
 
     def sample(self, count: int) -> list[Sampled]:
-        """Return what would become of the newest records, about `count` of them, outside the group."""
+        """Return what would happen to about `count` of the newest records, read without joining the group."""
         ...
 
     def topics(self) -> Topics:
@@ -183,11 +183,11 @@ class Source(Protocol):
         ...
 
     def retained(self) -> list[Range]:
-        """Return what each partition holds now, in order; those that hold nothing, as an empty range."""
+        """Return the range that each partition retains now, in order; for an empty partition an empty range."""
         ...
 
     def require_same(self, before: Topics, now: Topics) -> None:
-        """Raise BrokerError where topics were created again and the configuration says to fail then."""
+        """Raise BrokerError if topics were re-created and the configuration says to fail then."""
         ...
 
     def expel(self, member: str) -> None:
@@ -195,9 +195,9 @@ class Source(Protocol):
         ...
 
     def consumer(self, *, refusals: Refusals, watch: Watch, patience: Patience) -> Consumer:
-        """Return a consumer that hands what is no event to `refusals` and waits for the group with `patience`."""
+        """Return a consumer that passes invalid records to `refusals` and waits for the group with `patience`."""
         ...
 
     def reread(self, ranges: Iterable[Range], *, isolation_level: str) -> Recorded:
-        """Begin to read `ranges` again, as they were read under `isolation_level`: which records count."""
+        """Begin to read `ranges` again, with the `isolation_level` of the first time: it decides what counts."""
         ...

@@ -1,4 +1,4 @@
-"""What every stateful part hands to a checkpoint, and takes back from one."""
+"""What every stateful part gives to a checkpoint, and restores from one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 State = dict[str, Any]
 """A tree of dicts whose leaves are JSON values, tensors, or lists of :class:`~streamlearn.events.Event`.
 
-A state is a copy: nothing that happens to its owner afterwards may change it, because the checkpoint is
-written on another thread while learning goes on.
+A state is a copy: later changes to its owner must not affect it, because the checkpoint is written on another thread
+while learning goes on.
 """
 
 
 class Stateful(Protocol):
-    """A part of the learner whose state decides the future of θ."""
+    """A part of the learner whose state affects future values of θ."""
 
     def state(self) -> State:
         """Return a copy of everything that decides what this part does next."""
@@ -31,7 +31,7 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class Adapter:
-    """The low-rank adapters of a model, as peft reads them: settings, and tensors by name."""
+    """The low-rank adapters of a model, in peft's format: settings, and tensors by name."""
 
     settings: dict[str, Any]
     weights: dict[str, Tensor]
@@ -39,24 +39,24 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Export:
-    """What a snapshot publishes: the mixture, and its transformer as Hugging Face's code loads it.
+    """What a snapshot publishes: the mixture, and its transformer in the form that Hugging Face's code loads.
 
     Attributes
     ----------
     config, weights, tokenizer
         Hugging Face's configuration, θ by parameter name, and the tokenizer.
     columns
-        How many outputs the head has, each of which has a name in the configuration; 0 where the model's head does not
-        learn and is not published.
+        How many outputs the head has, each of which has a name in the configuration; 0 if the model's head does not
+        train and is not published.
     mixture
-        What predicting as the learner did takes beside them, the labels included: JSON values and tensors, no events.
-        Empty where the transformer is published alone.
+        What is needed besides to predict as the learner did, including the labels: JSON values and tensors, no events.
+        Empty if the transformer is published alone.
     settings
         The settings that decide what the mixture predicts, as JSON values.
     adapter
-        What of the weights was learnt as adapters, which are merged into them; None where none was.
+        The part of the weights that was learnt as adapters, which are merged into them; None if there are none.
     language_model
-        Whether it is a language model that is published, which has neither labels nor a mixture.
+        Whether the published model is a language model, which has neither labels nor a mixture.
 
     """
 
@@ -71,7 +71,7 @@ class Export:
 
     @property
     def predictor(self) -> Literal["mixture", "transformer", "language_model"]:
-        """What it is that predicts."""
+        """The kind of predictor."""
         if self.language_model:
             return "language_model"
         return "mixture" if self.mixture else "transformer"

@@ -1,12 +1,12 @@
-"""How a term begins: the state directory is claimed, and the learner brought to where the last active one was.
+"""How a term begins: the state directory is claimed, and the learner brought to where the last active one stopped.
 
-1. The directory is claimed, so that nobody else changes it any more.
-2. The newest checkpoint that is whole is loaded.
-3. The version that it counts is published, if that is not there.
-4. The steps that the journal records behind it are re-run, and recording goes on behind them.
+1. The directory is claimed, so that no other process changes it any more.
+2. The newest intact checkpoint is loaded.
+3. The version that the checkpoint counts is published, if it is missing.
+4. The steps that the journal records after it are re-run, and recording continues after them.
 
-Checkpoint and journal stay as they are until then, but for leavings and what is damaged, which is set aside: where the
-term ends before, the next one to take over finds the same.
+Until then checkpoint and journal are not changed, except that leftovers are removed and damaged files set aside: if the
+term ends early, the next takeover finds the same state.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ class Takeover:
     config
         The whole configuration.
     source
-        Where the records of recorded steps are.
+        Where the records of recorded steps are read.
     keeper, publisher
-        Where the state and the snapshots are.
+        Where the state and the snapshots are stored.
     refuse
-        Takes what recorded steps refuse.
+        Called with the records that recorded steps refuse.
     stopping
-        Ends a wait between two attempts.
+        Ends the wait between two attempts.
     restored
-        Told how the learner stands before recorded steps are re-run, the manifest of the newest snapshot, and the
-        history beside the checkpoint that has been loaded; an empty one where there was none.
+        Called before recorded steps are re-run, with the learner's standing, the manifest of the newest snapshot, and
+        the history stored with the loaded checkpoint, empty if there is none.
     step
-        Takes a recorded step, of which the decision and the micro-batch are given.
+        Takes a recorded step, given its decision and micro-batch.
     skipped
-        Told how many records of a recorded step Kafka no longer has.
+        Called with the number of records of a recorded step that Kafka no longer has.
     publish
-        Has the learner published as the version given.
+        Publishes the learner as the given version.
     blocked
-        Told why the takeover waits, and an empty reason once it goes on.
+        Called with the reason why the takeover waits, and with an empty one once it continues.
 
     """
 
@@ -85,19 +85,19 @@ class Takeover:
         self._skipped, self._publish, self._blocked = skipped, publish, blocked
 
     def run(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
-        """Bring `learner` to where the last active one was; return False where the term was over before that.
+        """Bring `learner` to where the last active one stopped; return False if the term ended before that.
 
         Parameters
         ----------
         learner
             A new one.
         lasts
-            Asked again and again: whether the term still lasts.
+            Called repeatedly: whether the term still lasts.
 
         Raises
         ------
         StateError
-            If no checkpoint can be read although there are some, or the directory is of another group or topic.
+            If no checkpoint can be read although there are some, or the directory belongs to another group or topic.
         BrokerError
             If Kafka refuses, or no longer has the records of a recorded step.
 
@@ -120,7 +120,7 @@ class Takeover:
             return False
 
     def _patiently(self, attempt: Callable[[], bool], lasts: Callable[[], bool]) -> bool:
-        """Attempt it again while the disk refuses or Kafka does not answer; False where the term ends first."""
+        """Retry `attempt` while the disk fails or Kafka does not answer; False if the term ends first."""
         said = False
         while True:
             try:
@@ -138,7 +138,7 @@ class Takeover:
                 return False
 
     def _restore(self, learner: Learner) -> None:
-        """Load the newest checkpoint that is whole, naming each one that is not."""
+        """Load the newest intact checkpoint, logging each damaged one."""
         checkpoints = self._keeper.checkpoints
         damaged = []
         for name in checkpoints.strangers():
@@ -165,7 +165,7 @@ class Takeover:
         log.info("starting with %s%s", model, "" if since is None else f" and its mixture as of step {since}")
 
     def _prove(self, learner: Learner, name: str) -> None:
-        """See to it that a checkpoint, which an earlier streamlearn may have made of any θ, is of use."""
+        """Check that the θ of a checkpoint predicts: earlier versions did not do so before writing one."""
         try:
             learner.prove()
         except AstrayError:
@@ -185,11 +185,11 @@ class Takeover:
             return
         if step in (None, learner.step):
             self._publish(learner, learner.version)
-        else:  # it is there with other weights, and never changes
+        else:  # it exists with other weights, and a version never changes
             self._publish(learner, self._publisher.next_version(learner.version))
 
     def _recover(self, learner: Learner, lasts: Callable[[], bool]) -> bool:
-        """Take the steps after the checkpoint again, as they are recorded, and go on recording behind them."""
+        """Re-run the recorded steps after the checkpoint, and continue recording after them."""
         decisions = self._still_there(learner, self._keeper.journal.decisions(learner.step))
         if decisions:
             log.info("re-running journal steps %d–%d", decisions[0].step, decisions[-1].step)
@@ -208,11 +208,11 @@ class Takeover:
         return True
 
     def adopt(self, learner: Learner, positions: Positions, topics: Topics) -> bool:
-        """Let `learner` go on from `positions` in `topics`; return whether that has to be kept before it learns.
+        """Let `learner` continue from `positions` in `topics`; return whether a checkpoint is needed before it learns.
 
-        It has where the topic is another one than before, which counts as a step without events, since checkpoint and
-        journal name by their step what they hold; and where it does not begin at the beginning: the end, or the first
-        record of a time, will be elsewhere later.
+        It is needed if the topic was re-created, which counts as a step without events, since checkpoints and the
+        journal identify their contents by the step. It is also needed if a new learner does not start at the earliest
+        offset: the end of the topic, or the first record after a time, will be another offset later.
         """
         begins = not learner.positions and self._config.kafka.start != "earliest"
         created_again = bool(learner.topics) and bool(topics) and learner.topics != topics
@@ -222,10 +222,10 @@ class Takeover:
         return begins or created_again
 
     def _still_there(self, learner: Learner, decisions: list[Decision]) -> list[Decision]:
-        """Return those of `decisions` whose topic is still there: one that was created again holds other records.
+        """Return those of `decisions` whose topic still exists: a re-created topic holds other records.
 
-        Where it was, `learner` keeps the topic that its positions are in, and reading begins where
-        ``kafka.out_of_range`` says; unless some of the new one is recorded already.
+        If it was re-created, `learner` keeps the topic that its positions refer to, and reading begins where
+        ``kafka.out_of_range`` says, unless steps on the new topic are recorded already.
         """
         journal, now = self._keeper.journal, self._source.topics()
         before = learner.topics or (decisions[0].topics if decisions else {})
@@ -249,7 +249,7 @@ def _places(seek: Seek) -> str:
 
 
 def load_checkpoint(learner: Learner, name: str, state: State) -> None:
-    """Let `learner` continue from `state`; StateError where it is whole and still no state of a learner."""
+    """Let `learner` continue from `state`; StateError if it is intact but not a learner's state."""
     try:
         learner.load(state)
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -1,7 +1,7 @@
-r"""What a person reads on a terminal: without secrets, and without anything that could move a cursor or forge a line.
+r"""Output for a terminal: without secrets, and without anything that could move the cursor or forge a line.
 
-A label, the text of an event, the name of a file or the error of a library may hold escape sequences, line breaks or
-marks that turn the direction of writing. Each of them is shown as Python writes it in a string: ``\x1b``.
+A label, the text of an event, the name of a file or the error of a library may contain escape sequences, line breaks or
+marks that change the direction of writing. Each is shown as Python escapes it in a string: ``\x1b``.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ UNSEEN = re.compile(
     "\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U00013438\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
 )
-"""Unicode's categories Cc, Cf, Cs, Zl and Zp, but for the two joiners, which belong to some scripts and to emoji."""
+"""Unicode's categories Cc, Cf, Cs, Zl and Zp, except the two joiners, which some scripts and emoji need."""
 
 
-ERASE = "\r\x1b[K"  # back to the start of the line, and nothing on it
+ERASE = "\r\x1b[K"  # back to the start of the line, and clear it
 
 
 class StatusLine:
-    """A line that stays the last one on a terminal, below those of the log; nothing where standard error is none.
+    """A status line that stays at the bottom of a terminal, below the log; nothing if standard error is not a terminal.
 
-    A terminal that goes away takes the line with it, and nothing else: no method raises for it.
+    If the terminal goes away, the line is switched off; no method raises an error for that.
 
     Attributes
     ----------
@@ -48,14 +48,14 @@ class StatusLine:
         self._lock = threading.RLock()
 
     def begin(self) -> None:
-        """Show it from now on, if there is a terminal."""
+        """Start showing it, if there is a terminal."""
         try:
             self.on = sys.stderr.isatty()
         except ValueError:  # it is closed
             self.on = False
 
     def show(self, line: str) -> None:
-        """Have `line` stand there."""
+        """Show `line`."""
         if self.on:
             with self._lock:
                 self._line = escaped(masked(line))[: shutil.get_terminal_size().columns - 1]
@@ -63,7 +63,7 @@ class StatusLine:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Take it away while something else is written."""
+        """Hide it while something else is written."""
         if not self.on:
             yield
             return
@@ -73,14 +73,14 @@ class StatusLine:
             self._write(self._line)
 
     def end(self) -> None:
-        """Take it away for good."""
+        """Remove it for good."""
         with self._lock:
             if self._line:
                 self._write(ERASE)
             self.on, self._line = False, ""
 
     def _write(self, text: str) -> None:
-        """Write `text` if the terminal is there; where it has gone away, be off from now on."""
+        """Write `text`; if the terminal has gone away, switch the line off."""
         if self.on:
             try:
                 sys.stderr.write(text)
@@ -93,7 +93,7 @@ STATUS = StatusLine()
 
 
 def escaped(text: Any) -> str:
-    r"""Return `text` as it may stand within a line: what is not seen, or would break it, is written out.
+    r"""Return `text` so that it fits within a line: invisible characters and line breaks are escaped.
 
     >>> escaped("ham\x1b[2J\nspam")
     'ham\\x1b[2J\\nspam'
@@ -102,32 +102,32 @@ def escaped(text: Any) -> str:
 
 
 def say(line: str, *, error: bool = False) -> None:
-    """Print `line`, escaped and with secrets masked; to standard error where `error` says so."""
+    """Print `line`, escaped and with secrets masked; to standard error if `error` is true."""
     typer.echo(escaped(masked(line)), err=error)
 
 
 def say_texts(*texts: Any) -> None:
-    """Print `texts`, which are somebody's own and hold no secret of ours, escaped and with tabs between them."""
+    """Print `texts`, which are the user's own and contain none of our secrets, escaped and separated by tabs."""
     typer.echo("\t".join(map(escaped, texts)))
 
 
 def say_json(value: Any) -> None:
-    """Print `value` as one line of JSON, in which strings are escaped as JSON does it."""
+    """Print `value` as one line of JSON, with JSON's own escapes."""
     typer.echo(as_json(value))
 
 
 def as_json(value: Any) -> str:
-    """Return `value` as JSON that keeps what is seen readable and writes out the rest."""
+    """Return `value` as JSON that keeps visible characters readable and escapes the rest."""
     return UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(value, ensure_ascii=False))
 
 
 def readable(argument: str) -> str:
-    """Return `argument`, as a shell handed it over, with what is no UTF-8 replaced."""
+    """Return `argument`, as passed by a shell, with invalid UTF-8 replaced."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def prepare() -> None:
-    """Let standard output and error take any character, and standard input any byte, whatever the locale."""
+    """Make standard output and error accept any character, and standard input any byte, whatever the locale."""
     for stream, errors in ((sys.stdin, "replace"), (sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=errors)

@@ -1,7 +1,7 @@
-"""Terms: a learner learns while the group says that it is the active member, and stands by between.
+"""Terms: a learner learns while it is the active member of the group, and stands by otherwise.
 
 Each time the group makes this member the active one, a term begins. It first takes over from the last active learner,
-unless that was this one. It ends when the group, or the claim of another learner on the state directory, says so.
+unless that was this one. It ends when the group or another learner's claim on the state directory ends it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Term:
     Parameters
     ----------
     over
-        Asked whether it has ended, at once and without telling anybody.
+        Returns at once whether the term has ended, without side effects.
     beat
-        Told that the loop is alive.
+        Called to record that the loop is alive.
 
     """
 
@@ -36,7 +36,7 @@ class Term:
         self.over, self._beat = over, beat
 
     def lasts(self) -> bool:
-        """Show that the loop is alive, and return whether the term still lasts; raise what has ended a thread."""
+        """Record that the loop is alive, and return whether the term still lasts; raise what has ended a thread."""
         self._beat()
         return not self.over()
 
@@ -49,14 +49,14 @@ class Terms:
     config
         The whole configuration.
     parts
-        What stands around the loop.
+        The parts around the loop.
     stopping
         Ends the last term.
 
     Attributes
     ----------
     starting
-        Whether it is beginning, or taking over: nothing has been learnt that is not kept, and it may end at once.
+        Whether it is starting or taking over: nothing unsaved has been learnt yet, so it may end at once.
 
     """
 
@@ -67,20 +67,20 @@ class Terms:
     def run(
         self, take_over: Callable[[Learner, Callable[[], bool]], bool], learn: Callable[[Learner, Term], None]
     ) -> Learner | None:
-        """Load the model and join the group; learn in each term of ours, and stand by between, until told to stop.
+        """Load the model and join the group; learn in each term, and stand by in between, until told to stop.
 
         Parameters
         ----------
         take_over
-            Brings a new learner to where the last active one was, as long as its second argument says that the term
-            lasts; returns whether it has.
+            Brings a new learner to where the last active one stopped, as long as its second argument says that the term
+            lasts; returns whether it succeeded.
         learn
             Learns until the term is over.
 
         Returns
         -------
         learner
-            What the state directory, claimed by us, has come to; None where it is not ours.
+            The learner that matches the state directory, if this process holds the claim on it; else None.
 
         """
         parts, consumer, fence = self._parts, self._parts.consumer, self._parts.keeper.fence
@@ -89,7 +89,7 @@ class Terms:
         parts.monitor.loaded()
         consumer.start()
         self.starting = False
-        current = False  # whether `learner` is what the state directory, claimed by us, has come to
+        current = False  # whether `learner` matches the state directory and we hold the claim on it
         last = 0
         while not self._stopping.is_set():
             number = consumer.wait_for_term(last, BEAT_SECONDS)
@@ -97,16 +97,16 @@ class Terms:
             if current and not fence.held:
                 log.warning("another learner has taken over since step %d", learner.step)
                 current = False
-                if consumer.term == last:  # the group does not know
+                if consumer.term == last:  # the group does not know that the term has ended
                     consumer.resign()
             if not current and learner.step:
                 del learner  # there may not be memory for two
                 learner = Learner(self._config)
             if number is None:
                 if not current:
-                    parts.recall()  # of the learner that is active meanwhile
+                    parts.recall()  # the history of the learner that is active meanwhile
                 continue
-            last = number  # who was replaced within it must not take over again before the group says so
+            last = number  # a learner replaced within this term must not take over again before the group says so
             term = Term(over=partial(self._over, number), beat=partial(self._beat, learner))
             if not current:
                 parts.monitor.control.take_over()
@@ -118,7 +118,7 @@ class Terms:
                 parts.monitor.taken_over()
                 log.info("learning from step %d on", learner.step)
                 learn(learner, term)
-            del term  # which holds the learner
+            del term  # it holds a reference to the learner
             parts.monitor.activated(False)
         return learner if current else None
 
@@ -127,6 +127,6 @@ class Terms:
         return self._stopping.is_set() or fence.lost or consumer.term != number
 
     def _beat(self, learner: Learner) -> None:
-        """Show that the loop is alive; raise what has ended another thread."""
+        """Record that the loop is alive; raise the error that has ended another thread."""
         self._parts.require_alive()
         self._parts.monitor.beat(lambda: (learner.standing(), self._parts.consumer.lag(learner.positions)))

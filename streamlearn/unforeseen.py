@@ -1,7 +1,7 @@
-"""What nobody foresaw, in whatever thread: one sentence for a person, and in the log where it was raised.
+"""Unexpected errors in any thread: one sentence for the user, and where it was raised in the log.
 
-A thread hands it to the learning thread, which ends the learner: a process that goes on with a part of it dead helps
-nobody. Messages of such errors may hold anything, also the text of an event, so they are not shown.
+A thread passes the error to the learning thread, which ends the learner: a process must not go on with one of its parts
+dead. The messages of such errors may contain anything, even the text of an event, so they are not shown.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def unforeseen(thread: str, error: BaseException) -> StreamlearnError:
-    """Return `error` if it is a sentence already; else say which `thread` raised it, and log where."""
+    """Return `error` if it is one of our own; else log where it was raised, and return one that names the `thread`."""
     if isinstance(error, StreamlearnError):
         return error
     trace = "\n".join(_trace(error))
@@ -29,7 +29,7 @@ def unforeseen(thread: str, error: BaseException) -> StreamlearnError:
 
 
 def _trace(error: BaseException) -> Iterator[str]:
-    """Yield the lines of a traceback, without what the errors say."""
+    """Yield the lines of a traceback, without the errors' messages."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if before is not None:
         yield from _trace(before)
@@ -40,7 +40,7 @@ def _trace(error: BaseException) -> Iterator[str]:
 
 
 def _said(error: BaseException) -> str:
-    """Return what kind of error it is; the operating system's say what is wrong with a file or a socket."""
+    """Return the type of the error; for an operating system error also what is wrong with the file or socket."""
     name = type(error).__name__
     return f"{name} ({error.strerror})" if isinstance(error, OSError) and error.strerror else name
 

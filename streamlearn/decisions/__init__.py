@@ -1,6 +1,6 @@
-"""Whatever reaches θ and is not a function of the state and the records: it is journalled before it acts.
+"""Decisions: whatever affects θ and does not follow from the state and the records. Each is journalled before it acts.
 
-Each kind of decision has a file of its own in this package, and its import below, which makes it known.
+Each kind of decision has its own file in this package, and is registered by its import below.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ KINDS: dict[str | int | None, type[Decision]] = {kind.__struct_config__.tag: kin
 
 
 class Unknown(msgspec.Struct, frozen=True):
-    """A decision of a kind, or with a field, that this version does not know: a newer streamlearn has recorded it."""
+    """A decision of a kind, or with a field, that this version does not know; a newer streamlearn recorded it."""
 
     step: int
     kind: str | None = None
 
 
 def decode(line: bytes) -> Decision | Unknown:
-    """Return the decision of which `line` is the JSON.
+    """Return the decision encoded in `line` as JSON.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every decision says, whatever its kind."""
+"""What decisions of every kind have in common."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from streamlearn.records import Range, Topics
 
 
 class Decision(msgspec.Struct, frozen=True, tag_field="kind", omit_defaults=True, forbid_unknown_fields=True):
-    """What makes up one step beside the state before it: one line of the journal.
+    """What determines one step, given the state before it: one line of the journal.
 
     A kind of decision is a subclass with a ``tag`` of its own, fields for what was decided, and :meth:`apply`. Fields
-    that are added to a kind later have defaults, so that the lines of before can still be read; a version that does not
-    know them takes the decision for :class:`~streamlearn.decisions.Unknown`.
+    added to a kind later have defaults, so that older lines can still be read; a version that does not know them reads
+    the decision as :class:`~streamlearn.decisions.Unknown`.
 
     Attributes
     ----------
     step
-        The number of the step: one more than the learner has taken before.
+        The number of the step: one more than the number of steps taken before.
     ranges
-        The offsets of its records in the order in which they were taken; none where it consumes nothing.
+        The offsets of its records in the order in which they were taken; empty if it consumes nothing.
     topics
-        The ids of the topics in which they are, from the first line of the journal's segment.
+        The ids of the topics that hold them, from the first line of the journal's segment.
     isolation_level
-        How they were read where that was not as usual, from that line too unless it is said here.
+        The isolation level with which they were read, if it was not the default; taken from that line, too, unless
+        given here.
 
     """
 
@@ -36,16 +37,17 @@ class Decision(msgspec.Struct, frozen=True, tag_field="kind", omit_defaults=True
     isolation_level: str | None = None
 
     def under(self, isolation_level: str | None) -> Self:
-        """Return it as a segment records it whose first line says `isolation_level`: with its own where that differs.
+        """Return it as recorded in a segment with this `isolation_level`: with its own level only if that differs.
 
-        The ids of its topics are in the first line alone.
+        The ids of its topics are only in the first line.
         """
         own, said = self.isolation_level or READ_COMMITTED, isolation_level or READ_COMMITTED
         return msgspec.structs.replace(self, topics={}, isolation_level=None if own == said else own)
 
     def apply(self, learner: Any) -> None:
-        """Do to `learner`, a :class:`~streamlearn.learner.Learner`, what was decided, before it learns the records.
+        """Apply the decision to `learner`, a :class:`~streamlearn.learner.Learner`, before it learns the records.
 
-        What is done follows from the learner's state and the fields of this decision alone, since it is done again
-        from the journal. It ends in the learner's state, and where θ moves, ``learner.proven`` is set to False.
+        The effect may depend only on the learner's state and the fields of this decision, because it is re-run from the
+        journal. All of it must be part of the learner's state, and if θ changes, ``learner.proven`` must be set to
+        False.
         """

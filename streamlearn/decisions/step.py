@@ -8,9 +8,9 @@ from streamlearn.decisions.base import Decision
 
 
 class Step(Decision, frozen=True, tag=False):
-    """A step over the records of `ranges`, about which nothing else was decided.
+    """A step over the records of `ranges`, with nothing else decided.
 
-    Its line names no kind, as lines did before there were kinds.
+    Its line has no kind, like lines from before there were kinds.
 
     Attributes
     ----------

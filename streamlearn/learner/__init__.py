@@ -1,4 +1,4 @@
-"""What decides the next θ: pure, without Kafka, disk or clock."""
+"""Everything that decides the next θ: pure, without Kafka, disk or clock."""
 
 from streamlearn.learner.learner import Learner
 

@@ -1,8 +1,8 @@
-"""What is remembered to decide whether an accepted event is learnt, held out or dropped as a duplicate.
+"""Decides whether an accepted event is learnt, held out or dropped as a duplicate, and remembers what that takes.
 
-Admission happens on the learning thread, in the order of learning, because what it remembers is part of the
-learner's state: after a restart the same event gets the same answer. It moves with the step and not before, behind the
-journal's line.
+Admission happens on the learning thread, in the order of learning, because what it remembers is part of the learner's
+state: after a restart the same event gets the same answer. It changes with the step, never before the step is
+journalled.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ BUCKETS = 2**32
 
 
 class Admission:
-    """Remembers the last ids and the type and number of labels, and which part of the texts is held out.
+    """Remembers recent ids and the labels seen, and chooses which texts are held out.
 
     The hold-out is chosen by a stable hash (CRC-32) of the text, not of the id: a text that is sent twice
     under two ids cannot be trained on and tested with.
 
-    An event without an id of its own is never a duplicate: a topic that is created again has the same offsets again.
+    An event without an id of its own is never a duplicate: a topic that is re-created reuses its offsets.
 
-    What a micro-batch adds stays in its :class:`~streamlearn.learner.draft.Draft` until it has been learnt, and what is
-    refused in the end is not remembered: it may come again.
+    What a micro-batch adds stays in its :class:`~streamlearn.learner.draft.Draft` until it has been learnt, and the ids
+    of refused events are not remembered: they may be sent again.
 
     Parameters
     ----------
     config
-        ``duplicate_window`` ids are remembered; ``holdout_ratio`` of the texts are held out;
-        in discovery at most ``max_labels`` labels are accepted.
+        ``duplicate_window`` ids are remembered; ``holdout_ratio`` of the texts are held out; with ``labels: discover``
+        at most ``max_labels`` labels are accepted.
 
     Attributes
     ----------
     ids, known
         The remembered ids, oldest first, and as a set.
     labels
-        The labels met, in discovery.
+        The labels seen so far, with ``labels: discover``.
 
     """
 
@@ -59,11 +59,11 @@ class Admission:
         Parameters
         ----------
         batch
-            What the newest draft came to.
+            The micro-batch of the newest draft.
         refused
-            Those of its events that were refused after all: their ids are forgotten.
+            Those of its events that the model refused: their ids are forgotten.
         accepted
-            The others, asked for only where some were refused: a label that none of them has is forgotten.
+            The other events, read only if some were refused: a label that none of them has is forgotten.
 
         """
         ids, labels = batch.ids, list(batch.labels)
@@ -81,12 +81,12 @@ class Admission:
         self.known.update(ids)
 
     def forget(self) -> None:
-        """Remember no ids any more: events that have been met are to be taken in once more."""
+        """Forget all ids, so that events seen before are accepted again."""
         self.ids.clear()
         self.known.clear()
 
     def state(self) -> State:
-        """Return the remembered ids in their order, and the labels met."""
+        """Return the remembered ids in their order, and the labels seen."""
         return {"ids": list(self.ids), "labels": list(self.labels)}
 
     def load(self, state: State) -> None:

@@ -16,16 +16,16 @@ from streamlearn.updater import Updater
 from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
 from streamlearn.updater.published import export
 
-CHOICE = 2  # labels from which on a prediction says something: a label that is alone is always right, at a loss of 0
+CHOICE = 2  # labels needed for a prediction to mean something: with one label it is always right, at a loss of 0
 
 
 class Classification:
-    """Labels, as :class:`~streamlearn.learner.objective.Objective` says.
+    """Learns labels; see :class:`~streamlearn.learner.objective.Objective`.
 
     Parameters
     ----------
     config
-        The sections ``events``, ``buffer``, ``updater`` and ``monitor`` count.
+        The sections ``events``, ``buffer``, ``updater`` and ``monitor`` are read.
 
     Attributes
     ----------
@@ -59,11 +59,11 @@ class Classification:
 
     @property
     def tells(self) -> bool:
-        """Whether there is a choice among labels."""
+        """Whether there are at least two labels to choose from."""
         return len(self.updater.labels) >= CHOICE
 
     def signals(self, result: StepResult) -> Mapping[str, Sequence[float]]:
-        """Return the error, 1 or 0, and of the loss −log p of the true label 1 − p: ADWIN's bound is for 0 to 1."""
+        """Return the error, 0 or 1, and 1 − p of the true label for the loss −log p: ADWIN takes values from 0 to 1."""
         self.accuracy.update(result.correct.tolist())
         return {"loss": (-np.expm1(-result.losses)).tolist(), "error": (~result.correct).tolist()}
 
@@ -76,16 +76,16 @@ class Classification:
         return holdout.evaluate(self.updater.predict)
 
     def evaluate_transformer(self, holdout: HoldOut) -> dict[str, Score]:
-        """Return how often the transformer alone is right; nothing where there is none."""
+        """Return how often the transformer alone is right; empty without a transformer."""
         return holdout.evaluate(self.updater.predict_with_transformer) if self.updater.transformer else {}
 
     @property
     def presentable(self) -> bool:
-        """Whether there is a label, and a step on it."""
+        """Whether there is a label and at least one step has been taken."""
         return bool(self.updater.labels) and self.updater.steps > 0
 
     def export(self, state: State) -> Export:
-        """Return the mixture with its transformer."""
+        """Return the mixture and its transformer."""
         return export(self.updater, state)
 
     def describe(self) -> str:

@@ -1,4 +1,4 @@
-"""Steps on events that come from no topic: of the library, and of fine-tuning."""
+"""Steps on events that come from no topic, for the library and for fine-tuning."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NOWHERE = ("memory", 0)
 
 
 def take_step(learner: Learner, events: Sequence[Event]) -> StepReport:
-    """Let `learner` take one step on at least one of `events`, which come after all that it has met.
+    """Let `learner` take one step on `events`, at least one, which follow all that it has seen.
 
-    The errors are those of :meth:`~streamlearn.learner.learner.Learner.learn`.
+    It raises what :meth:`~streamlearn.learner.learner.Learner.learn` raises.
     """
     records = [Record(*NOWHERE, event.offset, None, None, None, []) for event in events]
     begin = learner.positions.get(NOWHERE, 0)

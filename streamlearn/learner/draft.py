@@ -1,4 +1,4 @@
-"""Assembles a micro-batch, deciding on each event as if admission had remembered those before it."""
+"""Assembles a micro-batch, deciding on each event as if admission already remembered the events before it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from streamlearn.reports import MicroBatch
 
 
 class Draft:
-    """A micro-batch in the making; admission stays as it was, until the micro-batch has been learnt.
+    """A micro-batch being assembled; admission does not change until the micro-batch has been learnt.
 
     Parameters
     ----------
     admission
-        What is remembered already. It must not move before this draft is complete.
+        What is remembered already. It must not change before this draft is complete.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Draft:
         self._admission = admission
         self._known = admission.known
         self._new: set[str] = set()
-        self._gone: set[str] = set()  # those that would have left the window by now
+        self._gone: set[str] = set()  # ids that would have left the window by now
         self._room = admission.window - len(admission.ids)
         self._oldest = chain(admission.ids, self._ids)
 
@@ -90,7 +90,7 @@ class Draft:
             }
         )
         arrival.start = index + 1
-        taken = arrival.bytes * (index + 1 - first) // max(1, len(records) - first)  # as if all took the same
+        taken = arrival.bytes * (index + 1 - first) // max(1, len(records) - first)  # as if all had the same size
         arrival.bytes -= taken
         batch.bytes += taken
         end = arrival.end if arrival.start == len(records) else records[index].offset + 1
@@ -99,7 +99,7 @@ class Draft:
         batch.ranges.append(Range(arrival.topic, arrival.partition, begin, end, index + 1 - first))
 
     def admit(self, event: Event) -> Outcome | Reason:
-        """Return the outcome for `event`, or the reason to refuse it after all."""
+        """Return the outcome for `event`, or the reason to refuse it."""
         admission, ids, labels = self._admission, self._ids, self._labels
         undiscovered = admission.discovers and event.label not in admission.labels and event.label not in labels
         if undiscovered and (reason := self._objection(event.label)):
@@ -124,7 +124,7 @@ class Draft:
         return Outcome.TRAINED
 
     def _objection(self, label: Label) -> Reason | None:
-        """Return why `label`, which is new, is refused, or None where it is not."""
+        """Return why `label`, which is new, is refused, or None if it is accepted."""
         met = self._admission.labels or self._labels
         if met and type(label) is not type(next(iter(met))):
             return Reason.LABEL_TYPE

@@ -1,4 +1,4 @@
-"""Fills micro-batches from what arrives: as many fresh events as one step takes, and all that came between them."""
+"""Fills micro-batches from the queue: as many fresh events as one step takes, and every record in between."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class Intake:
     arrivals
         Where the records come from.
     draft
-        Begins a micro-batch, which decides what becomes of each event.
+        Starts a new draft, which decides the outcome of each event.
     size
         Fresh events of a full micro-batch.
     max_wait
-        Seconds after which a partial micro-batch goes, so that a slow topic still learns.
+        Seconds after which a partial micro-batch is returned, so that a slow topic is still learnt.
     most_bytes
-        At which a partial micro-batch goes, too: what is refused or a duplicate must not gather without end.
+        Bytes at which a partial micro-batch is returned, too: refused records and duplicates must not pile up without
+        bound.
     clock
         A monotonic clock in seconds.
 
@@ -50,7 +51,7 @@ class Intake:
     def next(self, idle: float = 0.5, stopping: Callable[[], bool] = lambda: False) -> MicroBatch:
         """Return the next micro-batch; an empty one after `idle` seconds without any record.
 
-        Once it is `stopping`, none is begun, and one that was begun takes what is there.
+        Once `stopping` returns true no micro-batch is begun, and one already begun takes only what is queued.
         """
         draft = self._draft()
         batch = draft.batch

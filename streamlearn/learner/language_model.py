@@ -1,4 +1,4 @@
-"""The objective ``language_model``: each token is predicted, and a text judged by the bits that a byte of it costs."""
+"""The objective ``language_model``: each token is predicted, and a text is measured in bits per byte."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from streamlearn.state import Export, State, Stateful
 from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
 from streamlearn.updater.language.updater import LanguageUpdater
 
-MEASURED_TOKENS = 8192  # of a split: on two cores a model of 135 million weights reads them in about 40 s
+MEASURED_TOKENS = 8192  # per split: on two cores a model of 135 million weights reads them in about 40 s
 
 
 class LanguageModel:
-    """Texts without labels, as :class:`~streamlearn.learner.objective.Objective` says.
+    """Learns texts without labels; see :class:`~streamlearn.learner.objective.Objective`.
 
     Parameters
     ----------
     config
-        The sections ``updater`` and ``monitor`` count.
+        The sections ``updater`` and ``monitor`` are read.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class LanguageModel:
         return True
 
     def signals(self, result: StepResult) -> Mapping[str, Sequence[float]]:
-        """Return 1 − 2^(−bits per byte) as the loss: 1 less the geometric mean of the probabilities of bytes."""
+        """Return 1 − 2^(−bits per byte) as the loss: 1 minus the geometric mean of the probabilities of bytes."""
         texts = result.texts
         if texts is None:
             raise ValueError("the step says nothing about what texts cost")
@@ -74,9 +74,9 @@ class LanguageModel:
         return {"perplexity": self.bits.perplexity, "bits_per_byte": self.bits.bits_per_byte}
 
     def evaluate(self, holdout: HoldOut) -> dict[str, Bits]:
-        """Return what the last texts of each split cost, and the first that were held out, the reference.
+        """Return the cost of the newest texts of each split, and of the reference, the first texts that were held out.
 
-        At most :data:`MEASURED_TOKENS` of each split count, and one text where it is longer.
+        At most :data:`MEASURED_TOKENS` tokens of each split are read, but always at least one text.
         """
         return {split: Bits.of(self.updater.measure(self._measured(split, held))) for split, held in holdout.splits()}
 
@@ -92,7 +92,7 @@ class LanguageModel:
         return counted
 
     def evaluate_transformer(self, holdout: HoldOut) -> dict[str, Bits]:  # noqa: ARG002 - it is all there is
-        """Return nothing: the transformer is all there is."""
+        """Return nothing: there is only the transformer."""
         return {}
 
     @property
@@ -101,7 +101,7 @@ class LanguageModel:
         return self.updater.steps > 0
 
     def export(self, state: State) -> Export:
-        """Return the model as transformers loads it."""
+        """Return the model in the form that transformers loads."""
         return self.updater.export(state)
 
     def describe(self) -> str:

@@ -1,4 +1,4 @@
-"""What fine-tuning does with a learner of texts without labels: further passes, and what texts cost behind them."""
+"""What fine-tuning needs of a language model's learner: further passes over texts, and the cost of texts after them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from streamlearn.reports import TextFigures
 from streamlearn.state import State
 from streamlearn.updater.language.updater import size
 
-TOGETHER = 64  # texts: one at which the model raises has so many read again, each alone
+TOGETHER = 64  # texts: if the model raises on one, all of these are read again one by one
 
 
 class LanguageRehearsal:
-    """Passes over texts that a learner has learnt, and judgements of what others cost it.
+    """Runs further passes over learnt texts, and measures the cost of other texts.
 
     Parameters
     ----------
     learner
-        It has the objective ``language_model``.
+        A learner with the objective ``language_model``.
 
     Raises
     ------
     ConfigurationError
-        If it has another one.
+        If it has another objective.
 
     """
 
@@ -41,18 +41,18 @@ class LanguageRehearsal:
 
     @property
     def gains(self) -> bool:
-        """A language model gains by reading a text again."""
+        """A language model always gains from another pass."""
         return True
 
     def again(self, events: Sequence[Event]) -> int:
-        """Take a step on `events`, which have been learnt before; return on how many it could be taken.
+        """Take a step on `events`, which have been learnt before; return how many of them were learnt.
 
-        Nothing is replayed beside them: in such a pass every text comes again as it is.
+        Nothing is replayed beside them, since every text comes again in such a pass.
 
         Raises
         ------
         DeviceError
-            If the device has no memory for it, or has failed.
+            If the device runs out of memory or fails.
 
         """
         encoded, _ = self._updater.encode_each(events)
@@ -66,7 +66,7 @@ class LanguageRehearsal:
         return {}
 
     def judge(self, events: Sequence[Event]) -> TextFigures:
-        """Return what each of `events` costs θ, which stays as it is; NaN where that is not finite or not known."""
+        """Return the cost of each of `events` without changing θ; NaN if it is not finite or unknown."""
         found = [self._measured(events[first : first + TOGETHER]) for first in range(0, len(events), TOGETHER)]
         return TextFigures(
             nats=np.concatenate([one.nats for one in found]),
@@ -79,6 +79,6 @@ class LanguageRehearsal:
         known = self._updater.measure(list(encoded.values()))
         rows = list(encoded)
         nats = np.full(len(events), math.nan)
-        tokens = np.ones(len(events), np.int64)  # of a text without tokens, its end
+        tokens = np.ones(len(events), np.int64)  # a text without tokens still has its end token
         nats[rows], tokens[rows] = known.nats, known.tokens
         return TextFigures(nats, tokens, np.asarray([size(event) for event in events], np.int64))

@@ -1,7 +1,6 @@
 """The learner: everything that decides the next θ, in one object, with one state.
 
-It knows neither Kafka nor disk nor clock: what a step does to it is a function of its state, the decision and the
-micro-batch alone.
+It has no access to Kafka, disk or clock: a step is a function of its state, the decision and the micro-batch alone.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from streamlearn.updater.contract import AnyUpdater
 
 log = logging.getLogger(__name__)
 
-PROOFS = 8  # texts: a few milliseconds, and one that θ came to be unable to bear does not outvote the others
+PROOFS = 8  # texts: takes a few milliseconds, and one text that θ can no longer predict does not outvote the others
 ANY = Event("the first text of all", "", "", 0.0, "", 0, 0)
 
 
@@ -39,28 +38,28 @@ class Learner:
     Parameters
     ----------
     config
-        The sections ``events``, ``buffer``, ``updater`` and ``monitor`` count.
+        The sections ``events``, ``buffer``, ``updater`` and ``monitor`` are read.
 
     Attributes
     ----------
     objective
-        What is learnt: the updater, and what is measured of it.
+        What is learnt: the updater, and the figures that measure it.
     step
         How many steps have been taken.
     version
-        The number of the snapshot that was asked for last.
+        The number of the snapshot requested last.
     positions
         The next offset to read of each partition.
     topics
-        The id of the topic that these are positions in; empty where the broker knows none.
+        The ids of the topics that these positions refer to; empty if the broker has no topic ids.
     counts
-        Records dealt with since the beginning, by outcome.
+        Records processed since the beginning, by outcome.
     reasons
         The dead letters among them, by reason.
     proven
-        Whether θ is known to predict, as :meth:`prove` finds out.
+        Whether :meth:`prove` has shown that θ still predicts.
     fruitless
-        How many steps in a row had fresh events of which none could be learnt.
+        How many steps in a row had fresh events but could learn none of them.
 
     """
 
@@ -80,7 +79,7 @@ class Learner:
         self.reasons: Counter[str] = Counter()
         self.proven = False
         self.fruitless = 0
-        self._replay_ratio = Fraction(repr(config.updater.replay_ratio))  # as it is written: .1 is no binary fraction
+        self._replay_ratio = Fraction(repr(config.updater.replay_ratio))  # as written: 0.1 has no exact binary fraction
         self._parts: dict[str, Stateful] = {
             "updater": self.updater,
             "admission": self.admission,
@@ -92,7 +91,7 @@ class Learner:
 
     @property
     def updater(self) -> AnyUpdater:
-        """What learns."""
+        """The updater."""
         return self.objective.updater
 
     @property
@@ -102,23 +101,23 @@ class Learner:
         return regularizer is not None and regularizer.heeds_publications
 
     def draft(self) -> Draft:
-        """Begin a micro-batch: it decides on each event by what has been learnt so far, of which nothing changes."""
+        """Begin a micro-batch: it decides on each event by what has been learnt so far, and changes none of that."""
         return Draft(self.admission)
 
     def learn(self, decision: Decision, batch: MicroBatch) -> StepReport:
-        """Take the next step, the only way in which θ moves: let `decision` act, then learn the `batch` of its ranges.
+        """Take the next step, the only way in which θ changes: apply `decision`, then learn the `batch` of its ranges.
 
-        The fresh events are predicted, learnt together with replayed ones, and remembered. What cannot be learnt for
-        its own sake is refused, and the rest is learnt without it.
+        The fresh events are predicted, learnt together with replayed ones, and remembered. Events that cannot be learnt
+        are refused, and the rest is learnt without them.
 
         Raises
         ------
         ValueError
-            If `decision` is not about the next step.
+            If `decision` is not for the next step.
         AstrayError
-            If it is θ that predicts nothing any more, so that no record is to blame; this learner is of no more use.
+            If θ no longer predicts anything, so that no record is to blame; discard this learner.
         DeviceError
-            If the device has no memory for the step or has failed; this learner is of no more use either.
+            If the device runs out of memory or fails; discard this learner, too.
 
         """
         if decision.step != self.step + 1:
@@ -167,10 +166,10 @@ class Learner:
     def _settle(
         self, batch: MicroBatch, refused: dict[int, Reason], refused_held_out: dict[int, Reason]
     ) -> tuple[Counter[Outcome], list[tuple[Record, Reason]]]:
-        """Let admission move, and return what became of the records of `batch`, and its dead letters.
+        """Update admission, and return the outcomes of the records of `batch` and its dead letters.
 
-        The events with the indices `refused` among the fresh ones and `refused_held_out` among the held out are to be
-        forgotten: whoever sends them again must not meet their own ids.
+        The events with the indices `refused` among the fresh ones and `refused_held_out` among the held out are
+        forgotten, so that they do not count as duplicates when they are sent again.
         """
         split = ((batch.fresh, refused), (batch.held_out, refused_held_out))
         self.admission.take_in(
@@ -187,12 +186,12 @@ class Learner:
         return +outcomes, letters
 
     def _due_for_replay(self, fresh: int) -> int:
-        """Return how many events to replay beside so many fresh ones, so that in the long run the ratio holds."""
+        """Return how many events to replay with `fresh` fresh ones, so that the replay ratio holds in the long run."""
         before = self.counts[Outcome.TRAINED.value]
         return math.floor((before + fresh) * self._replay_ratio) - math.floor(before * self._replay_ratio)
 
     def _evaluate(self, fresh: list[Event], result: StepResult, *, tells: bool) -> list[Rise]:
-        """Take in how `fresh` were predicted, and return the drifts, where that tells something."""
+        """Record how `fresh` were predicted, and return the drifts found; none where predictions tell nothing yet."""
         signals = self.objective.signals(result)
         if not tells:
             return []
@@ -203,7 +202,7 @@ class Learner:
         ]
 
     def prove(self) -> None:
-        """See to it that θ predicts: most of a few events that it has learnt, or any text where there is none.
+        """Check that θ still predicts most of a few learnt events, or some text if none has been learnt.
 
         Raises
         ------
@@ -222,15 +221,15 @@ class Learner:
         return self.objective.presentable
 
     def evaluate(self) -> Mapping[str, Scored]:
-        """Return how what would be published does on each split of the hold-out."""
+        """Return how well the model to be published does on each split of the hold-out."""
         return self.objective.evaluate(self.holdout)
 
     def evaluate_transformer(self) -> Mapping[str, Scored]:
-        """Return how the transformer alone does on each split; nothing where there is none, or it is all there is."""
+        """Return how well the transformer alone does on each split; empty if there is none, or nothing beside it."""
         return self.objective.evaluate_transformer(self.holdout)
 
     def standing(self) -> Standing:
-        """Return a copy of what whoever looks on needs to know."""
+        """Return a copy of the figures that the monitor shows."""
         return Standing(
             step=self.step,
             version=self.version,
@@ -245,11 +244,11 @@ class Learner:
         )
 
     def export(self, state: State) -> Export:
-        """Return what a snapshot of `state`, which :meth:`state` returned just now, publishes."""
+        """Return the contents of a snapshot of `state`, which :meth:`state` has just returned."""
         return self.objective.export(state["updater"])
 
     def state(self) -> State:
-        """Return a copy of everything that decides the future."""
+        """Return a copy of everything that later steps depend on."""
         return {
             "step": self.step,
             "version": self.version,
@@ -287,7 +286,7 @@ class Learner:
         self.proven, self.fruitless = False, 0
 
     def _encoded_again(self, state: State) -> State:
-        """Return `state` with the token ids that its texts have now; where a text has none, the former ones stay."""
+        """Return `state` with its texts encoded again; a text that cannot be encoded keeps its old token ids."""
         if state["step"]:
             log.info(
                 "texts are encoded differently than before, so those in the buffer and the hold-out are encoded again"

@@ -1,4 +1,4 @@
-"""What depends on the objective: which updater learns, what is measured of its predictions, and what is published."""
+"""What depends on the objective: which updater learns, how its predictions are measured, and what is published."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from streamlearn.updater.experts.transformer.regularizers.regularizer import Reg
 
 
 class Scored(Protocol):
-    """What came of predicting a split of the hold-out."""
+    """The result of predicting a split of the hold-out."""
 
     @property
     def events(self) -> int:
-        """How many events it has."""
+        """How many events the split has."""
         ...
 
     @property
     def unpredictable(self) -> float:
-        """The share of those for which there is no sound prediction, 0 where there is no event."""
+        """The share of events without a valid prediction, 0 if there are no events."""
         ...
 
     @property
     def figure(self) -> float | None:
-        """What the objective goes by, None where there is no event."""
+        """The figure that the objective is judged by, None if there are no events."""
         ...
 
 
@@ -41,11 +41,11 @@ class Objective(Protocol):
     Attributes
     ----------
     name
-        What the configuration calls it.
+        Its name in the configuration.
     detectors
-        The signals in which a drift is looked for.
+        The signals that are watched for drift.
     references
-        How many of the first events that are held out stay as a reference.
+        How many of the first held-out events are kept for good as a reference.
 
     """
 
@@ -55,7 +55,7 @@ class Objective(Protocol):
 
     @property
     def updater(self) -> AnyUpdater:
-        """What learns."""
+        """The updater."""
         ...
 
     @property
@@ -65,21 +65,21 @@ class Objective(Protocol):
 
     @property
     def labels(self) -> Sequence[Label]:
-        """The labels known so far; none where none are learnt."""
+        """The labels known so far; empty if no labels are learnt."""
         ...
 
     @property
     def parts(self) -> Mapping[str, Stateful]:
-        """What is measured, by the name of its state."""
+        """The running figures, by the name of their state."""
         ...
 
     @property
     def tells(self) -> bool:
-        """Whether a prediction made now says something."""
+        """Whether a prediction made now is informative."""
         ...
 
     def signals(self, result: StepResult) -> Mapping[str, Sequence[float]]:
-        """Take in how the fresh events of a step were predicted, and return each detector's signal, from 0 to 1."""
+        """Record how the fresh events of a step were predicted, and return each detector's signal, from 0 to 1."""
         ...
 
     def figures(self) -> Mapping[str, float]:
@@ -87,11 +87,11 @@ class Objective(Protocol):
         ...
 
     def evaluate(self, holdout: HoldOut) -> Mapping[str, Scored]:
-        """Return how what is published does on each split of `holdout`."""
+        """Return how well the published model does on each split of `holdout`."""
         ...
 
     def evaluate_transformer(self, holdout: HoldOut) -> Mapping[str, Scored]:
-        """Return how the transformer alone does on each split, where that is something else; or nothing."""
+        """Return how well the transformer alone does on each split; empty if nothing else predicts."""
         ...
 
     @property
@@ -100,16 +100,16 @@ class Objective(Protocol):
         ...
 
     def export(self, state: State) -> Export:
-        """Return what a snapshot of the updater's `state` publishes."""
+        """Return the contents of a snapshot of the updater's `state`."""
         ...
 
     def describe(self) -> str:
-        """Say in a few words what is learnt, and by what."""
+        """Say in a few words what is learnt, and how."""
         ...
 
 
 def make_objective(config: Config) -> Objective:
-    """Return the objective that `config` names; the errors are those of its updater."""
+    """Return the objective that `config` names; it raises what the updater's constructor raises."""
     if config.updater.objective == LanguageModel.name:
         return LanguageModel(config)
     return Classification(config)

@@ -1,4 +1,4 @@
-"""What fine-tuning does with a learner beyond the steps of a stream: further passes, and what they are judged by."""
+"""What fine-tuning needs beyond the steps of a stream: further passes, and the figures to judge them by."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from streamlearn.state import State
 from streamlearn.updater.rehearsal import follow, rehearse
 from streamlearn.updater.soundness import sound
 
-MOST = 27.6  # nats: the most that a loss counts, as of a label of which the probability is 1e-12, or that is not known
+MOST = 27.6  # nats: the cap on a loss, that of a probability of 1e-12; also the loss of an unknown label
 
 
 @dataclass(frozen=True)
 class Said:
-    """What was predicted of one event: the ``label``, None where there was none, its probability, and the loss."""
+    """The prediction for one event: the ``label``, or None, its probability, and the loss."""
 
     label: Label | None
     confidence: float
@@ -27,17 +27,17 @@ class Said:
 
 
 class Rehearsal:
-    """Passes over events that a learner has learnt, and judgements of what it predicts.
+    """Runs further passes over learnt events, and measures predictions.
 
     Parameters
     ----------
     learner
-        It has the objective ``classification``.
+        A learner with the objective ``classification``.
 
     Raises
     ------
     ConfigurationError
-        If it has another one.
+        If it has another objective.
 
     """
 
@@ -49,13 +49,13 @@ class Rehearsal:
 
     @property
     def gains(self) -> bool:
-        """Whether an expert is among them that gains from a further pass."""
+        """Whether any of the experts gains from a further pass."""
         return self._updater.transformer is not None
 
     def again(self, events: Sequence[Event]) -> int:
-        """Take a step on `events`, which have been learnt before; return on how many it could be taken.
+        """Take a step on `events`, which have been learnt before; return how many of them were learnt.
 
-        The error is that of :func:`~streamlearn.updater.rehearsal.rehearse`.
+        It raises what :func:`~streamlearn.updater.rehearsal.rehearse` raises.
         """
         encoded, _ = self._updater.encode_each(events)
         taken = rehearse(self._updater, list(encoded.values()))
@@ -68,16 +68,16 @@ class Rehearsal:
         return self._updater.mixture.pooling()
 
     def judge(self, events: Sequence[Event], *, pooling: State | None = None) -> list[Said]:
-        """Return what is predicted of `events`, which no expert learns, not even their labels.
+        """Return the predictions for `events`; no expert learns from them, not even their labels.
 
         Parameters
         ----------
         events
-            Those that are not learnt from.
+            Events that are not learnt from.
         pooling
-            How the experts were pooled after the first pass. Given that, they are pooled like this again, and then
-            micro-batch by micro-batch as the loss on `events` tells, each predicted before; in further passes it is
-            the only sign of what the transformer has come to be worth beside the others. None lets nothing move.
+            The pooling after the first pass. If given, pooling starts from it again and adapts to the loss on `events`,
+            one micro-batch at a time, each predicted first; in further passes this is the only measure of how much the
+            transformer has gained on the other experts. With None the pooling stays fixed.
 
         """
         if pooling is not None:
@@ -89,7 +89,7 @@ class Rehearsal:
         return found
 
     def judge_transformer(self, events: Sequence[Event]) -> float | None:
-        """Return how often the transformer alone is right about `events`; None where there is none."""
+        """Return how often the transformer alone is right about `events`; None without a transformer or events."""
         if not self.gains or not events:
             return None
         encoded, _ = self._updater.encode_each(events)

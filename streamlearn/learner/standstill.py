@@ -1,8 +1,9 @@
-"""When learning comes to nothing: how long it goes on, what the probes say meanwhile, and with which sentence it ends.
+"""When nothing can be learnt: how long the learner goes on, what the probes report, and the error it ends with.
 
-Either θ predicts nothing any more, and then no record is to blame: nothing is refused or kept for it, and learning
-stands back to the last checkpoint, which predicted. Or it predicts what it knows, and none of the events that come can
-be learnt: they are refused, and after :data:`FRUITLESS_STEPS` learning ends behind them, for somebody to look at it.
+Either θ has diverged and no longer predicts anything. Then no record is to blame: nothing is refused or saved, and the
+next start goes back to the last checkpoint, which did predict. Or θ still predicts learnt events, but none of the new
+ones can be learnt. Then those are refused, and after :data:`FRUITLESS_STEPS` the learner ends, with a checkpoint after
+them, so that somebody looks at it.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from streamlearn.config import Config
 from streamlearn.errors import AstrayError, FruitlessError
 from streamlearn.learner import Learner
 
-FRUITLESS_STEPS = 16  # in a row; by then hundreds of texts have been refused, each of them tried alone
-UNREADY_STEPS = 2  # one may be a single text on a quiet topic
+FRUITLESS_STEPS = 16  # in a row; by then hundreds of texts have been refused, each tried alone
+UNREADY_STEPS = 2  # a single one may be just one text on a quiet topic
 
 
 def refusing(learner: Learner) -> str:
-    """Return what the probes say while nothing of what comes can be learnt; empty where something was lately."""
+    """Return what the probes report while no new event can be learnt; empty otherwise."""
     return f"refusing every event for {learner.fruitless} steps" if learner.fruitless >= UNREADY_STEPS else ""
 
 
 def fruitless(learner: Learner, config: Config, checkpoint: int) -> FruitlessError:
-    """Return the error with which `learner` ends that has learnt nothing for too long.
+    """Return the error with which `learner` ends when it has learnt nothing for too long.
 
-    `checkpoint` is the step of the newest one, which was made behind what was refused.
+    `checkpoint` is the step of the newest checkpoint, made after the refused events.
     """
     return FruitlessError(
         f"none of the events of the last {learner.fruitless} steps could be learnt, so learning has stopped: their "
@@ -34,9 +35,9 @@ def fruitless(learner: Learner, config: Config, checkpoint: int) -> FruitlessErr
 
 
 def stood_back(reason: str, config: Config, checkpoint: int) -> AstrayError:
-    """Return the error with which a learner ends whose θ has gone astray, which `reason` shows.
+    """Return the error with which a learner ends when its θ has diverged; `reason` says how that showed.
 
-    `checkpoint` is the step of the newest one, from which the next start goes on.
+    `checkpoint` is the step of the newest checkpoint, from which the next start continues.
     """
     return AstrayError(
         f"{reason}: the model has gone astray, so learning has stopped, and no record is refused for it; "

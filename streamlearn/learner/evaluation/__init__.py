@@ -1,1 +1,1 @@
-"""How well the learner predicts, which is part of its state: drift and candidates are judged by it."""
+"""How well the learner predicts: drift is detected and candidates are judged by it, so it is part of the state."""

@@ -1,8 +1,7 @@
 """How many bits a language model needs for a text: prequential over a window, and on the hold-out.
 
-Perplexity is by token, and so says nothing across tokenizers; bits per byte of UTF-8 do, and it is by them that a
-snapshot is judged. Over several texts both are those of all of them as one: the sums are divided, not the quotients
-averaged.
+Perplexity is per token and so cannot be compared across tokenizers; bits per byte of UTF-8 can, and snapshots are
+judged by them. Over several texts both are ratios of sums, not means of ratios.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ MOST_PERPLEXITY = 1e300  # exp overflows beyond e**709
 
 @dataclass(frozen=True)
 class Bits:
-    """What so many `events` of a split cost, those that are `unpredicted` left out of `nats`, `tokens` and `bytes`."""
+    """The cost of `events` texts of a split; `nats`, `tokens` and `bytes` leave out the `unpredicted` ones."""
 
     events: int
     unpredicted: int
@@ -30,7 +29,7 @@ class Bits:
 
     @classmethod
     def of(cls, texts: TextFigures) -> Bits:
-        """Return what `texts` cost together."""
+        """Return the total cost of `texts`."""
         known = [index for index, nats in enumerate(texts.nats.tolist()) if math.isfinite(nats)]
         return cls(
             events=len(texts.nats),
@@ -42,17 +41,17 @@ class Bits:
 
     @property
     def unpredictable(self) -> float:
-        """The share of those that have no finite cost, 0 where there is no event."""
+        """The share of texts without a finite cost, 0 if there are none."""
         return self.unpredicted / self.events if self.events else 0.0
 
     @property
     def figure(self) -> float | None:
-        """What the objective goes by: the bits per byte, None where there is no event."""
+        """The figure that the objective is judged by: bits per byte, None if there are no events."""
         return self.nats / math.log(2.0) / self.bytes if self.bytes else None
 
 
 class PrequentialBits:
-    """What the last texts cost before they were learnt.
+    """The cost of the last texts, measured before they were learnt.
 
     Parameters
     ----------
@@ -76,7 +75,7 @@ class PrequentialBits:
         self._window: deque[tuple[float, int, int]] = deque(maxlen=window)
 
     def update(self, texts: Iterable[tuple[float, int, int]]) -> None:
-        """Take in what each of the next texts cost in nats, its tokens and its bytes."""
+        """Add the next texts, each given as its cost in nats, its tokens and its bytes."""
         self._window.extend(texts)
 
     @property
@@ -87,7 +86,7 @@ class PrequentialBits:
 
     @property
     def bits_per_byte(self) -> float:
-        """The bits that a byte costs, NaN before the first text."""
+        """The bits per byte, NaN before the first text."""
         size = sum(size for _, _, size in self._window)
         return self._nats() / math.log(2.0) / size if size else math.nan
 
@@ -95,7 +94,7 @@ class PrequentialBits:
         return math.fsum(nats for nats, _, _ in self._window)
 
     def state(self) -> State:
-        """Return what each text of the window cost, oldest first."""
+        """Return the cost of each text in the window, oldest first."""
         return {"window": [list(text) for text in self._window]}
 
     def load(self, state: State) -> None:

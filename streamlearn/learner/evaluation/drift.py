@@ -1,4 +1,4 @@
-"""Drift detection by ADWIN on a signal of the prequential evaluation, where only a rise is drift.
+"""Drift detection by ADWIN on a prequential signal; only a rise counts as drift.
 
 ADWIN keeps a window of the signal and cuts off its older part once the means of the two parts differ by more
 than chance. The learner's own progress moves the mean of its loss and error too, downwards; the window is cut
@@ -19,7 +19,7 @@ from streamlearn.state import State
 
 log = logging.getLogger(__name__)
 
-RIVER = version("river")  # once: whoever asks opens files
+RIVER = version("river")  # read once, because looking it up opens files
 
 
 class RiseDetector:
@@ -60,7 +60,7 @@ class RiseDetector:
         return float(self._adwin.estimation) if self._adwin.width else float("nan")
 
     def update(self, values: Iterable[float]) -> list[int]:
-        """Take in the next values and return the indices among them at which a rise was detected."""
+        """Add the next values and return the indices among them at which a rise was detected."""
         rises = []
         for index, value in enumerate(values):
             before = self.mean
@@ -75,7 +75,7 @@ class RiseDetector:
         return {"river": RIVER, "adwin": encoded, "detected": bool(self._adwin.drift_detected)}
 
     def load(self, state: State) -> None:
-        """Continue from `state`; with another river, whose encoding may differ, the window starts empty."""
+        """Continue from `state`; with another version of river, whose encoding may differ, the window starts empty."""
         self._adwin = self._fresh()
         if state["river"] != RIVER:
             log.warning("drift detectors start over: river is %s and was %s", RIVER, state["river"])

@@ -3,8 +3,8 @@
 ``validation`` decides (the gate reads it), ``test`` is only reported. A stable hash of the text chooses the
 split, as it chose the hold-out, so a text stays on its side.
 
-A language model has a third one beside them: ``reference``, the first events that were held out, which stay. What it
-comes to on them later says what has been forgotten since.
+A language model has a third split: ``reference``, the first events that were held out, which are kept for good. Its
+figure on them later shows how much has been forgotten since.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True)
 class Score:
-    """What came of predicting so many `events` of a split; those that were `unpredicted` are not correct either."""
+    """The result of predicting `events` events of a split; the `unpredicted` ones count as wrong."""
 
     events: int
     correct: int
@@ -31,24 +31,24 @@ class Score:
 
     @classmethod
     def of(cls, events: list[Event], predict: Callable[[Sequence[Event]], Sequence[Label | None]]) -> Score:
-        """Return how `predict` does on `events`."""
+        """Return the score of `predict` on `events`."""
         labels = predict(events) if events else []
         correct = sum(event.label == label for event, label in zip(events, labels, strict=True))
         return cls(len(events), correct, sum(label is None for label in labels))
 
     @property
     def unpredictable(self) -> float:
-        """The share of those that were not predicted, 0 where there is no event."""
+        """The share of events that could not be predicted, 0 if there are none."""
         return self.unpredicted / self.events if self.events else 0.0
 
     @property
     def figure(self) -> float | None:
-        """What the objective goes by: the accuracy."""
+        """The figure that the objective is judged by: the accuracy."""
         return self.accuracy
 
     @property
     def accuracy(self) -> float | None:
-        """The share of correct ones, None where there is no event."""
+        """The share of correct predictions, None if there are no events."""
         return self.correct / self.events if self.events else None
 
 
@@ -60,7 +60,7 @@ class HoldOut:
     records
         How many events of each split are kept.
     references
-        How many of the first events of all stay; 0 for no such split.
+        How many of the very first events are kept for good; 0 for no such split.
 
     """
 
@@ -71,14 +71,14 @@ class HoldOut:
             self._splits[REFERENCE] = deque(maxlen=references)
 
     def extend(self, events: Iterable[Event]) -> None:
-        """Take in held-out events, encoded."""
+        """Add held-out events, encoded."""
         for event in events:
             self._splits[split_of(event)].append(event)
             if self._references and len(self._splits[REFERENCE]) < self._references:
                 self._splits[REFERENCE].append(event)
 
     def evaluate(self, predict: Callable[[Sequence[Event]], Sequence[Label | None]]) -> dict[str, Score]:
-        """Return how `predict`, which returns None for an event that it cannot predict, does on each split."""
+        """Return the score of `predict`, which returns None for an event that it cannot predict, on each split."""
         return {split: Score.of(list(events), predict) for split, events in self.splits()}
 
     def splits(self) -> Iterator[tuple[str, Sequence[Event]]]:

@@ -40,7 +40,7 @@ class PrequentialAccuracy:
         return self._correct / len(self._window) if self._window else float("nan")
 
     def update(self, correct: Iterable[bool]) -> None:
-        """Take in whether each of the next events was predicted correctly."""
+        """Add whether each of the next events was predicted correctly."""
         window = self._window
         for hit in correct:
             if len(window) == window.maxlen:

@@ -1,4 +1,4 @@
-"""How θ moves: features, experts and their mixture, objective L + λR, and the step over all of them."""
+"""How θ is updated: features, experts and their mixture, the objective L + λR, and the step over all of them."""
 
 from streamlearn.updater.updater import Updater
 

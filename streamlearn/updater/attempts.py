@@ -1,4 +1,4 @@
-"""What came of examples that were learnt in one go."""
+"""The result of learning some examples in one attempt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streamlearn.updater.mixture import MixedGradients
 
 @dataclass(frozen=True)
 class Attempt:
-    """Examples that were learnt in one go, how many labels were known before, and what was found out about them."""
+    """Examples learnt in one attempt, how many labels were known before, and what was found out about the examples."""
 
     examples: Examples
     known: int
@@ -26,7 +26,7 @@ class Attempt:
 
 
 def result_of(attempts: Sequence[Attempt], labels: LabelMap) -> StepResult:
-    """Return what `attempts`, which make up one step, showed; `labels` are those known after it."""
+    """Return the result of the step that `attempts` make up; `labels` are those known after it."""
     correct, losses = [np.empty(0, np.bool_)], [np.empty(0, np.float32)]
     predicted, confidences = list[Label | None](), [np.empty(0, np.float32)]
     names = list(labels)

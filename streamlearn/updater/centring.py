@@ -1,4 +1,4 @@
-"""Embeddings centred by their running mean: what all texts of the stream have in common says nothing about a label."""
+"""Embeddings centred by their running mean: what all texts of the stream share says nothing about a label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TINY = 1e-9
 
 
 class Centring:
-    """Takes the mean of the embeddings so far from each, and scales what is left to length 1.
+    """Subtracts the mean of the embeddings so far from each, and scales the difference to length 1.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ class Centring:
         return scaled(unit - (self._sum + unit) / (self._texts + 1)).astype(np.float32)
 
     def take_in(self, embeddings: NDArray[np.floating]) -> None:
-        """Count `embeddings`, of shape (texts, dimensions)."""
+        """Add `embeddings`, of shape (texts, dimensions), to the running mean."""
         self._sum += scaled(embeddings).sum(0)
         self._texts += len(embeddings)
 
     def state(self) -> State:
-        """Return how many there were, and their sum."""
+        """Return how many embeddings there were, and their sum."""
         return {"texts": self._texts, "sum": torch.from_numpy(self._sum.copy())}
 
     def load(self, state: State) -> None:
@@ -53,7 +53,7 @@ class Centring:
 
 
 def scaled(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return `vectors`, of shape (texts, dimensions), scaled to length 1; what has no length stays 0."""
+    """Return `vectors`, of shape (texts, dimensions), scaled to length 1; zero vectors stay 0."""
     wide = vectors.astype(np.float64)
     lengths = np.sqrt((wide * wide).sum(-1, keepdims=True))
     unit: NDArray[np.float64] = np.where(lengths > TINY, wide / np.maximum(lengths, TINY), 0.0)

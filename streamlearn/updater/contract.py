@@ -1,4 +1,4 @@
-"""What a learner asks of an updater, whatever its objective is."""
+"""The interface that a learner needs of an updater, whatever its objective."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AnyUpdater(Protocol):
     steps
         How many steps have been applied to θ.
     warm_from
-        The step as of which that was published which it has begun with; None where it has begun with a model alone.
+        The step of the published snapshot that it started from; None if it started from a plain model.
 
     """
 
@@ -30,7 +30,7 @@ class AnyUpdater(Protocol):
         ...
 
     def encode_each(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
-        """Return `events` with their token ids by their index, and those on which the tokenizer raises."""
+        """Return `events` with their token ids, keyed by index, and the events on which the tokenizer raises."""
         ...
 
     def step(
@@ -38,33 +38,33 @@ class AnyUpdater(Protocol):
     ) -> StepResult:
         """Predict the fresh events, then learn from them and the replayed ones in one step.
 
-        Those on which no step can be taken are left out. Where it fails, `proofs`, which have been learnt, may show
-        that it is for θ's sake.
+        Events on which no step can be taken are left out. If the step fails, `proofs`, events learnt before, show
+        whether θ is the cause.
 
         Raises
         ------
         DeviceError
-            If the device has no memory for it, or has failed.
+            If the device runs out of memory or fails.
 
         """
         ...
 
     def predictable(self, events: Sequence[Event]) -> list[bool]:
-        """Return of each encoded event whether θ has a sound prediction for it."""
+        """Return for each encoded event whether θ has a valid prediction for it."""
         ...
 
     def keep_within(self, most: int) -> None:
-        """Let what is kept so that it need not be computed again take at most so many bytes."""
+        """Limit the cache of computed results to `most` bytes."""
         ...
 
     def encodes_as(self, state: State) -> bool:
-        """Whether texts get the token ids that they got when `state` was made, as far as it says."""
+        """Whether texts still get the same token ids as when `state` was made, as far as it records that."""
         ...
 
     def state(self) -> State:
-        """Return a copy of θ and of everything that decides how it moves."""
+        """Return a copy of θ and of everything that decides how it is updated."""
         ...
 
     def load(self, state: State) -> None:
-        """Continue from `state`; StateError where it is of another model, or does not fit."""
+        """Continue from `state`; StateError if it is from another model, or does not fit."""
         ...

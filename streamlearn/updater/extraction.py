@@ -1,4 +1,4 @@
-"""Feature extraction: what experts read of texts, made of their token ids, with what is remembered for it."""
+"""Feature extraction: computes what experts read from token ids, and keeps the running statistics for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamlearn.updater.static import StaticEmbedding
 
 
 class Embedded(Protocol):
-    """What a frozen model makes of a text, each of shape (hidden,)."""
+    """A frozen model's embeddings of a text, each of shape (hidden,)."""
 
     @property
     def last(self) -> Tensor: ...  # noqa: D102
@@ -27,18 +27,18 @@ class Embedded(Protocol):
 
 
 class FeatureExtractor:
-    """Makes the features that are wanted.
+    """Computes the wanted features.
 
     Parameters
     ----------
     wanted
-        What experts read.
+        The features that experts read.
     special
-        Token ids that are no part of a text.
+        Ids of special tokens, which are not part of a text.
     embeddings
-        Those of the tokens that the model begins with, of shape (vocabulary, dimensions), for the static embedding.
+        The model's initial token embeddings, of shape (vocabulary, dimensions), for the static embedding.
     embed
-        What the frozen model makes of a text, for the embeddings of its layers.
+        Returns the frozen model's embeddings of a text.
 
     """
 
@@ -57,12 +57,12 @@ class FeatureExtractor:
         self._centrings: dict[Embedding, Centring] = {}
 
     def add(self, encoded: Encoded, *, in_a_row: bool = False) -> None:
-        """Add to `encoded` what is wanted, and remember nothing yet; `in_a_row` each text knows those before it.
+        """Add the wanted features to `encoded` and update no statistics; `in_a_row`, each text counts those before it.
 
         Raises
         ------
         Exception
-            What the frozen model raises on a text.
+            Whatever the frozen model raises on a text.
 
         """
         if self._tfidf:
@@ -72,7 +72,7 @@ class FeatureExtractor:
             encoded.embeddings[kind] = self._centrings.get(kind, Centring(raw.shape[1])).read(raw)
 
     def take_in(self, encoded: Encoded) -> None:
-        """Remember the texts of `encoded`, to which :meth:`add` has added."""
+        """Update the statistics with the texts of `encoded`, whose features :meth:`add` has added."""
         if self._tfidf:
             self._tfidf.take_in(encoded.ngrams or ())
         if self._static:
@@ -81,7 +81,7 @@ class FeatureExtractor:
             self._centrings.setdefault(kind, Centring(raw.shape[1])).take_in(raw)
 
     def _uncentred(self, encoded: Encoded) -> dict[Embedding, NDArray[np.floating]]:
-        """Return the embeddings of the texts that are wanted, by kind, of shape (texts, dimensions)."""
+        """Return the wanted embeddings of the texts, by kind, of shape (texts, dimensions)."""
         made: dict[Embedding, NDArray[np.floating]] = {}
         if self._static:
             made["static"] = self._static.read(encoded.tokens)
@@ -95,7 +95,7 @@ class FeatureExtractor:
         return made
 
     def state(self) -> State:
-        """Return what is remembered, by feature, where anything is."""
+        """Return the statistics by feature, for features that have any."""
         parts: list[tuple[str, Stateful | None]] = [("ngrams", self._tfidf), ("static", self._static)]
         state: State = {name: part.state() for name, part in parts if part}
         centrings = {kind: centring.state() for kind, centring in self._centrings.items()}

@@ -1,4 +1,4 @@
-"""What experts read of the texts of one step, computed once and shared by all of them."""
+"""The features of the texts of one step, computed once and shared by all experts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from streamlearn.updater.ngrams import Ngrams
 
 Embedding = Literal["static", "frozen", "middle"]
 Feature = Literal["ngrams", "pooled"] | Embedding
-"""A feature beside the token ids, which is there only where an expert reads it."""
+"""A feature besides the token ids, computed only if an expert reads it."""
 FROZEN: frozenset[Feature] = frozenset({"frozen", "middle"})
-"""What takes a pass through the frozen model."""
+"""The features that need a pass through the frozen model."""
 EMBEDDINGS: frozenset[Feature] = FROZEN | {"static"}
-"""What is made with the weights that the model begins with."""
+"""The features made with the model's initial weights."""
 
 
 @dataclass
@@ -31,18 +31,17 @@ class Encoded:
     tokens
         The token ids of each text, each of shape (tokens,).
     wanted
-        The features beside the token ids that an expert reads.
+        The features besides the token ids that experts read.
     ngrams
-        The weighted n-grams of each text; None where nobody wants them.
+        The weighted n-grams of each text; None if not wanted.
     embeddings
-        The embeddings of the texts by their kind, each of shape (texts, dimensions), float32 and centred; those that
-        somebody wants.
+        The wanted embeddings of the texts by kind, each of shape (texts, dimensions), float32 and centred.
     uncentred
-        The embeddings before they are centred, likewise.
+        The same before centring.
     pooled
-        The transformer's state of each text, of shape (texts, hidden), float32 and on the CPU: what its output layer
-        was fed with, in the forward pass that the transformer made for itself. Rows of texts at which the model raises
-        are NaN. None before that pass, and where nobody wants it.
+        The transformer's pooled state of each text, of shape (texts, hidden), float32 and on the CPU: the input of its
+        output layer in the transformer's own forward pass. Rows of texts on which the model raises are NaN. None before
+        that pass, and if not wanted.
 
     """
 
@@ -62,22 +61,22 @@ class Encoded:
         return len(self.tokens)
 
     def vectors(self, kind: Embedding) -> NDArray[np.float32]:
-        """Return the embeddings of a `kind`; ValueError where nobody has said that they are wanted."""
+        """Return the embeddings of `kind`; ValueError if they were not declared as wanted."""
         if kind not in self.embeddings:
             raise ValueError(f"the {kind} embeddings have not been made")
         return self.embeddings[kind]
 
     @property
     def finite(self) -> bool:
-        """Whether the embeddings that have been made are finite."""
+        """Whether the computed embeddings are finite."""
         return all(bool(np.isfinite(vectors).all()) for vectors in self.embeddings.values())
 
     def take(self, positions: Iterable[int]) -> Encoded:
-        """Return the token ids of the texts at `positions`, and nothing yet of what is made of them."""
+        """Return the token ids of the texts at `positions`, without any other features."""
         return Encoded([self.tokens[position] for position in positions], self.wanted)
 
     def first(self, count: int) -> Encoded:
-        """Return the features of the first `count` texts, as far as they are there."""
+        """Return the features of the first `count` texts, as far as they have been computed."""
         return replace(
             self,
             tokens=self.tokens[:count],

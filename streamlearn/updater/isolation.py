@@ -1,4 +1,4 @@
-"""Which texts of a micro-batch no step can be taken on, found by halving: the others are to be learnt without them."""
+"""Finds by bisection the texts of a micro-batch on which no step can be taken, so that the others can be learnt."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from streamlearn.events import Reason
 
 Objection = Callable[[Sequence[int]], Reason | None]
-"""Says why no step can be taken on the texts at these indices together, or None where one can."""
+"""Returns why no step can be taken on the texts at these indices together, or None if one can."""
 
 
 def find_guilty(indices: Sequence[int], objection: Objection) -> dict[int, Reason]:
-    """Return those of `indices`, to which there is an objection together, that it is about, each with its own reason.
+    """Return those of `indices` that cause the objection to all of them together, each with its own reason.
 
-    A half without an objection is innocent, the other is halved again, so one guilty text among n costs about
-    2 log₂ n attempts instead of n. None is guilty where it is innocent alone, so there may be none at all: texts on
-    which a step can be taken one by one, but not together.
+    A half without an objection is innocent, the other is halved again, so one guilty text among n costs about 2 log₂ n
+    attempts instead of n. A text that is accepted alone is not guilty, so the result may be empty: a step can be taken
+    on each of the texts, but not on all together.
 
     Examples
     --------

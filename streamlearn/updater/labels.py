@@ -9,11 +9,11 @@ from streamlearn.events import Label
 
 
 class LabelMap:
-    """Labels in the order of their columns; a label keeps its column for ever.
+    """Labels in the order of their columns; a label keeps its column for good.
 
     A label's identity is its value, and its name in a published model is ``str`` of it. The labels of a stream are of
-    one type, so names are unique. A model that was already trained brings names only: where the first label of the
-    stream is an integer, the names that are integers are those integers.
+    one type, so names are unique. A model that was already trained provides only names: if the first label of the
+    stream is an integer, names that spell integers stand for those integers.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class LabelMap:
         return label in self._columns
 
     def add(self, label: Label) -> bool:
-        """Give `label` a column, and return whether it is a new one."""
+        """Add a column for `label` unless it has one, and return whether it is new."""
         if isinstance(label, int) and label not in self._columns:
             self._columns = {_typed(known): column for known, column in self._columns.items()}
         if label in self._columns:
@@ -65,7 +65,7 @@ class LabelMap:
 
 
 def _typed(label: Label) -> Label:
-    """Return the integer that `label` is the name of, or `label`."""
+    """Return the integer that `label` spells, or `label` itself."""
     try:
         number = int(label)
     except ValueError:
@@ -74,12 +74,12 @@ def _typed(label: Label) -> Label:
 
 
 def saved_labels(saved: Sequence[Label], mine: LabelMap, *, discovers: bool) -> LabelMap:
-    """Return the labels of a checkpoint, if they can be gone on with where the configuration has those of `mine`.
+    """Return the labels of a checkpoint, if a learner configured with the labels `mine` can continue with them.
 
     Raises
     ------
     StateError
-        If they are in another order, or two of them have one name.
+        If they are in another order, or two of them have the same name.
 
     """
     found = LabelMap(saved)

@@ -1,4 +1,4 @@
-"""Why a checkpoint cannot be gone on from with the experts that are configured, in one sentence with what to set."""
+"""Why the configured experts cannot continue from a checkpoint, in one sentence that says what to set."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ BEFORE_THE_MIXTURE = (
 
 
 def refuse_other_features(state: State, model: str, backbone: Backbone, reads: frozenset[Feature]) -> None:
-    """Raise StateError where texts would get other features than when `state` was made.
+    """Raise StateError if texts would get other features than when `state` was made.
 
-    `model` is what the configuration calls the model, and `reads` are the features that experts read.
+    `model` is the model's name in the configuration, and `reads` are the features that experts read.
     """
     if not backbone.is_frozen:
         return
@@ -46,8 +46,8 @@ def refuse_other_features(state: State, model: str, backbone: Backbone, reads: f
 
 
 def misfit(state: State, error: Exception) -> str:
-    """Return what to do where `error` has come of loading the experts of an updater's `state`."""
-    if "steps" not in state:  # which the mixture counts
+    """Return what to do about `error`, raised while loading the experts of an updater's `state`."""
+    if "steps" not in state:  # counted by the mixture
         return BEFORE_THE_MIXTURE
     first = str(error).splitlines()[0].removesuffix(":")
     return (

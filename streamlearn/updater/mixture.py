@@ -1,4 +1,4 @@
-"""The mixture: several experts that predict and learn as one."""
+"""The mixture: several experts that together predict and learn like one."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class MixedGradients(Gradients):
-    """What the mixture found out about a micro-batch: its own predictions and losses, and ``each`` expert's.
+    """The mixture's predictions and losses for a micro-batch, and those of ``each`` expert.
 
-    ``fresh`` are the features of the texts that were not replayed, which come first, and ``targets`` are their labels'
-    columns: it is they that experts which remember by themselves learn, and that say how good each expert is.
+    ``fresh`` are the features of the texts that were not replayed, which come first, and ``targets`` the columns of
+    their labels. Experts with a memory of their own learn only these, and only these measure how good each expert is.
     """
 
     each: Sequence[Gradients]
@@ -39,23 +39,23 @@ class MixedGradients(Gradients):
 
 
 class Mixture:
-    """Experts over the same labels and the same features. One that is alone is taken at its word, to the bit.
+    """Experts over the same labels and the same features. A single expert's predictions are used unchanged, to the bit.
 
     Parameters
     ----------
     experts
-        At least one. Whoever makes a feature that others read comes before them.
+        At least one. An expert that produces a feature must come before the experts that read it.
     extractor
-        Makes the features that they read.
+        Computes the features that they read.
 
     Attributes
     ----------
     experts
         As given.
     reads
-        The features that any of them reads beside the token ids.
+        The features that any of them reads besides the token ids.
     reports, dropped
-        How each expert that counts did in the last step, and why the others were left out of it, by name.
+        How each expert that took part did in the last step, and why the others were left out of it, by name.
 
     """
 
@@ -68,7 +68,7 @@ class Mixture:
         self._pool = Pool(len(experts)) if len(experts) > 1 else None
 
     def predict(self, encoded: Encoded) -> Tensor:
-        """Return the log-probabilities of shape (texts, labels); NaN for a text at which every expert raises."""
+        """Return the log-probabilities of shape (texts, labels); NaN for a text on which every expert raises."""
         if not self._extract(encoded):
             if len(encoded) == 1:
                 return torch.full((1, max(1, len(self.experts[0].columns))), math.nan)
@@ -78,7 +78,7 @@ class Mixture:
         return self._pool.predict(each) if self._pool else each[0]
 
     def _extract(self, encoded: Encoded, *, in_a_row: bool = False) -> bool:
-        """Make the features of `encoded`, and return whether the frozen model can bear its texts."""
+        """Compute the features of `encoded`, and return whether the frozen model can process its texts."""
         try:
             self._extractor.add(encoded, in_a_row=in_a_row)
         except DeviceError:
@@ -88,7 +88,7 @@ class Mixture:
         return True
 
     def predict_each(self, encoded: Encoded) -> list[Tensor]:
-        """Return each expert's own log-probabilities of texts whose features have been made."""
+        """Return each expert's own log-probabilities of texts whose features have been computed."""
         return [expert.predict(encoded) for expert in self.experts]
 
     def gradients(
@@ -103,7 +103,7 @@ class Mixture:
         """Let every expert prepare a step, or return the first reason why one of them cannot take it.
 
         The first `fresh` texts, or all, have not been learnt before. The other parameters and the errors are those of
-        :meth:`Expert.gradients`. Of shape (fresh,) or (fresh, labels) is what comes of several experts.
+        :meth:`Expert.gradients`. With several experts, what is returned is of shape (fresh,) or (fresh, labels).
         """
         fresh = len(encoded) if fresh is None else fresh
         marks, each = self.marks(), list[Gradients]()
@@ -134,9 +134,9 @@ class Mixture:
         return MixedGradients(log_probabilities, losses, norm, each=each, fresh=new, targets=targets[:fresh])
 
     def follow(self, encoded: Encoded, targets: Sequence[int | None]) -> Tensor:
-        """Return what :meth:`predict` does of texts that no expert learns, and let the pool alone learn from them.
+        """Return what :meth:`predict` does for texts that no expert learns, and let only the pool learn from them.
 
-        It leaves out those whose label no expert knows, which have no target, and those that have no prediction.
+        It skips texts whose label no expert knows, which have no target, and texts without a prediction.
         """
         if self._pool is None or not self._extract(encoded):
             return self.predict(encoded)
@@ -149,7 +149,7 @@ class Mixture:
         return predicted
 
     def apply(self, gradients: MixedGradients) -> None:
-        """Let every expert, the features and the pool move by what has just been prepared.
+        """Update every expert, the features and the pool with what has just been prepared.
 
         An expert that is not finite any more starts over.
         """
@@ -172,7 +172,7 @@ class Mixture:
         self._report(losses)
 
     def restart(self, names: Sequence[str]) -> None:
-        """Let the experts of these `names` begin again, and leave them out until they are better than guessing."""
+        """Restart the experts with these `names`, and leave them out until they are better than guessing."""
         if not self._pool or not names:
             return
         before = list(self._pool.left_out)
@@ -183,11 +183,11 @@ class Mixture:
         self._say(before)
 
     def unsound(self, encoded: Encoded, targets: Sequence[int]) -> list[str]:
-        """Return the names of the experts that are at a loss with most of the texts of `encoded`, labels in `targets`.
+        """Return the names of the experts that fail on most of the texts of `encoded`, whose labels are in `targets`.
 
-        They have no finite prediction for them, or can take no step on them.
+        An expert fails on a text if its prediction is not finite, or if it cannot take a step on it.
         """
-        if not self._extract(encoded):  # then it is no single expert
+        if not self._extract(encoded):  # then the cause is not a single expert
             return [expert.name for expert in self.experts]
         lost = list[str]()
         for expert, predicted in zip(self.experts, self.predict_each(encoded), strict=True):
@@ -198,8 +198,8 @@ class Mixture:
         return lost
 
     def _can_step(self, expert: Expert, encoded: Encoded, row: int, target: int) -> bool:
-        """Whether `expert` could take a step on one of the texts, on which it takes none."""
-        if not expert.replays:  # nor does its own gradient stand between it and a step
+        """Whether `expert` could take a step on one of the texts; no step is taken."""
+        if not expert.replays:  # and it has no gradient that could fail
             return True
         return objection(expert, encoded.take([row]), [target]) is None
 
@@ -219,31 +219,31 @@ class Mixture:
         self.dropped = {e.name: reason for e, reason in zip(self.experts, self._pool.left_out, strict=True) if reason}
 
     def drop(self) -> None:
-        """Let every expert forget what it has prepared."""
+        """Let every expert discard what it has prepared."""
         for expert in self.experts:
             expert.drop()
 
     def grow(self, name: str) -> None:
-        """Give the label `name` a column."""
+        """Add a column for the label `name`."""
         for expert in self.experts:
             expert.grow(name)
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`, on which no step has been taken."""
+        """Remove the columns after the first `count`, on which no step has been taken."""
         for expert in self.experts:
             expert.shrink(count)
 
     def marks(self) -> list[Mark]:
-        """Return where each expert's generator is, to be gone back to."""
+        """Return the state of each expert's generator, for :meth:`reset`."""
         return [expert.random.mark() for expert in self.experts]
 
     def reset(self, marks: Sequence[Mark]) -> None:
-        """Go back, or on, to `marks`."""
+        """Set the generators to `marks`."""
         for expert, mark in zip(self.experts, marks, strict=True):
             expert.random.reset(mark)
 
     def state(self) -> State:
-        """Return the state of each expert by its name, and where there are several, of what they share."""
+        """Return the state of each expert by name, and with several experts that of what they share."""
         state: State = {expert.name: expert.state() for expert in self.experts}
         if features := self._extractor.state():
             state["features"] = features
@@ -252,18 +252,18 @@ class Mixture:
         return state
 
     def pooling(self) -> State:
-        """Return how the experts are pooled, which :meth:`load_pooling` goes back to."""
+        """Return the state of the pooling, for :meth:`load_pooling`."""
         return self._pool.state() if self._pool else {}
 
     def load_pooling(self, state: State) -> None:
-        """Pool the experts, which must be the same, as they were pooled when `state` was made."""
+        """Restore the pooling of `state`; the experts must be the same."""
         if self._pool:
             self._pool.load(state, range(len(self.experts)))
 
     def load(self, state: State, columns: Sequence[str], *, as_they_are: Collection[str] = ()) -> None:
         """Continue from `state`, whose labels have the names `columns`; an expert that is not in it starts over.
 
-        Those named `as_they_are` are already what they were.
+        The experts named `as_they_are` are already in the right state.
 
         Raises
         ------
@@ -292,5 +292,5 @@ class Mixture:
 
 
 def reads(experts: Sequence[Expert]) -> frozenset[Feature]:
-    """Return the features that any of `experts` reads beside the token ids."""
+    """Return the features that any of `experts` reads besides the token ids."""
     return frozenset().union(*(expert.reads for expert in experts))

@@ -1,6 +1,6 @@
 """Hashed token n-grams with online TF-IDF: what the linear experts read of a text.
 
-The model's own tokens are counted, one by one and in pairs, so that one tokenisation serves every expert. Hashing is
+The model's own tokens are counted, singly and in pairs, so that texts are tokenised once for all experts. Hashing is
 integer arithmetic over whole arrays (Weinberger et al., 2009, "Feature hashing for large scale multitask learning").
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamlearn.state import State
 
-HASH_BITS = 20  # a million n-grams: a stream of ten thousand short texts has half as many different ones
+HASH_BITS = 20  # a million n-grams: a stream of ten thousand short texts has half as many distinct ones
 ONE, FIRST, SECOND = (np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9))
 
 
@@ -28,15 +28,15 @@ class Ngrams:
 
 
 class OnlineTfidf:
-    """Weighs n-grams by how often they are in a text, and by how few of the texts so far have them.
+    """Weights n-grams by how often they occur in a text, and by how few of the texts so far contain them.
 
-    The weight is (1 + log tf) · (log((n + 1) / (1 + df)) + 1), where n texts and the df among them that have the n-gram
-    are counted up to this one, and the weights of a text are scaled to length 1.
+    The weight is (1 + log tf) · (log((n + 1) / (1 + df)) + 1), where n counts the texts up to this one and df those of
+    them that contain the n-gram; the weights of a text are scaled to length 1.
 
     Parameters
     ----------
     special
-        Token ids that are no part of the text.
+        Ids of special tokens, which are not part of the text.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class OnlineTfidf:
         self._having = np.zeros(2**HASH_BITS, dtype=np.int32)
 
     def read(self, tokens: Sequence[NDArray[np.int32]], *, in_a_row: bool = False) -> list[Ngrams]:
-        """Return the n-grams of each text as if it were the next one, or, `in_a_row`, came after those before it."""
+        """Return the n-grams of each text as if it were the next one or, `in_a_row`, followed the texts before it."""
         found, counted = list[Ngrams](), list[NDArray[np.int64]]()
         texts = self._texts
         for ids in tokens:
@@ -68,18 +68,18 @@ class OnlineTfidf:
             weights = (1.0 + np.log(counts)) * (np.log((texts + 1.0) / (1.0 + having)) + 1.0)
             length = np.sqrt(weights @ weights)
             found.append(Ngrams(hashes, (weights / length if length else weights).astype(np.float32)))
-        for hashes in counted:  # only looked at: nothing is remembered before the step is taken
+        for hashes in counted:  # read only: nothing is counted before the step is taken
             self._having[hashes] -= 1
         return found
 
     def take_in(self, texts: Sequence[Ngrams]) -> None:
-        """Count `texts`, which :meth:`read` has returned."""
+        """Count `texts`, which :meth:`read` returned."""
         self._texts += len(texts)
         for ngrams in texts:
             self._having[ngrams.hashes] += 1
 
     def state(self) -> State:
-        """Return how many texts there were, and which n-grams were in how many of them."""
+        """Return how many texts there were, and how many of them contained each n-gram."""
         hashes = np.flatnonzero(self._having)
         having = torch.from_numpy(self._having[hashes])
         return {"texts": self._texts, "hashes": torch.from_numpy(hashes), "having": having}
@@ -92,8 +92,8 @@ class OnlineTfidf:
 
 
 def hashed(ids: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the hashes of the tokens `ids` and of their pairs in a row, of shape (2 · tokens − 1,)."""
+    """Return the hashes of the tokens `ids`, followed by those of adjacent pairs, of shape (2 · tokens − 1,)."""
     whole = ids.astype(np.uint64)
     pairs = whole[:-1] * FIRST + whole[1:] * SECOND
-    mixed = np.concatenate([whole, pairs]) * ONE  # Fibonacci hashing: the upper bits are the well-mixed ones
+    mixed = np.concatenate([whole, pairs]) * ONE  # Fibonacci hashing: the upper bits are well mixed
     return (mixed >> np.uint64(64 - HASH_BITS)).astype(np.int64)

@@ -10,16 +10,16 @@ from torch import Tensor
 
 
 class Objective:
-    """L = Σᵢ wᵢ ℓᵢ / Σᵢ wᵢ, where ℓᵢ is the cross-entropy of a text; computed part by part, the parts add up to it.
+    """L = Σᵢ wᵢ ℓᵢ / Σᵢ wᵢ, where ℓᵢ is the cross-entropy of a text; it is computed in parts that add up to it.
 
     Parameters
     ----------
     targets
         The column of each text's label.
     weights
-        The weight of each text, none of them negative; None weighs all alike. Where all are 0, so is L.
+        The weight of each text, none of them negative; None weights all equally. If all are 0, so is L.
     device
-        Where the logits are.
+        The device of the logits.
 
     Examples
     --------
@@ -42,5 +42,5 @@ class Objective:
         return F.cross_entropy(logits, self._targets[rows], reduction="none")
 
     def mean(self, losses: Tensor, rows: Sequence[int]) -> Tensor:
-        """Return what `losses`, of shape (rows,) and those of the texts `rows`, contribute to L."""
+        """Return the contribution to L of `losses`, of shape (rows,), which are those of the texts `rows`."""
         return (losses * self._weights[rows]).sum() / self._total

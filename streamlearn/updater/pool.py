@@ -1,11 +1,11 @@
-"""How the experts' predictions become one: log-linear pooling of calibrated experts, with weights that learn.
+"""Combines the experts' predictions: log-linear pooling of calibrated experts, with learnt weights.
 
-p ∝ exp(Σₑ wₑ · log pₑ + b), where each expert's probabilities are first tempered to be as sure as it should be, and b
-is a bias of each label, which follows how often there are labels now: experts that remember lag behind a stream whose
-labels are shared out in another way than before. Weights, biases and temperatures each follow their own prequential
-loss, one step a micro-batch; the loss is convex in weights and biases. An expert of no use comes to weigh 0, and one
-that is wrong less than that. Of an event whose label nobody had learnt before, nothing can be learnt about experts: it
-would teach that whoever remembers best is wrong.
+p ∝ exp(Σₑ wₑ · log pₑ + b), where each expert's probabilities are first calibrated by a temperature, and b is a bias
+per label, which follows the current label frequencies: experts with a memory lag behind when these change. Weights,
+biases and temperatures follow their own prequential loss, one gradient step per micro-batch; the loss is convex in
+weights and biases. The weight of a useless expert goes to 0, that of one that is systematically wrong below 0. Events
+whose label no expert had learnt before teach nothing about the experts: they would only count against those with the
+best memory.
 
 References
 ----------
@@ -24,62 +24,63 @@ from torch import Tensor
 
 from streamlearn.state import State
 
-RATE = 0.03  # of the weights; .02 to .05 are as good
-SURPRISED = 3.0  # times as large it is at most, where their slope is larger than it used to be: after a switch
-USUAL = 0.005  # of the moving mean of its length, that the newest micro-batch makes up
+RATE = 0.03  # learning rate of the weights; .02 to .05 are as good
+SURPRISED = 3.0  # at most this many times larger while the gradient of the weights is unusually large: after a switch
+USUAL = 0.005  # share of the newest micro-batch in the moving mean of the gradient's length
 TEMPERATURE_RATE = 0.1
-AT_START = 2.0  # what the weights add up to: experts that know little yet say it too softly together at 1
-BIAS_RATE = 0.005  # of the biases
-LAST_RATE = 0.05  # of the temperature of the mixture, which moves no prediction, only how sure it is
-AT_FIRST, FADING = (0.1, 0.9), 10  # what is added to the rates, and the steps after which half of it is left: until
-# then an expert that is sure and wrong would cost half a point of four thousand events, and so costs less than .2
+AT_START = 2.0  # initial sum of the weights: with a sum of 1, experts that know little are too unsure together
+BIAS_RATE = 0.005  # learning rate of the biases
+LAST_RATE = 0.05  # rate of the mixture's temperature, which changes no predicted label, only the confidence
+AT_FIRST, FADING = (0.1, 0.9), 10  # added to the rates at first, and the steps after which half of it is left; without
+# it an expert that is sure and wrong costs half a point of four thousand events, with it less than .2
 SHARPEST, FLATTEST = 0.02, 50.0  # temperatures
-SMALL = 1e-3  # a gradient below it moves the weights by less than the rate
-NEWEST = 0.02  # of the moving mean of a loss, that the newest micro-batch makes up
+SMALL = 1e-3  # a gradient below it changes the weights by less than the rate
+NEWEST = 0.02  # share of the newest micro-batch in the moving mean of a loss
 JUDGED = 10  # micro-batches before an expert is left out or comes back
-RUNAWAY = 1.0  # nats above the loss of guessing: temperatures alone keep any loss near it that does not grow for ever
-LOUDEST = 4.0  # nats above it, as which more counts: one drift is loud, but temperatures follow it within fifty steps
+RUNAWAY = 1.0  # nats above the loss of guessing: temperatures alone keep any loss near that, unless it keeps growing
+LOUDEST = 4.0  # nats above it, the cap on a loss: a drift makes losses large, but temperatures adapt within fifty steps
 
 
 class Pool:
-    """Pools the predictions of several experts, and learns how.
+    """Pools the predictions of several experts, and learns the parameters of the pooling.
 
-    An expert of which nothing good comes any more is left out until it is better than guessing: one that had to start
-    over because it was not finite, and one whose loss runs away from what its temperature can still make up for.
+    A failing expert is left out until it is better than guessing: one that had to restart because it was not finite,
+    and one whose loss has grown beyond what its temperature can make up for.
 
     Parameters
     ----------
     experts
-        How many there are.
+        How many experts there are.
 
     Attributes
     ----------
     left_out
-        Why each expert is left out, empty for those that are not.
+        Why each expert is left out; empty for those that are not.
 
     """
 
     def __init__(self, experts: int) -> None:
         self._weights = torch.full((experts,), AT_START / experts, dtype=torch.float64)
-        self._logarithms = torch.zeros(experts, dtype=torch.float64)  # of the temperatures
-        self._biases = torch.zeros(0).double()  # of shape (labels,), as many as have been learnt from
-        self._last = 0.0  # the logarithm of the temperature of what is pooled
+        self._logarithms = torch.zeros(experts, dtype=torch.float64)  # logarithms of the temperatures
+        self._biases = torch.zeros(0).double()  # of shape (labels,), for the labels learnt so far
+        self._last = 0.0  # the logarithm of the mixture's temperature
         self._met = torch.zeros(0, dtype=torch.bool)  # whether each label has been learnt, of shape (labels,)
-        self._length = 0.0  # of the weights' slope, a moving mean
+        self._length = 0.0  # moving mean of the length of the weights' gradient
         self._losses = torch.zeros(experts, dtype=torch.float64)  # moving means of their calibrated losses
-        self._ages = [0] * experts  # micro-batches since each began
+        self._ages = [0] * experts  # micro-batches since each expert started
         self._steps = 0
         self.left_out: list[str] = [""] * experts
 
     @property
     def weights(self) -> list[float]:
-        """The weight of each expert; they need not add up to 1, nor be positive. 0 for one that is left out."""
+        """The weight of each expert; weights need not sum to 1 or be positive. 0 for an expert that is left out."""
         return self._weights.tolist()
 
     def predict(self, each: Sequence[Tensor]) -> Tensor:
         """Return the pooled log-probabilities; each expert's are of shape (texts, labels), and so are these.
 
-        What an expert says of a text counts where it is finite. Where nothing is, neither is what comes of it.
+        An expert counts for a text only if its prediction is finite. If no expert's is, the result is not finite
+        either.
         """
         silent = torch.stack([~torch.isfinite(one).all(-1) for one in each]).all(0)
         pooled = (self._pooled(self._tempered(_stacked(each))) / math.exp(self._last)).log_softmax(-1)
@@ -87,9 +88,9 @@ class Pool:
         return pooled
 
     def learn(self, each: Sequence[Tensor], targets: Sequence[int]) -> list[float]:
-        """Follow the loss of the predictions of :meth:`predict` of the same, whose labels are in columns `targets`.
+        """Learn from the loss of what :meth:`predict` returns for the same input, with the labels in columns `targets`.
 
-        Returns the mean loss of each expert over those that it could be right about, calibrated, in nats; 0 where there
+        Returns the mean calibrated loss of each expert, in nats, over events whose label was known before; 0 if there
         are none.
         """
         labels, known = each[0].shape[-1], self._meet(targets, each[0].shape[-1])
@@ -119,20 +120,20 @@ class Pool:
         return losses.tolist()
 
     def _meet(self, targets: Sequence[int], labels: int) -> list[int]:
-        """Return the indices of those of `targets` that have been learnt before; from now on all of them have."""
+        """Return the indices of those of `targets` that have been learnt before, and mark all of them as learnt."""
         self._met = torch.cat([self._met, self._met.new_zeros(labels - len(self._met))])
         known = self._met[list(targets)].nonzero().flatten().tolist()
         self._met[list(targets)] = True
         return list(known)
 
     def _surprise(self, length: float) -> float:
-        """Return how many times the rate is to be taken for a slope of this `length`, and remember that."""
+        """Return the factor on the rate for a gradient of this `length`, and update its moving mean."""
         usual = self._length or length
         self._length = usual + max(USUAL, 1.0 / self._steps) * (length - usual)
         return min(max(length / (usual + SMALL), 1.0), SURPRISED)
 
     def _calibrate(self, pooled: Tensor, targets: Sequence[int]) -> None:
-        """Let the temperature of what is `pooled` follow its loss; the weights come to be too large together."""
+        """Let the mixture's temperature follow the loss of `pooled`: together, weights tend to grow too large."""
         temperature = math.exp(self._last)
         missed = (pooled / temperature).softmax(-1)
         missed[range(len(targets)), targets] -= 1.0
@@ -141,7 +142,7 @@ class Pool:
         self._last = min(max(moved, math.log(SHARPEST)), math.log(FLATTEST))
 
     def _judge(self, losses: Tensor, guessing: float) -> None:
-        """Leave out whose loss has run away, and let those back in whose loss is below that of `guessing`."""
+        """Leave out experts whose loss has run away, and readmit those whose loss is below that of `guessing`."""
         self._ages = [age + 1 for age in self._ages]
         share = torch.tensor([max(NEWEST, 1.0 / age) for age in self._ages], dtype=torch.float64)
         self._losses = self._losses + share * (losses.clamp(max=guessing + LOUDEST) - self._losses)
@@ -154,7 +155,7 @@ class Pool:
                 self.leave_out(expert, "runaway")
 
     def leave_out(self, expert: int, reason: str, *, anew: bool = False) -> None:
-        """Leave `expert` out for a `reason` until it is better than guessing; `anew` where it has started over."""
+        """Leave `expert` out for a `reason` until it is better than guessing; `anew` if it has restarted."""
         self.left_out[expert] = reason
         self._weights[expert] = 0.0
         if anew:
@@ -162,7 +163,7 @@ class Pool:
             self._ages[expert] = 0
 
     def _heard(self) -> Tensor:
-        """Return 1 for each expert that counts, and 0 for the others."""
+        """Return 1 for each expert that takes part, and 0 for the others."""
         return torch.tensor([0.0 if reason else 1.0 for reason in self.left_out], dtype=torch.float64)
 
     def _inverse(self) -> Tensor:
@@ -195,7 +196,7 @@ class Pool:
         }
 
     def load(self, state: State, indices: Sequence[int | None]) -> None:
-        """Continue from `state`, in which the experts stand at `indices`; those that it does not know start over."""
+        """Continue from `state`, where the experts have these `indices`; experts that it does not have start over."""
         self._steps, self._last = state["steps"], state["last_temperature"]
         self._biases, self._met, self._length = state["biases"].clone(), state["met"].clone(), state["length"]
         for expert, index in enumerate(indices):
@@ -206,9 +207,9 @@ class Pool:
 
 
 def _stacked(each: Sequence[Tensor]) -> Tensor:
-    """Return the experts' log-probabilities as one, of shape (experts, texts, labels); what is not finite says nothing.
+    """Return the experts' log-probabilities stacked, of shape (experts, texts, labels), non-finite rows made neutral.
 
-    That is a row of which any value is not finite: it is as if that expert knew no better than any label.
+    A row with any non-finite value becomes uniform, as if that expert could not tell the labels apart.
     """
     stacked = torch.stack([one.to(torch.float64) for one in each])
     return torch.where(torch.isfinite(stacked).all(-1, keepdim=True), stacked, torch.zeros(()).double())

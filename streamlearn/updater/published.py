@@ -1,4 +1,4 @@
-"""What a snapshot holds of an updater, and the updater that predicts from it."""
+"""What a snapshot contains of an updater, and the updater that predicts from a snapshot."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from streamlearn.updater.features import FROZEN
 from streamlearn.updater.updater import Updater
 
 OF_THE_MACHINE = {"model", "model_overrides", "trust_remote_code", "device", "precision", "threads"}
-"""Settings of the updater that a snapshot does not pass on, because it is the model, or is loaded elsewhere."""
+"""Updater settings left out of a snapshot, because it is the model, or may be loaded elsewhere."""
 OF_LEARNING = {"regularizer", "regularization"}
-"""Settings that it does not pass on, because they cost memory and whoever predicts has no use for them."""
+"""Settings left out because they cost memory and are not needed to predict."""
 
 
 def export(updater: Updater, state: State) -> Export:
@@ -37,7 +37,7 @@ def export(updater: Updater, state: State) -> Export:
     if updater.transformer:
         config = backbone.model_config(updater.transformer.columns)
         weights, adapter = updater.transformer.weights(state[TRANSFORMER]), updater.transformer.adapter()
-        if adapter:  # which is merged into all that is published
+        if adapter:  # which is merged into all published weights
             settings["trains"] = "all"
             for average in (expert for expert in updater.mixture.experts if isinstance(expert, AveragedTransformer)):
                 mixture[AVERAGED] = average.merged(mixture[AVERAGED])
@@ -47,16 +47,16 @@ def export(updater: Updater, state: State) -> Export:
 
 
 def from_published(directory: str, settings: Mapping[str, Any], published: Published) -> Updater:
-    """Return an updater on the CPU that predicts as the one did that published a snapshot.
+    """Return an updater on the CPU that predicts like the one that published a snapshot.
 
     Parameters
     ----------
     directory
-        Where the snapshot is.
+        The directory of the snapshot.
     settings
-        As :func:`export` gave them.
+        As returned by :func:`export`.
     published
-        What is there.
+        The contents of the snapshot.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A random state of one's own: torch has one generator for the whole process, which two learners must not share."""
+"""A private random state: torch has one generator for the whole process, which two learners must not share."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Mark = tuple[Tensor, ...]
 
 
 class OwnRandom:
-    """In its context torch's generators go on where they were left in it, and outside nobody notices.
+    """A context in which torch's generators continue from a private state; outside it they are unaffected.
 
-    Two learners of one process, as for a comparison, so draw what each would draw alone.
+    So two learners in one process, as in a comparison, draw the same as each would alone.
 
     Parameters
     ----------
     seed
         Seeds the generators.
     device
-        Whose generator is drawn from, beside the CPU's.
+        The device whose generator is used besides the CPU's.
 
     Examples
     --------
@@ -47,11 +47,11 @@ class OwnRandom:
         self._put(self._outside)
 
     def mark(self) -> Mark:
-        """Return where the generators are, to be gone back to; not from within the context."""
+        """Return the states of the generators, for :meth:`reset`; not from within the context."""
         return self._own
 
     def reset(self, mark: Mark) -> None:
-        """Go back, or on, to `mark`; not from within the context."""
+        """Set the generators to `mark`; not from within the context."""
         self._own = mark
 
     def _now(self) -> Mark:

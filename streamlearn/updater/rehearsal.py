@@ -1,8 +1,8 @@
-"""A step on texts that every expert has learnt before: those learn from it that gain by meeting a text again.
+"""A step on texts that every expert has learnt before: only experts that gain from seeing a text again learn.
 
-Only the transformer does, and its average follows it. What counts or remembers texts would count them twice, and then
-find each text of the second pass in its own memory; and so sure of themselves, all of them would be given weights that
-no new text justifies. So neither they nor the pool move.
+Only the transformer does, and its average follows it. Experts that count or remember texts would count them twice, and
+find each text of the second pass in their memory; they would look so good that the pool would give them weights that no
+new text justifies. So neither they nor the pool change.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from streamlearn.updater.updater import Updater
 
 
 def rehearse(updater: Updater, events: Sequence[Event]) -> int:
-    """Let the transformer take a step on encoded `events`, which have been learnt; return on how many it could.
+    """Let the transformer take a step on encoded `events`, which have been learnt; return how many it could learn.
 
-    Those on which it cannot are left out. Without a transformer nothing happens.
+    Events on which it cannot take one are left out. Without a transformer nothing happens.
 
     Raises
     ------
     DeviceError
-        If the device has no memory for it, or has failed.
+        If the device runs out of memory or fails.
 
     """
     transformer = updater.transformer
@@ -56,9 +56,9 @@ def rehearse(updater: Updater, events: Sequence[Event]) -> int:
 
 
 def follow(updater: Updater, events: Sequence[Event]) -> Tensor:
-    """Return the log-probabilities of the labels of encoded `events`, and let how experts are pooled follow their loss.
+    """Return the log-probabilities of encoded `events`, and let the pooling of the experts follow their loss.
 
-    They are of shape (events, labels), as they were before; NaN where the model raises. No expert moves.
+    They are from before that, of shape (events, labels); NaN if the model raises. No expert changes.
     """
     targets = [updater.labels.index(event.label) if event.label in updater.labels else None for event in events]
     return updater.mixture.follow(Encoded.of(events, updater.mixture.reads), targets)

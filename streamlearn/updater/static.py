@@ -14,17 +14,18 @@ from streamlearn.updater.centring import scaled
 
 
 class StaticEmbedding:
-    """Embeds texts by the idf-weighted mean of the embeddings that the model begins with.
+    """Embeds texts by the idf-weighted mean of the model's initial token embeddings.
 
-    Weighing, and the centring that comes after it, are those of Arora, Liang and Ma (2017), "A simple but tough-to-beat
-    baseline for sentence embeddings", with the mean in place of the first principal component.
+    The weighting, and the centring that follows it, are those of Arora, Liang and Ma (2017), "A simple but
+    tough-to-beat baseline for sentence embeddings", with the mean in place of the first principal component.
 
     Parameters
     ----------
     embeddings
-        Of the tokens, of shape (vocabulary, dimensions); it is not changed, and must not change.
+        The token embeddings, of shape (vocabulary, dimensions); they are not changed here and must not change
+        elsewhere.
     special
-        Token ids that are no part of the text.
+        Ids of special tokens, which are not part of the text.
 
     """
 
@@ -36,11 +37,11 @@ class StaticEmbedding:
         self._having = np.zeros(vocabulary, dtype=np.int32)
 
     def begin_with(self, embeddings: Tensor) -> None:
-        """Take the token embeddings that a model began with, of shape (vocabulary, dimensions), for those of now."""
+        """Replace the token embeddings by those that a model started with, of shape (vocabulary, dimensions)."""
         self._embeddings = embeddings.detach().to("cpu", torch.float32).numpy()
 
     def read(self, tokens: Sequence[NDArray[np.int32]]) -> NDArray[np.float64]:
-        """Return the embedding of each text, of shape (texts, dimensions) and length 1, or 0 where there is nothing."""
+        """Return the embedding of each text, of shape (texts, dimensions) and length 1, or 0 for an empty text."""
         raw = np.zeros((len(tokens), self.dimensions))
         for row, ids in enumerate(tokens):
             different, counts = np.unique(ids[~np.isin(ids, self._special)], return_counts=True)
@@ -55,7 +56,7 @@ class StaticEmbedding:
             self._having[np.unique(ids)] += 1
 
     def state(self) -> State:
-        """Return the number of texts, and in how many of them each token was."""
+        """Return the number of texts, and how many of them contained each token."""
         return {"texts": self._texts, "having": torch.from_numpy(self._having.copy())}
 
     def load(self, state: State) -> None:

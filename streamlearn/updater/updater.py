@@ -1,4 +1,4 @@
-"""The updater: labelled events in, one step of θ out. How many experts it has is its own affair."""
+"""The updater: labelled events in, one step of θ out, with any number of experts."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Updater:
     Parameters
     ----------
     config
-        The sections ``events`` (labels), ``updater`` and, for the room there is beside events, ``buffer`` count.
+        The sections ``events`` (labels), ``updater`` and ``buffer`` (memory left beside its events) are read.
     published
-        A mixture to begin with, which lies in the directory of the model; None looks whether there is one.
+        A mixture to start from, published in the model's directory; None looks there for one.
 
     Raises
     ------
@@ -49,19 +49,19 @@ class Updater:
     config
         The section ``updater``.
     backbone
-        The model that everything begins with, whose tokenizer reads the texts for all experts.
+        The model that everything starts from, whose tokenizer encodes the texts for all experts.
     transformer
-        The expert that trains it; None where there is none.
+        The expert that trains it, or None.
     mixture
-        The experts as one.
+        The mixture of the experts.
     labels
         The labels known so far, in the order of the experts' columns.
     discovers
-        Whether others are still to be met.
+        Whether new labels may still be added.
     steps
         How many steps have been applied to θ.
     warm_from
-        The step of the mixture, published, that it has begun with; None where with a model alone.
+        The step of the published mixture that it started from; None if it started from a plain model.
 
     """
 
@@ -87,7 +87,7 @@ class Updater:
         return [expert.name for expert in self.mixture.experts]
 
     def keep_within(self, most: int) -> None:
-        """Let what is kept of the frozen layers, so that they need not run again, take at most so many bytes."""
+        """Limit the cache of the frozen layers' outputs to `most` bytes."""
         if self.backbone.is_frozen:
             self.backbone.frozen.keep_within(max(0, most))
 
@@ -99,7 +99,7 @@ class Updater:
         return [msgspec.structs.replace(event, tokens=ids) for event, ids in zip(events, encoded, strict=True)]
 
     def encode_each(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
-        """Return `events` with their token ids by their index, and those on which the tokenizer raises."""
+        """Return `events` with their token ids, keyed by index, and the events on which the tokenizer raises."""
         try:
             return dict(enumerate(self.encode(events))), {}
         except Exception:  # noqa: BLE001 - whatever a tokenizer raises for a text is that text's reason
@@ -122,31 +122,31 @@ class Updater:
     ) -> StepResult:
         """Predict the fresh events, then learn from them and the replayed ones in one step.
 
-        One forward pass serves both. A fresh event whose label is met for the first time counts as predicted
-        wrongly. All events must have been encoded.
+        One forward pass serves both. A fresh event whose label is new counts as predicted wrongly. All events must have
+        been encoded.
 
-        Where no step can be taken on all of them, those on which none can be taken are found and left out, and it is
-        the step on the others that is taken, to the last bit. Others that cannot go through the model together (one
-        needs padding that another cannot bear) go through it one by one, in one step still; and where their gradient is
-        not finite even so, each fresh one is a step of its own.
+        If no step can be taken on all of them, the offending events are found and left out, and the step is exactly the
+        one on the others. If these cannot be batched (one needs padding that breaks another), they go through the model
+        one by one, still in one step; and if their gradient is not finite even then, each fresh event is a step of its
+        own.
 
         Parameters
         ----------
         fresh, replayed
             The events of the micro-batch.
         weights
-            The weight of each fresh event and then of each replayed one in the objective, which is their weighted
-            mean; none is negative. None weighs all alike.
+            The weight of each fresh event and then of each replayed one in the objective, which is their weighted mean;
+            none is negative. None weights all equally.
         proofs
-            Events that have been learnt. Where the step fails, experts that are at a loss with these, too, begin again
-            before any of the texts is blamed.
+            Events that have been learnt. If the step fails, experts that fail on these, too, are restarted before any
+            of the texts is blamed.
 
         Raises
         ------
         ValueError
             If there is not one weight for each event, or one is negative or not finite.
         DeviceError
-            If the device has no memory for it, or has failed.
+            If the device runs out of memory or fails.
 
         """
         rate, events = self._rate, [*fresh, *replayed]
@@ -175,7 +175,7 @@ class Updater:
         return self.transformer.optimizer.rate if self.transformer else math.nan
 
     def _try(self, examples: Examples, *, apart: bool = False) -> Attempt | Reason:
-        """Take a step on `examples`, growing the experts to their labels, or leave everything as it was."""
+        """Take a step on `examples`, adding columns for their labels, or leave everything unchanged."""
         known, marks = len(self.labels), self.mixture.marks()
         self._grow(event.label for event in examples.events)
         targets = self._columns(examples.events)
@@ -188,9 +188,9 @@ class Updater:
         return Attempt(examples, known, learnt)
 
     def _guilty(self, examples: Examples) -> dict[int, Reason]:
-        """Return the indices of those among `examples` on which no step can be taken, and leave everything as it was.
+        """Return the indices of those among `examples` on which no step can be taken, and leave everything unchanged.
 
-        Their weights say nothing about that.
+        Their weights play no role in that.
         """
         known, marks = len(self.labels), self.mixture.marks()
         self._grow(event.label for event in examples.events)
@@ -208,7 +208,7 @@ class Updater:
         return guilty
 
     def _one_by_one(self, examples: Examples, innocent: Sequence[int], refused: dict[int, Reason]) -> Iterator[Attempt]:
-        """Take a step on each fresh one among the `innocent`; where none can be taken, it joins the `refused`."""
+        """Take a step on each fresh one among the `innocent`; one on which that fails joins the `refused`."""
         for index in innocent:
             if index >= examples.fresh:
                 return
@@ -224,7 +224,7 @@ class Updater:
                 self.mixture.grow(str(label))
 
     def _shrink(self, count: int, marks: Sequence[Mark]) -> None:
-        """Take back the labels after the first `count`, and what drawing their rows did to the random states."""
+        """Remove the labels after the first `count`, and reset the random states to before their rows were drawn."""
         if len(self.labels) > count:
             self.mixture.shrink(count)
             self.labels = LabelMap(list(self.labels)[:count])
@@ -251,14 +251,14 @@ class Updater:
         )
 
     def predict(self, events: Sequence[Event]) -> list[Label | None]:
-        """Return the most probable label of each encoded event, None where there is none.
+        """Return the most probable label of each encoded event, or None.
 
-        There is none where the probabilities are not sound, as :func:`sound` says, or no label is known yet.
+        It is None if the probabilities are not valid, as :func:`sound` checks, or if no label is known yet.
         """
         return self._likeliest(self.log_probabilities(events)) if events and self.labels else [None] * len(events)
 
     def predict_with_transformer(self, events: Sequence[Event]) -> list[Label | None]:
-        """Return what :meth:`predict` returns, by the transformer alone; ValueError where there is none."""
+        """Return what :meth:`predict` returns, by the transformer alone; ValueError if there is none."""
         if self.transformer is None:
             raise ValueError("there is no transformer among the experts")
         encoded = Encoded.of(events, frozenset())
@@ -270,9 +270,9 @@ class Updater:
         return [names[column] if good else None for column, good in zip(columns, sound(log_probabilities), strict=True)]
 
     def restart_unsound(self, events: Sequence[Event]) -> list[str]:
-        """Let experts begin again that are at a loss with most of `events`, which they have all learnt.
+        """Restart the experts that fail on most of `events`, all of which they have learnt.
 
-        Returns their names. Where it is so for all of them, none begins again, and none is named.
+        Returns their names. If all experts fail, none is restarted, and the list is empty.
         """
         if not events or len(self.experts) == 1:
             return []
@@ -283,11 +283,11 @@ class Updater:
         return names
 
     def predictable(self, events: Sequence[Event]) -> list[bool]:
-        """Return of each encoded event whether its probabilities are sound, as :func:`sound` says."""
+        """Return for each encoded event whether its probabilities are valid, as :func:`sound` checks."""
         return sound(self.log_probabilities(events)) if events else []
 
     def log_probabilities(self, events: Sequence[Event]) -> Tensor:
-        """Return the log-probabilities of encoded events' labels, of shape (events, labels); NaN where it raises."""
+        """Return the log-probabilities of encoded events, of shape (events, labels); NaN if the model raises."""
         return self.mixture.predict(self._encoded(events))
 
     def _encoded(self, events: Sequence[Event]) -> Encoded:
@@ -305,13 +305,13 @@ class Updater:
         }
 
     def encodes_as(self, state: State) -> bool:
-        """Whether texts get the token ids that they got when `state` was made, as far as it says."""
+        """Whether texts still get the same token ids as when `state` was made, as far as it records that."""
         return bool(state.get("encoding", self.backbone.encoding) == self.backbone.encoding)
 
     def load(self, state: State) -> None:
         """Continue from `state`.
 
-        Labels that the configuration has after those of the state get columns that are new.
+        Labels that the configuration has beyond those of the state get new columns.
 
         Raises
         ------
@@ -338,7 +338,7 @@ class Updater:
         self._grow(added)
 
     def load_experts(self, state: State, labels: LabelMap, *, as_they_are: Collection[str] = ()) -> None:
-        """Take over the experts' parts of `state`, over these `labels`; those named last are already what they were.
+        """Load the experts' parts of `state`, with these `labels`, except experts named `as_they_are`, which are right.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""A warm start: an updater that begins with a mixture that was published, where others begin with a model alone.
+"""A warm start: an updater that starts from a published mixture instead of a plain model.
 
-Whatever predicts goes on: labels, experts, features, the pool and the transformer's weights. What only serves learning
-begins anew: the moments of the optimiser, and its warm-up.
+Everything that predicts is kept: labels, experts, features, the pool and the transformer's weights. What only serves
+learning starts over: the optimiser's moments and its warm-up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Beginner(Protocol):
-    """What of an :class:`~streamlearn.updater.updater.Updater` a warm start touches."""
+    """The part of an :class:`~streamlearn.updater.updater.Updater` that a warm start uses."""
 
     config: Config
     backbone: Backbone
@@ -41,14 +41,14 @@ class Beginner(Protocol):
         ...
 
     def load_experts(self, state: State, labels: LabelMap, *, as_they_are: Collection[str] = ()) -> None:
-        """Take over the experts' parts of `state`."""
+        """Load the experts' parts of `state`."""
         ...
 
 
 def with_labels(published: Published | None, closed: Sequence[Label], model: str) -> Published | None:
-    """Return what was `published` as `model`, or None where its labels are not all among those of a `closed` list.
+    """Return what was `published` as `model`, or None if some of its labels are missing from a `closed` list.
 
-    Then the mixture is no use, and the log says so; the transformer is begun with all the same.
+    Then the mixture cannot be used, and the log says so; the transformer is still used.
     """
     if published is None or not closed or set(published.mixture["labels"]) <= set(closed):
         return published
@@ -58,7 +58,7 @@ def with_labels(published: Published | None, closed: Sequence[Label], model: str
 
 
 def make_backbone(config: Config, closed: Sequence[Label], published: Published | None, *, tuned: bool) -> Backbone:
-    """Return the model of `config` with the labels of a `closed` list, or of what was `published` and is begun with."""
+    """Return the model of `config` with the labels of a `closed` list, or those of the mixture `published`."""
     if published is None:
         return Backbone(config, [str(label) for label in closed], tuned=tuned)
     config = config.model_copy(update={"pooling": published.settings.pooling})
@@ -67,7 +67,7 @@ def make_backbone(config: Config, closed: Sequence[Label], published: Published 
 
 
 def begin_with(updater: Beginner, published: Published | None, closed: Sequence[Label]) -> None:
-    """Let `updater`, which is new, go on from what was `published`, if anything was, and know a `closed` list's labels.
+    """Let the new `updater` continue from what was `published`, if anything, and add the labels of a `closed` list.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Learners of labels inside the updater: what each of them is, and which there are."""
+"""The experts: the learners of labels inside the updater, and the registry of them."""

@@ -1,7 +1,7 @@
-"""Tables of a number for each n-gram and label, which neither a new n-gram nor a new label makes any larger.
+"""Tables with a number for each n-gram and label, whose size is fixed, however many n-grams and labels there are.
 
 N-gram and label together are hashed to a cell, as Vowpal Wabbit does (Langford et al., 2007). So the order in which
-labels are met decides nothing, and memory and checkpoints have one size, whatever the stream holds.
+labels appear does not matter, and memory and checkpoints have a fixed size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamlearn.state import State
 from streamlearn.updater.ngrams import ONE, SECOND
 
-CELL_BITS = 22  # four million: as many labels as four take a million n-grams without sharing more cells than they would
+CELL_BITS = 22  # four million: up to four labels a million n-grams share no more cells than they share hashes
 
 Cells = NDArray[np.int64]
 """Indices into a table, of shape (n-grams, labels)."""

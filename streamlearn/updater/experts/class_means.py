@@ -1,6 +1,6 @@
-"""The mean of each label's last texts: a text has the label whose mean it is most like.
+"""The mean of each label's recent texts: a text gets the label of the most similar mean.
 
-One text of a label is enough to know something of it, and a mean of a few is surer than each of them: the first to be
+One text of a label is enough to start, and the mean of a few is more reliable than any of them: the first expert to be
 right on a new stream, and after a switch, because the last hundred events make up half of each mean.
 
 References
@@ -30,9 +30,9 @@ HALF_LIFE = 100.0  # events, of any label
 
 
 class RecentMeans(EmbeddingExpert):
-    """A softmax over cosine / 0.1 to the means, in which an event counts half after a hundred others.
+    """A softmax over cosine similarity / 0.1 to the means; the weight of an event halves after a hundred others.
 
-    The embeddings are taken as they are, not centred: where there are few events, their mean is that of few labels. See
+    The embeddings are not centred: after few events, their overall mean would be that of a few labels. See
     :class:`OnlineExpert` for its parameters.
     """
 
@@ -45,13 +45,13 @@ class RecentMeans(EmbeddingExpert):
         super().__init__(config, columns)
 
     def grow(self, name: str) -> None:
-        """Give the label `name` a column."""
+        """Add a column for the label `name`."""
         super().grow(name)
         self._sums = np.concatenate([self._sums, np.zeros((1, self._sums.shape[1]))])
         self._last.append(0)
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`."""
+        """Remove the columns after the first `count`."""
         super().shrink(count)
         self._sums, self._last = self._sums[:count], self._last[:count]
 
@@ -75,7 +75,7 @@ class RecentMeans(EmbeddingExpert):
         return scaled(encoded.uncentred[self.embedding])
 
     def state(self) -> State:
-        """Return the sums, and when each was added to."""
+        """Return the sums, and when each was last updated."""
         sums, last = torch.from_numpy(self._sums.copy()), torch.tensor(self._last, dtype=torch.int64)
         return {**super().state(), "seen": self._seen, "sums": sums, "last": last}
 

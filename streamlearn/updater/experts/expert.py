@@ -1,4 +1,4 @@
-"""What an expert is: one learner of labels inside the updater."""
+"""The interface of an expert: one learner of labels inside the updater."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from streamlearn.updater.randomness import OwnRandom
 
 @dataclass(frozen=True)
 class Gradients:
-    """What an expert found out about a micro-batch, before it moves.
+    """An expert's predictions and losses for a micro-batch, prepared before its parameters change.
 
     ``log_probabilities`` is of shape (texts, labels) and ``losses``, which are not weighted, of shape (texts,); both
-    are on the CPU. ``norm`` is that of the whole gradient, 0 for an expert that follows none. An expert that prepares
-    more than that returns a subclass.
+    are on the CPU. ``norm`` is the norm of the whole gradient, 0 for an expert without one. An expert that prepares
+    more returns a subclass.
     """
 
     log_probabilities: Tensor
@@ -31,21 +31,21 @@ class Gradients:
 class Expert(Protocol):
     """Learns labels from the features of texts.
 
-    A step has two halves: :meth:`gradients` finds out what is to be learnt and moves nothing, :meth:`apply` moves θ.
-    Whatever is decided about a step, as that it is not to be taken, is decided between them.
+    A step has two halves: :meth:`gradients` prepares the update and changes nothing, :meth:`apply` changes θ. Decisions
+    about a step, such as not to take it, are made between the two.
 
     Attributes
     ----------
     name
         The key of its state in a checkpoint.
     reads
-        The features that it reads beside the token ids.
+        The features that it reads besides the token ids.
     replays
-        Whether replayed texts are for it too, or only fresh ones, because it remembers by itself.
+        Whether it learns from replayed texts, too, or only from fresh ones, because it has a memory of its own.
     columns
         The names of its labels, in the order of its columns.
     random
-        What it draws from: neither torch's own generator nor another expert's. Its state is a part of the expert's.
+        Its own random generator, neither torch's global one nor another expert's. Its state is part of the expert's.
 
     """
 
@@ -58,59 +58,59 @@ class Expert(Protocol):
     def predict(self, encoded: Encoded) -> Tensor:
         """Return the log-probabilities of shape (texts, labels), on the CPU.
 
-        There is one column where no label is known yet. The row of a text at which the expert raises is NaN.
+        There is one column if no label is known yet. The row of a text on which the expert raises is NaN.
         """
         ...
 
     def gradients(
         self, encoded: Encoded, targets: Sequence[int], weights: Sequence[float] | None = None, *, apart: bool = False
     ) -> Gradients | Reason:
-        """Prepare a step on the whole micro-batch, or return the reason why none can be taken.
+        """Prepare a step on the whole micro-batch, or return the reason why it cannot be taken.
 
-        θ stays as it is. Where there is a reason, so does the random state.
+        θ does not change. If a reason is returned, the random state does not change either.
 
         Parameters
         ----------
         encoded
-            The features of the texts. They include those that :attr:`reads` names.
+            The features of the texts, including those named by :attr:`reads`.
         targets
             The column of each text's label.
         weights
-            The weight of each text in the objective, of shape (texts,); None weighs all alike.
+            The weight of each text in the objective, of shape (texts,); None weights all equally.
         apart
-            Whether no text may meet what another one needs, such as padding.
+            Whether each text is processed alone, so that none is affected by the padding of another.
 
         Raises
         ------
         DeviceError
-            If the device has no memory for it or has failed, which says nothing about the texts.
+            If the device runs out of memory or fails, which says nothing about the texts.
 
         """
         ...
 
     def apply(self, gradients: Gradients) -> None:
-        """Move θ by what :meth:`gradients` has just prepared."""
+        """Update θ with what :meth:`gradients` has just prepared."""
         ...
 
     def drop(self) -> None:
-        """Forget what :meth:`gradients` has prepared. What it drew is drawn; whoever wants it back resets `random`."""
+        """Discard what :meth:`gradients` has prepared. Random draws are not undone; to undo them, reset `random`."""
         ...
 
     def grow(self, name: str) -> None:
-        """Give the label `name` a column, and keep what is known of the others."""
+        """Add a column for the label `name`, and keep what is known about the others."""
         ...
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`, on which no step has been taken."""
+        """Remove the columns after the first `count`, on which no step has been taken."""
         ...
 
     def restart(self) -> None:
-        """Begin again as if nothing had been learnt, with the labels known."""
+        """Start over as if nothing had been learnt, with the known labels."""
         ...
 
     @property
     def finite(self) -> bool:
-        """Whether its parameters are finite, as far as its predictions do not tell; one that is not is to restart."""
+        """Whether its parameters are finite, as far as its predictions do not show it; if not, it must restart."""
         ...
 
     def state(self) -> State:
@@ -130,7 +130,7 @@ class Expert(Protocol):
 
 
 def objection(expert: Expert, encoded: Encoded, targets: Sequence[int]) -> Reason | None:
-    """Return why `expert` can take no step on the texts of `encoded`, None where it can; it takes none."""
+    """Return why `expert` cannot take a step on the texts of `encoded`, or None if it can; no step is taken."""
     mark = expert.random.mark()
     found = expert.gradients(encoded, targets)
     expert.drop()

@@ -1,7 +1,7 @@
 """Recursive least squares on embedded texts: the best linear map from embedding to label, after every event.
 
-It has no rate to choose and needs few events, because it inverts what others descend: on meaning it is ahead of the
-n-grams from the start.
+It has no learning rate and needs few events, because it solves exactly what others approach by gradient descent: where
+the label depends on meaning, it beats the n-gram experts from the start.
 
 References
 ----------
@@ -25,10 +25,10 @@ from streamlearn.state import State
 from streamlearn.updater.experts.online import EmbeddingExpert, LogProbabilities, Prepared, log_softmax
 from streamlearn.updater.features import Embedding, Encoded
 
-RIDGE = 10.0  # with 1 it is right on .73 instead of .81 of the first 300 events, and overall no better anywhere
+RIDGE = 10.0  # with 1 it is right on .73 instead of .81 of the first 300 events, and overall better on no stream
 SCALE = 0.25  # of √dimensions, by which an embedding of length 1 is scaled before the ridge is added
-AT_ONCE = 256  # texts of a step: the time that one takes grows with the cube of how many there are
-SHARPNESS = 8.0  # of the softmax over the outputs, which are between 0 and 1
+AT_ONCE = 256  # texts per update: its time grows with the cube of their number
+SHARPNESS = 8.0  # factor on the outputs, which are between 0 and 1, in the softmax
 
 
 class LeastSquares(EmbeddingExpert):
@@ -42,12 +42,12 @@ class LeastSquares(EmbeddingExpert):
         super().__init__(config, columns)
 
     def grow(self, name: str) -> None:
-        """Give the label `name` a column."""
+        """Add a column for the label `name`."""
         super().grow(name)
         self._weights = torch.cat([self._weights, self._weights.new_zeros(len(self._weights), 1)], 1)
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`."""
+        """Remove the columns after the first `count`."""
         super().shrink(count)
         self._weights = self._weights[:, :count].clone()
 
@@ -72,7 +72,7 @@ class LeastSquares(EmbeddingExpert):
 
     @property
     def finite(self) -> bool:
-        """Whether the inverse, on which everything after it rests, is finite."""
+        """Whether the inverse, on which all further updates depend, is finite."""
         return bool(torch.isfinite(self._inverse).all())
 
     def state(self) -> State:
@@ -93,13 +93,13 @@ class FrozenLeastSquares(LeastSquares):
 
 
 class MiddleLeastSquares(LeastSquares):
-    """The same on the frozen model's middle layer, which still has what the last one no longer tells: tone, for one."""
+    """The same on the frozen model's middle layer, which keeps information that the last one has lost, such as tone."""
 
     name: ClassVar[str] = "middle_least_squares"
     embedding: ClassVar[Embedding] = "middle"
 
 
 def _inputs(embeddings: NDArray[np.float32]) -> Tensor:
-    """Return the scaled embeddings of the texts with a 1 beside them, of shape (texts, dimensions + 1) and float64."""
+    """Return the scaled embeddings of the texts with a 1 appended, of shape (texts, dimensions + 1) and float64."""
     vectors = torch.from_numpy(embeddings).double()
     return torch.cat([vectors * (SCALE * math.sqrt(vectors.shape[1])), vectors.new_ones(len(vectors), 1)], 1)

@@ -1,7 +1,8 @@
-"""A memory of embedded events: the label of a text is that of the texts most like it, above all of the last ones.
+"""A memory of embedded events: a text gets the label of the most similar texts, above all of recent ones.
 
-It has learnt an event as soon as it has seen it, and forgets the world of before at the same speed: the strongest
-expert after a switch. The larger one, which forgets by its size alone, is the strongest when a world comes back.
+It learns an event as soon as it has seen it, and forgets the old distribution just as fast: the strongest expert after
+a switch. The larger memory, which forgets only what no longer fits, is the strongest when an old distribution comes
+back.
 
 References
 ----------
@@ -27,20 +28,20 @@ from streamlearn.updater.features import Embedding, Encoded
 
 TEMPERATURE = 0.05
 FLOOR = 1e-6  # of each label's votes
-AT_ONCE = 256  # texts that are compared with all that is remembered: memory is bounded however many there are
+AT_ONCE = 256  # texts compared with the whole memory at once, which bounds the space that it takes
 
 
 class Memory(EmbeddingExpert):
-    """Votes for the labels of the events remembered: exp((cosine − 1) / 0.05) · 2^(−age / half-life) each.
+    """Each remembered event votes for its label with the weight exp((cosine − 1) / 0.05) · 2^(−age / half-life).
 
     See :class:`OnlineExpert` for its parameters.
 
     Attributes
     ----------
     events
-        How many events are remembered; each takes the place of the oldest.
+        How many events are remembered; a new one replaces the oldest.
     half_life
-        The age, in events, at which a vote counts half; infinite where age does not count.
+        The age, in events, at which a vote counts half; infinite if age does not count.
 
     """
 
@@ -84,7 +85,7 @@ class Memory(EmbeddingExpert):
                 self._seen += 1
 
     def state(self) -> State:
-        """Return the events remembered."""
+        """Return the remembered events."""
         kept = {name: array[: self._known].copy() for name, array in self._arrays().items()}
         return {**super().state(), "seen": self._seen, **{name: torch.from_numpy(kept[name]) for name in kept}}
 
@@ -101,7 +102,7 @@ class Memory(EmbeddingExpert):
 
 
 class RecentMemory(Memory):
-    """The last two thousand events, of which the last hundred say most: after a switch it is right first."""
+    """The last two thousand events, the last hundred of which count most: the first to be right after a switch."""
 
     name: ClassVar[str] = "recent_memory"
     events: ClassVar[int] = 2_000
@@ -109,7 +110,7 @@ class RecentMemory(Memory):
 
 
 class LongMemory(Memory):
-    """The last ten thousand events, all alike: what has been learnt once is there when its world comes back."""
+    """The last ten thousand events, all weighted equally: still there when an old distribution comes back."""
 
     name: ClassVar[str] = "long_memory"
     events: ClassVar[int] = 10_000
@@ -117,7 +118,7 @@ class LongMemory(Memory):
 
 
 class FrozenRecentMemory(RecentMemory):
-    """The same in the frozen model's embeddings, where texts of one meaning are close to one another."""
+    """The same in the frozen model's embeddings, where texts of similar meaning are close together."""
 
     name: ClassVar[str] = "frozen_recent_memory"
     embedding: ClassVar[Embedding] = "frozen"

@@ -1,8 +1,7 @@
 """Naive Bayes over n-grams: right after the first few events, and hard to beat on topics.
 
-It counts, so it has learnt an event as well at once as it ever will. It is worth its cost wherever words tell the
-label, at the beginning of a stream and of a new label; it is surer of itself than it should be, which the mixture
-corrects.
+It only counts, so a single pass over an event is all it needs. It is worth its cost wherever words determine the label,
+at the start of a stream and of a new label; it is overconfident, which the mixture corrects.
 
 References
 ----------
@@ -25,7 +24,7 @@ from streamlearn.updater.experts.online import LogProbabilities, OnlineExpert, P
 from streamlearn.updater.features import Encoded, Feature
 
 SMOOTHING = 0.1
-PRIOR = 0.01  # events of each label before the first one
+PRIOR = 0.01  # pseudo-count of events of each label
 
 
 class NaiveBayes(OnlineExpert):
@@ -38,19 +37,19 @@ class NaiveBayes(OnlineExpert):
         self._codes: list[np.uint64] = []
         self._events: list[float] = []  # by label
         self._totals: list[float] = []  # of weights, by label
-        self._different = 0  # n-grams that any label has
+        self._different = 0  # number of distinct n-grams seen under any label
         self._weights = new_table()
         super().__init__(config, columns)
 
     def grow(self, name: str) -> None:
-        """Give the label `name` a column."""
+        """Add a column for the label `name`."""
         super().grow(name)
         self._codes.append(code(name))
         self._events.append(0.0)
         self._totals.append(0.0)
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`."""
+        """Remove the columns after the first `count`."""
         super().shrink(count)
         for by_label in (self._codes, self._events, self._totals):
             del by_label[count:]

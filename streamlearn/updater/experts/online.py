@@ -1,4 +1,4 @@
-"""What the experts that learn event by event have in common."""
+"""The common base of experts that learn event by event."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LogProbabilities = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared(Gradients):
-    """What is to be learnt: the texts, the column of each one's label, and their weights, of shape (texts,)."""
+    """What is to be learnt: the texts, the column of each text's label, and their weights, of shape (texts,)."""
 
     encoded: Encoded
     targets: Sequence[int]
@@ -32,14 +32,14 @@ class Prepared(Gradients):
 
 
 class OnlineExpert(ABC):
-    """An expert that needs no gradient: it sees each event once, and what it learns of it is there at once.
+    """An expert without gradients: it sees each event once, and has learnt it at once.
 
     The events of a micro-batch are all predicted before the first of them is learnt.
 
     Parameters
     ----------
     config
-        Its seed counts, for those that draw anything.
+        Only its seed is read, by experts that draw random numbers.
     columns
         The names of the labels known from the start.
 
@@ -58,18 +58,18 @@ class OnlineExpert(ABC):
 
     @abstractmethod
     def _predict(self, encoded: Encoded) -> LogProbabilities:
-        """Return the log-probabilities of the labels known, of which there is at least one."""
+        """Return the log-probabilities of the known labels; there is at least one."""
 
     @abstractmethod
     def _learn(self, prepared: Prepared) -> None:
         """Learn the events, one after the other."""
 
     def grow(self, name: str) -> None:
-        """Give the label `name` a column."""
+        """Add a column for the label `name`."""
         self.columns.append(name)
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`, of which nothing has been learnt."""
+        """Remove the columns after the first `count`, about which nothing has been learnt."""
         del self.columns[count:]
 
     def predict(self, encoded: Encoded) -> Tensor:
@@ -81,7 +81,7 @@ class OnlineExpert(ABC):
     def gradients(
         self, encoded: Encoded, targets: Sequence[int], weights: Sequence[float] | None = None, *, apart: bool = False
     ) -> Gradients:
-        """Predict the texts, and keep what is to be learnt of them; `apart` changes nothing."""
+        """Predict the texts, and prepare to learn them; `apart` has no effect."""
         del apart
         log_probabilities = self.predict(encoded)
         return Prepared(
@@ -99,16 +99,16 @@ class OnlineExpert(ABC):
             self._learn(gradients)
 
     def drop(self) -> None:
-        """Forget what has been prepared: nothing, since it is all in what :meth:`gradients` has returned."""
+        """Do nothing: all that is prepared is in the return value of :meth:`gradients`."""
         return
 
     def restart(self) -> None:
-        """Begin again, with the labels known."""
+        """Start over, with the known labels."""
         self.__dict__ = type(self)(self._config, self.columns).__dict__
 
     @property
     def finite(self) -> bool:
-        """Whether it can go on; it is its predictions that tell."""
+        """Always true: non-finite parameters would show in its predictions."""
         return True
 
     @abstractmethod
@@ -125,12 +125,12 @@ class OnlineExpert(ABC):
 
 
 class EmbeddingExpert(OnlineExpert):
-    """An online expert over one kind of embedding, which is all that it reads.
+    """An online expert that reads one kind of embedding and nothing else.
 
     Attributes
     ----------
     embedding
-        The kind.
+        The kind of embedding.
 
     """
 

@@ -1,4 +1,4 @@
-"""Which experts there are, and which of them make up a tier. To add one, write its file and name it here."""
+"""All experts, and which of them make up each tier. To add one, write its file and name it here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamlearn.updater.experts.transformer.backbone import Backbone
 
 HERE = "streamlearn.updater.experts"
 TOKENS: list[str] = [
-    # "package.module:Class", made from the configuration and the names of the labels known from the start
+    # "package.module:Class", constructed from the configuration and the names of the labels known from the start
     f"{HERE}.naive_bayes:NaiveBayes",
     f"{HERE}.softmax:AdaGradSoftmax",
     f"{HERE}.class_means:RecentMeans",
@@ -30,7 +30,7 @@ FROZEN: list[str] = [
     f"{HERE}.least_squares:FrozenLeastSquares",
     f"{HERE}.least_squares:MiddleLeastSquares",
 ]
-TUNED: list[str] = [  # made from the backbone too; the transformer first, because others read what it gives
+TUNED: list[str] = [  # constructed from the backbone, too; the transformer first, because others read its output
     f"{HERE}.transformer.expert:TransformerExpert",
     f"{HERE}.transformer.averaged:AveragedTransformer",
 ]
@@ -40,12 +40,12 @@ log = logging.getLogger(__name__)
 
 
 def chosen(experts: str | Sequence[str]) -> list[type[Any]]:
-    """Return the classes of the experts of a tier, or of those with the names `experts`, in the order of the registry.
+    """Return the classes of the experts of a tier, or of the named `experts`, in the order of the registry.
 
     Raises
     ------
     ConfigurationError
-        If there is no expert of a name, or one needs another.
+        If there is no expert of that name, or one needs another that is missing.
 
     """
     tiers = {"tokens": [*TOKENS], "frozen": [*TOKENS, *FROZEN], "tuned": [*TUNED, *TOKENS, *FROZEN]}
@@ -63,16 +63,16 @@ def chosen(experts: str | Sequence[str]) -> list[type[Any]]:
 
 
 def make_experts(config: UpdaterConfig, kinds: Sequence[type[Any]], backbone: Backbone) -> list[Expert]:
-    """Return an expert of each of `kinds`, which know the labels of the `backbone`'s columns.
+    """Return an instance of each of `kinds`, with the labels of the `backbone`'s columns.
 
     Raises
     ------
     ConfigurationError
-        If the model does not give what one of them reads, and it was chosen by name; those of a tier are left out.
+        If the model does not provide what an expert chosen by name reads; experts of a tier are left out instead.
 
     """
     if len(kinds) > 1:
-        _ = backbone.frozen  # as it was loaded: what it is to begin again with, if it must
+        _ = backbone.frozen  # a copy as it was loaded, needed to restart from
     experts = list[Expert]()
     for kind in kinds:
         missing = ", ".join(sorted(kind.reads - backbone.offers)) if kind.reads else ""

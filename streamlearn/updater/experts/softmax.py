@@ -1,7 +1,7 @@
-"""Softmax regression over n-grams with a rate of its own for each weight: what a linear learner of the stream does.
+"""Softmax regression over n-grams with a learning rate per weight: an online linear classifier.
 
-It learns from its mistakes, so that it weighs words against one another where naive Bayes takes each for itself. It is
-worth its cost wherever there are enough events, and a rare word keeps a large rate until it is met.
+It learns from its mistakes, so that it weighs words against one another, which naive Bayes treats independently. It is
+worth its cost once there are enough events, and a rare word keeps a high rate until it is seen.
 
 References
 ----------
@@ -25,8 +25,8 @@ from streamlearn.updater.experts.online import LogProbabilities, OnlineExpert, P
 from streamlearn.updater.features import Encoded, Feature
 
 RATE = 0.5
-BIAS_RATE = 0.05  # a tenth: the bias has a gradient with every event
-SQUARES = 1e-3  # that each accumulator begins with
+BIAS_RATE = 0.05  # a tenth: the bias has a gradient for every event
+SQUARES = 1e-3  # initial value of each accumulator
 
 
 class AdaGradSoftmax(OnlineExpert):
@@ -42,13 +42,13 @@ class AdaGradSoftmax(OnlineExpert):
         super().__init__(config, columns)
 
     def grow(self, name: str) -> None:
-        """Give the label `name` a column."""
+        """Add a column for the label `name`."""
         super().grow(name)
         self._codes.append(code(name))
         self._biases = np.concatenate([self._biases, [[0.0], [SQUARES]]], axis=1)
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`."""
+        """Remove the columns after the first `count`."""
         super().shrink(count)
         del self._codes[count:]
         self._biases = self._biases[:, :count]

@@ -1,4 +1,4 @@
-"""What is remembered: bounded replay policies, one idea per file."""
+"""The replay buffer: bounded replay policies, one per file."""
 
 from __future__ import annotations
 

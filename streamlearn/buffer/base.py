@@ -1,4 +1,4 @@
-"""The one interface of the replay policies, and what they share: the bounds, the draws and the state."""
+"""The interface of the replay policies, and what they share: the bounds, the draws and the state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 from streamlearn.events import Event, Label
 from streamlearn.state import State
 
-OVERHEAD = 400  # bytes of an event beside its text and tokens: its objects, its place in the list
+OVERHEAD = 400  # bytes of an event besides its text and tokens: its objects, its slot in the list
 
 
 def size_of(event: Event) -> int:
@@ -21,7 +21,7 @@ def size_of(event: Event) -> int:
 
 
 def _width(text: str) -> int:
-    """Return the bytes that each character takes: as many as the widest one needs (PEP 393)."""
+    """Return the bytes per character, those of the widest one (PEP 393)."""
     if text.isascii():
         return 1
     widest = max(text)
@@ -45,7 +45,7 @@ class ReplayBuffer(ABC):
     Attributes
     ----------
     policy
-        What the configuration calls it.
+        Its name in the configuration.
 
     """
 
@@ -64,7 +64,7 @@ class ReplayBuffer(ABC):
 
     @abstractmethod
     def add(self, event: Event) -> None:
-        """Offer `event`, which may displace another one or be passed over."""
+        """Offer `event`, which may replace another one or be rejected."""
 
     def extend(self, events: Iterable[Event]) -> None:
         """Offer each of `events` in their order."""
@@ -72,20 +72,20 @@ class ReplayBuffer(ABC):
             self.add(event)
 
     def draw(self, count: int) -> list[Event]:
-        """Return `count` different events, or all there are if they are fewer, in random order."""
+        """Return `count` distinct events, or all of them if there are fewer, in random order."""
         return self._random.sample(self._events, min(count, len(self)))
 
     def last(self, count: int) -> list[Event]:
-        """Return up to `count` of the held events, those that stand last."""
+        """Return up to `count` of the held events from the end of the list."""
         return self._events[-count:] if count else []
 
     def forget(self, events: Iterable[Event]) -> None:
-        """Let `events`, which a draw returned, go for good."""
+        """Remove `events`, which a draw returned, for good."""
         gone = set(map(id, events))
         self._hold([event for event in self._events if id(event) not in gone])
 
     def by_label(self) -> Counter[Label]:
-        """Return how many of the held events have each label; they are counted as they come and go."""
+        """Return how many of the held events have each label; the counts are kept up to date, not recomputed."""
         return Counter(self._labels)
 
     def state(self) -> State:
@@ -94,7 +94,7 @@ class ReplayBuffer(ABC):
         return {"policy": self.policy, "events": list(self._events), "random": [version, list(words), gauss]}
 
     def load(self, state: State) -> None:
-        """Continue from `state`; the events of another policy's are offered to this buffer, which must be new."""
+        """Continue from `state`; the events of another policy's state are offered to this buffer, which must be new."""
         version, words, gauss = state["random"]
         self._random.setstate((version, tuple(words), gauss))
         if state["policy"] == self.policy:
@@ -103,22 +103,22 @@ class ReplayBuffer(ABC):
             self.extend(state["events"])
 
     def _restore(self, state: State) -> None:
-        """Take the events and counters of a state of the same policy."""
+        """Restore the events and counters from a state of the same policy."""
         self._hold(list(state["events"]))
 
     def _hold(self, events: list[Event]) -> None:
-        """Hold `events` and no others."""
+        """Replace the held events by `events`."""
         self._events = events
         self.held_bytes = sum(map(size_of, events))
         self._labels = dict(Counter(event.label for event in events))
 
     def _count_in(self, event: Event) -> None:
-        """Count `event`, which comes to be held."""
+        """Count `event`, which is being added."""
         self.held_bytes += size_of(event)
         self._labels[event.label] = self._labels.get(event.label, 0) + 1
 
     def _count_out(self, event: Event) -> None:
-        """Count `event` no more, which is let go."""
+        """Stop counting `event`, which is being removed."""
         self.held_bytes -= size_of(event)
         left = self._labels[event.label] - 1
         if left:

@@ -1,4 +1,4 @@
-"""A class-balanced reservoir: rare labels keep their place beside frequent ones."""
+"""A class-balanced reservoir: frequent labels do not crowd out rare ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from streamlearn.state import State
 class ClassBalancedReservoir(ReplayBuffer):
     """Class-balancing reservoir sampling (CBRS).
 
-    When full, an event of a label that has never been the largest replaces a random event of the largest one;
-    an event of a label that is or was the largest enters with probability held / seen of its label, in the
-    place of a random event of its own. So the labels are held in near equal numbers and, within each,
-    uniformly over time.
+    When full, an event of a label that has never been the largest replaces a random event of the largest one; an event
+    of a label that is or was the largest enters with probability held / seen of its label, replacing a random event of
+    the same label. So the labels are held in near equal numbers and, within each, uniformly over time.
 
-    The labels are filed by how many events they hold. An insertion or removal changes that by one, so the
-    largest is found in O(1), whatever the number of labels.
+    The labels are indexed by how many events they hold. An insertion or removal changes that by one, so the largest is
+    found in O(1), whatever the number of labels.
 
     Examples
     --------
@@ -42,8 +41,8 @@ class ClassBalancedReservoir(ReplayBuffer):
         self._seen: Counter[Label] = Counter()
         self._been_largest: dict[Label, None] = {}
         self._places: dict[Label, list[int]] = {}  # indices of each label's events
-        self._rank: list[int] = []  # where each index stands in its label's places
-        self._by_size: dict[int, dict[Label, None]] = {}  # the labels that hold so many events, as they got there
+        self._rank: list[int] = []  # the position of each index in its label's list
+        self._by_size: dict[int, dict[Label, None]] = {}  # the labels that hold so many events, oldest first
         self._largest_size = 0
 
     def add(self, event: Event) -> None:
@@ -78,7 +77,7 @@ class ClassBalancedReservoir(ReplayBuffer):
         self._count_in(event)
 
     def _remove(self, label: Label | None) -> None:
-        """Remove a random event of `label`; the last event and the label's last place close the two gaps."""
+        """Remove a random event of `label`; the last event and the label's last index fill the two gaps."""
         if label is None:
             return
         places = self._places[label]
@@ -96,7 +95,7 @@ class ClassBalancedReservoir(ReplayBuffer):
             self._places[event.label][rank] = index
 
     def _file(self, label: Label, before: int, after: int) -> None:
-        """Move `label`, which held `before` events and now holds `after`, to its size."""
+        """Re-index `label`, which held `before` events and now holds `after`."""
         if before:
             del self._by_size[before][label]
             if not self._by_size[before]:
@@ -107,7 +106,7 @@ class ClassBalancedReservoir(ReplayBuffer):
             self._largest_size = after
 
     def forget(self, events: Iterable[Event]) -> None:
-        """Let `events`, which a draw returned, go for good."""
+        """Remove `events`, which a draw returned, for good."""
         super().forget(events)
         places: dict[Label, list[int]] = {label: [] for labels in self._by_size.values() for label in labels}
         for index, event in enumerate(self._events):

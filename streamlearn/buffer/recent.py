@@ -12,8 +12,8 @@ from streamlearn.state import State
 class RecentWindow(ReplayBuffer):
     """First in, first out, the plain memory of experience replay (Lin, 1992).
 
-    The events lie in a list that is used as a ring, because a draw needs any of them in O(1): a deque would
-    walk to its middle. When the bound on bytes is met, the oldest leave until the rest fits.
+    The events are in a list used as a queue, because a draw needs access to any of them in O(1), which a deque does not
+    have. When the bound on bytes is reached, the oldest are removed until the rest fits.
 
     Examples
     --------
@@ -33,13 +33,13 @@ class RecentWindow(ReplayBuffer):
 
     def __init__(self, *, records: int, bytes: int, seed: int = 0) -> None:  # noqa: A002
         super().__init__(records=records, bytes=bytes, seed=seed)
-        self._oldest = 0  # the index before which events have left; the list is cut when half of it has
+        self._oldest = 0  # index of the oldest held event; the list is cut when half of it is unused
 
     def __len__(self) -> int:
         return len(self._events) - self._oldest
 
     def add(self, event: Event) -> None:
-        """Take in `event`, and let the oldest go where a bound is exceeded."""
+        """Add `event`, and remove the oldest if a bound is exceeded."""
         self._events.append(event)
         self._count_in(event)
         self._expire()
@@ -56,7 +56,7 @@ class RecentWindow(ReplayBuffer):
         self._oldest = 0
 
     def draw(self, count: int) -> list[Event]:
-        """Return `count` different events, or all there are if they are fewer, in random order."""
+        """Return `count` distinct events, or all of them if there are fewer, in random order."""
         indices = self._random.sample(range(self._oldest, len(self._events)), min(count, len(self)))
         return [self._events[index] for index in indices]
 
@@ -65,7 +65,7 @@ class RecentWindow(ReplayBuffer):
         return super().last(min(count, len(self)))
 
     def forget(self, events: Iterable[Event]) -> None:
-        """Let `events`, which a draw returned, go for good."""
+        """Remove `events`, which a draw returned, for good."""
         self._trim()
         super().forget(events)
 

@@ -8,12 +8,12 @@ from streamlearn.state import State
 
 
 class Reservoir(ReplayBuffer):
-    """Vitter's algorithm R: the n-th event enters with probability capacity / n, in a random event's place.
+    """Vitter's algorithm R: the n-th event enters with probability capacity / n, replacing a random one.
 
-    Where the bound on bytes is met before the one on records, random events leave until the rest fits, and
-    their number is the capacity from then on. Removing random members of a uniform sample leaves a uniform
-    sample; growing it again would not, so it stays at that, until it continues under a bound that was raised:
-    then the next events fill it, and it leans to them for as long as it takes to forget.
+    If the bound on bytes is reached before the one on records, random events are removed until the rest fits, and the
+    number left is the capacity from then on. Removing random members of a uniform sample leaves a uniform sample, but
+    growing it again would not, so the capacity stays, unless the bound in the configuration is raised: then the next
+    events fill the buffer, which is biased towards them for a while.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Reservoir(ReplayBuffer):
         self._fit()
 
     def _fit(self) -> None:
-        """Let random events leave until both bounds hold; what is left is the capacity where any had to."""
+        """Remove random events until both bounds hold; if any were removed, the number left is the new capacity."""
         crowded = len(self._events) > self.records or self.held_bytes > self.bytes
         while len(self._events) > self.records or self.held_bytes > self.bytes:
             self._evict()

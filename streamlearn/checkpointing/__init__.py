@@ -1,1 +1,1 @@
-"""What survives: checkpoints, the journal behind them, and whose the state directory is."""
+"""What survives a crash: checkpoints, the journal after them, and the claim on the state directory."""

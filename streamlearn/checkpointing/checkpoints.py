@@ -1,4 +1,4 @@
-"""Checkpoints: the learner's complete state in one directory, and the way back from it."""
+"""Checkpoints: writes the learner's complete state to a directory, and reads it back."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ DAMAGED = ".damaged"
 
 
 class CheckpointStore(Store):
-    """The checkpoints of one learner, named by its step and by the version that was asked for last.
+    """The checkpoints of one learner, named by its step and the version requested last.
 
     Parameters
     ----------
     directory, change
-        As :class:`~streamlearn.storage.store.Store` says.
+        As in :class:`~streamlearn.storage.store.Store`.
     keep
-        Which stay; a number is that of the newest.
+        Which checkpoints to keep; a plain number keeps that many of the newest.
     clock
-        Seconds since 1970, by which hours and days go.
+        Seconds since 1970, used to tell hours and days apart.
 
     """
 
@@ -66,7 +66,7 @@ class CheckpointStore(Store):
         Raises
         ------
         StateError
-            If their directory is none.
+            If their path is not a directory.
         OSError
             If it cannot be listed.
 
@@ -74,12 +74,12 @@ class CheckpointStore(Store):
         return [name for name in names_in(self.directory) if NAME.fullmatch(name)]
 
     def oldest(self, newest: str | None = None) -> int:
-        """Return the step of the oldest of those that are kept up to the checkpoint `newest`, 0 where there is none."""
+        """Return the step of the oldest checkpoint kept, up to the one called `newest`; 0 if there is none."""
         names = [name for name in self.names() if newest is None or name <= newest]
         return step_of(min(self._staying(names))) if names else 0
 
     def made(self, name: str) -> float:
-        """Return when the checkpoint called `name` was made, in seconds since 1970: by its manifest, if that tells."""
+        """Return when the checkpoint called `name` was made, in seconds since 1970, by its manifest if possible."""
         path = self.directory / name
         try:
             return float(read_manifest(path, MANIFEST)["made"])
@@ -92,18 +92,18 @@ class CheckpointStore(Store):
         return staying({name: self.made(name) for name in names}, self._policy)
 
     def write(self, step: int, version: int, state: State, history: bytes = b"") -> Path:
-        """Write `state` as the checkpoint of `step` and `version`, unless it is there, then let the oldest go.
+        """Write `state` as the checkpoint of `step` and `version`, unless it exists, then remove old ones.
 
-        Beside it lies the `history`, if there is one, which is shown and decides nothing.
+        The `history`, if any, is stored beside it; it is only shown and affects nothing.
 
         Raises
         ------
         NotFiniteError
-            If a tensor holds a value that is not finite: those who continue from it could learn nothing.
+            If a tensor holds a value that is not finite: nothing could be learnt from such a checkpoint.
         OSError
             If the disk refuses.
         StateError
-            If something else lies in the way, or the name cannot hold the numbers.
+            If the path holds something else, or the numbers do not fit into the name.
 
         """
         path = self.directory / f"{step:012d}-{version:08d}"
@@ -120,7 +120,7 @@ class CheckpointStore(Store):
             write_directory(path, MANIFEST, manifest, fill, private=True, change=self._change)
         with self._change():
             refuse_other_than_directory(self.directory)
-            earlier = [name for name in self.names() if name <= path.name]  # what claims to come later does not count
+            earlier = [name for name in self.names() if name <= path.name]  # later names are ignored
             stays = self._staying(earlier)
             for old in earlier:
                 if old not in stays:
@@ -128,7 +128,7 @@ class CheckpointStore(Store):
         return path
 
     def _is_whole(self, path: Path) -> bool:
-        """Whether the checkpoint at `path` is there; one that is damaged is set aside."""
+        """Whether there is an intact checkpoint at `path`; a damaged one is set aside."""
         if not os.path.lexists(path):
             return False
         try:
@@ -147,7 +147,7 @@ class CheckpointStore(Store):
         StateError
             If it is damaged, naming the file, or of another format.
         OSError
-            If this process is short of what reading takes.
+            If this process lacks memory or file descriptors to read it.
 
         """
         self.verify(name)
@@ -160,13 +160,13 @@ class CheckpointStore(Store):
             raise StateError(f"{path} cannot be read: {error}") from None
 
     def history(self, name: str) -> bytes:
-        """Return the history in the checkpoint called `name`; nothing where it has none that is as it was written."""
+        """Return the history in the checkpoint called `name`; empty if there is none, or it is damaged."""
         if not name:  # there is no checkpoint
             return b""
         path = self.directory / name
         try:
             digest = read_manifest(path, MANIFEST)["files"].get(HISTORY)
-            if digest is None:  # of a streamlearn that kept none
+            if digest is None:  # written by a streamlearn that did not store one
                 return b""
             history = read_bytes(path / HISTORY, limit=MOST_HISTORY)
             if hashlib.sha256(history).hexdigest() != digest:
@@ -177,7 +177,7 @@ class CheckpointStore(Store):
         return history
 
     def verify(self, name: str) -> None:
-        """Check every file that is part of the state in the checkpoint called `name`, which the history is not.
+        """Check every file of the state in the checkpoint called `name`, which the history is not part of.
 
         The errors are those of :meth:`read`.
         """
@@ -192,7 +192,7 @@ class CheckpointStore(Store):
             raise StateError(f"{path / MANIFEST} does not list {min(missing)}")
 
     def newest(self) -> Iterator[tuple[str, State | StateError]]:
-        """Yield each checkpoint's name and state, newest first; a damaged one as the error that names it."""
+        """Yield each checkpoint's name and state, newest first; for a damaged one the error that says so."""
         for name in reversed(self.names()):
             try:
                 yield name, self.read(name)
@@ -200,7 +200,7 @@ class CheckpointStore(Store):
                 yield name, error
 
     def strangers(self) -> list[str]:
-        """Return the names of what lies among the checkpoints and is none, however it came there."""
+        """Return the names in the directory that are not checkpoints."""
         return [
             name
             for name in names_in(self.directory)
@@ -208,9 +208,9 @@ class CheckpointStore(Store):
         ]
 
     def set_aside(self, name: str) -> None:
-        """Take the damaged checkpoint called `name` out of the way; it stays for a look as ``….damaged``.
+        """Rename the damaged checkpoint called `name` to ``….damaged``, so that it can be inspected.
 
-        Where it cannot be moved it is refused again at the next start, which is said.
+        If it cannot be renamed, that is logged, and it is refused again at the next start.
         """
         aside = self.directory / f"{name}{DAMAGED}"
         with self._change():

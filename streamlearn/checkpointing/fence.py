@@ -1,11 +1,11 @@
-"""The fence: one learner at a time changes the state directory, whatever any of them believes about itself.
+"""The fence: only one learner at a time can change the state directory, even if another believes that it is active.
 
-Kafka's group says which member is active, but a learner that was frozen or cut off may not have heard that it no
-longer is. So the active one first claims the directory: it writes its name and an epoch, one more than the last,
-into ``fence.json``. Every later change of what others read (a rename into place, the move of ``latest``, a
-removal) holds a lock on the directory and looks into that file first. Whoever finds another name there has been
-replaced. This is the fencing token of M. Kleppmann, "How to do distributed locking" (2016), checked at the
-storage; ``flock`` makes check and change one.
+Kafka's group says which member is active, but a learner that was frozen or cut off may not know that it no longer is.
+So the active one first claims the directory: it writes its name and an epoch, one more than the last, into
+``fence.json``. Every later change of what others read (a rename into place, moving ``latest``, a removal) takes a lock
+on the directory and checks that file first. A learner that finds another name there has been replaced. This is the
+fencing token of M. Kleppmann, "How to do distributed locking" (2016), checked at the storage; ``flock`` makes check and
+change atomic.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from streamlearn.terminal import escaped
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.05
-CHANGE_SECONDS = 10.0  # no change takes so long, except that of a process that was frozen in it
+CHANGE_SECONDS = 10.0  # no change takes this long, unless its process was frozen
 CLAIM_BYTES = 2**16
-LAST_EPOCH = 99_999_999  # the highest that the name of a journal segment holds
+LAST_EPOCH = 99_999_999  # the highest that fits into the name of a journal segment
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Who may change the directory, and what its state was learnt from."""
+    """Which learner may change the directory, and what its state was learnt from."""
 
     epoch: int
     owner: str
@@ -45,7 +45,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def source_of(group: str, topic: str) -> str:
-    """Return what a state directory is learnt from, as its claim names it."""
+    """Return the source of a state directory as its claim spells it."""
     return f"group {group} of topic {topic}"
 
 
@@ -57,12 +57,12 @@ class Fence:
     directory
         The directory; created with the first claim.
     source
-        What the state is learnt from: another group's or topic's learner is refused.
+        What the state is learnt from: a learner of another group or topic is refused.
 
     Attributes
     ----------
     lost
-        Whether a change has met the claim of another learner since ours.
+        Whether a change has found another learner's claim since ours.
 
     """
 
@@ -73,7 +73,7 @@ class Fence:
         self.lost = False
 
     def look(self) -> None:
-        """Find out, without changing anything, whether the directory is of another group or topic.
+        """Check, without changing anything, that the directory does not belong to another group or topic.
 
         Raises
         ------
@@ -86,12 +86,12 @@ class Fence:
         self._read()
 
     def check(self) -> None:
-        """Find out whether the directory can be used at all; one of another group or topic stays as it is.
+        """Check that the directory can be used; one of another group or topic is not changed.
 
         Raises
         ------
         StateError
-            If it cannot be written, or its state is of another group or topic.
+            If it cannot be written, or its state belongs to another group or topic.
 
         """
         try:
@@ -104,12 +104,12 @@ class Fence:
     def claim(self, above: int, *, waiting: Callable[[], bool] = lambda: True) -> int:
         """Claim the directory and return the new epoch: higher than any before and than `above`.
 
-        Where another learner is in the middle of a change, that is waited for as long as `waiting` says so.
+        If another learner is in the middle of a change, wait for it as long as `waiting` returns true.
 
         Raises
         ------
         StateError
-            If its state is of another group or topic, or no epoch is left.
+            If its state belongs to another group or topic, or no epoch is left.
         OSError
             If the disk refuses, or `waiting` ended it.
 
@@ -131,7 +131,7 @@ class Fence:
 
     @property
     def held(self) -> bool:
-        """Whether the directory is claimed by us; True where it cannot be read, since nobody else can claim it."""
+        """Whether we hold the claim on the directory; True if it cannot be read, since then nobody can claim it."""
         try:
             return self._claim is not None and self._read() in (None, self._claim)
         except (OSError, StateError):
@@ -139,7 +139,7 @@ class Fence:
 
     @contextmanager
     def change(self) -> Iterator[None]:
-        """Keep everybody else from changing or claiming the directory, if the claim on it is still ours.
+        """A context in which no other process can change or claim the directory, if the claim is still ours.
 
         Raises
         ------
@@ -155,13 +155,13 @@ class Fence:
             if self._claim is None or found not in (None, self._claim):
                 self.lost = True
                 raise FencedError(f"another learner ({found.owner if found else 'none'}) has claimed {self.directory}")
-            if found is None:  # the directory had vanished, and is created again
+            if found is None:  # the directory had vanished and was re-created
                 self._write(self._claim)
             yield
 
     @contextmanager
     def _locked(self, waiting: Callable[[], bool]) -> Iterator[None]:
-        """Hold the lock; TimeoutError where somebody else still does when `waiting` ends."""
+        """Hold the lock; TimeoutError if another process still holds it when `waiting` ends."""
         self.directory.mkdir(parents=True, exist_ok=True)
         with os.fdopen(open_private(self.directory / "lock"), "rb") as file:
             said = False

@@ -1,4 +1,4 @@
-"""What can be found of a state directory before anything is started, and without changing anything in it."""
+"""Inspects a state directory before anything is started, without changing anything in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOMS = ("checkpoints", "journal", "seats", "snapshots")
 
 
 def refuse_odd_rooms(directory: Path) -> None:
-    """Raise StateError where what lies in the place of a directory of the state is something else."""
+    """Raise StateError if something else is in the place of one of the state's directories."""
     for room in ROOMS:
         refuse_other_than_directory(directory / room)
 
@@ -25,8 +25,8 @@ def inspect(directory: Path, *, source: str) -> str:
     Raises
     ------
     StateError
-        If it could not use the directory: it is of another group or topic, something else lies in a file's place,
-        this user may not change it, or no checkpoint in it is whole.
+        If it could not use the directory: it belongs to another group or topic, something else is in the place of a
+        file, this user may not change it, or it has no intact checkpoint.
 
     """
     try:

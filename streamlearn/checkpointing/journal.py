@@ -1,16 +1,16 @@
-"""The journal: the ordered record of the decisions of which each step is made.
+"""The journal: the ordered record of the decisions that make up each step.
 
-A step is a pure function of the state before it, its decision and the records at the offsets that this names, so
-whoever has a checkpoint, the journal behind it and the log can make the same weights again, bit for bit.
+A step is a pure function of the state before it, its decision and the records at the offsets in that decision. So the
+same weights can be rebuilt, bit for bit, from a checkpoint, the journal after it and the Kafka log.
 
-Each decision is one line, appended before the step is taken, with a checksum in front: a line that a crash tore, or
-that a disk altered, is recognised and the journal ends before it. Lines are not synced, because a killed
-process loses nothing that it has written; what a power loss takes is learnt from the stream again.
+Each decision is one line, appended before the step is taken, with a checksum in front: a line that was cut off by a
+crash or altered on disk is recognised, and the journal ends before it. Lines are not synced, because a killed process
+loses nothing that it has written; what is lost in a power failure is learnt from the stream again.
 
 A segment is a file of lines named by the epoch of its writer and the step after which it begins. Each learner that
-becomes active begins a new epoch; each checkpoint begins a new segment, so that those behind the oldest checkpoint
-can go. Where an epoch begins, what earlier ones recorded for later steps is void: it was not learnt into what
-survived.
+becomes active begins a new epoch; each checkpoint begins a new segment, so that those older than the oldest checkpoint
+can be removed. The start of an epoch voids what earlier ones recorded for later steps: that is not part of the
+surviving state.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NAME = re.compile(r"([0-9]{8})-([0-9]{12})\.jsonl")
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """Recorded decisions in a row that were taken under one configuration."""
+    """Consecutive recorded decisions that were taken with the same configuration."""
 
     configuration: dict[str, Any]
     decisions: list[Decision]
@@ -60,7 +60,7 @@ class Journal:
     Parameters
     ----------
     directory
-        Where the segments lie; created with the first.
+        The directory of the segments; created with the first.
     configuration
         The settings that decide θ, written into each segment.
 
@@ -92,25 +92,25 @@ class Journal:
         return sorted(Segment(int(match[1]), int(match[2]), path) for match, path in matches if match)
 
     def whole(self) -> list[Segment]:
-        """Return the segments that begin as they were written; what else is there records nothing."""
+        """Return the segments with an intact first line; other files record nothing."""
         return [segment for segment in self.segments() if self._first_line(segment)]
 
     def sync(self) -> None:
-        """Have all that is recorded outlast a loss of power; OSError where the disk refuses."""
+        """Sync all that is recorded to disk, so that it survives a power failure; OSError if the disk refuses."""
         for segment in self.whole():
             sync_file(segment.path)
 
     def _first_line(self, segment: Segment) -> Header | None:
-        """Return the first line of `segment`, or None where it is not what was written."""
+        """Return the first line of `segment`, or None if it is damaged."""
         try:
             return as_header(next(lines(segment.path), b""))
         except (FileNotFoundError, ValueError, RecursionError, StateError):
             return None
 
     def decisions(self, after: int) -> list[Decision]:
-        """Return the decisions that are recorded behind step `after` without a gap, to go on from there.
+        """Return the decisions recorded after step `after` without a gap, to continue from there.
 
-        What cannot be read is named; from there on the stream is learnt again.
+        What cannot be read is logged; from there on the stream is learnt again.
         """
         found: list[Decision] = []
         others: list[int] = []
@@ -128,9 +128,9 @@ class Journal:
         return found
 
     def stretches(self, after: int, *, to: int | None = None, quiet: bool = False) -> list[Stretch]:
-        """Return the decisions behind step `after`, up to step `to`, cut where the configuration changed.
+        """Return the decisions after step `after`, up to step `to`, split where the configuration changed.
 
-        What cannot be read is named, unless `quiet`.
+        What cannot be read is logged, unless `quiet`.
 
         Raises
         ------
@@ -150,7 +150,7 @@ class Journal:
     def _following(
         self, after: int, *, to: int | None = None, quiet: bool = False
     ) -> Iterator[tuple[Decision | Unknown, dict[str, Any]]]:
-        """Yield what is recorded of each step behind `after`, up to `to` or a gap, and under which configuration."""
+        """Yield the record of each step after `after`, up to `to` or a gap, and its configuration."""
         recorded: dict[int, tuple[Decision | Unknown, dict[str, Any]]] = {}
         epoch = 0
         for segment in self._from(after):
@@ -171,7 +171,7 @@ class Journal:
             step += 1
 
     def reaches(self, after: int) -> int:
-        """Return the last step that is recorded behind `after` without a gap; `after` where none is.
+        """Return the last step recorded after `after` without a gap; `after` if there is none.
 
         Raises
         ------
@@ -190,10 +190,10 @@ class Journal:
         return end
 
     def _from(self, step: int) -> list[Segment]:
-        """Return the segments without those, at the beginning, of which no step behind `step` counts.
+        """Return the segments without the leading ones that have no valid step after `step`.
 
-        It is so where a whole one that begins at or before `step` follows: the steps of one of the same epoch end there
-        at the latest, and those of one of an earlier epoch that come later are void.
+        A segment has none if an intact one that begins at or before `step` follows it: in the same epoch its steps end
+        there at the latest, and in an earlier epoch its later steps are void.
         """
         segments = self.segments()
         for index in reversed(range(len(segments))):
@@ -208,7 +208,7 @@ class Journal:
         )
 
     def configuration(self, step: int) -> dict[str, Any]:
-        """Return the settings under which the step after `step` was taken.
+        """Return the settings with which the step after `step` was taken.
 
         Raises
         ------
@@ -225,14 +225,14 @@ class Journal:
         raise StateError(f"the journal in {self.directory} does not reach back to step {step}")
 
     def epoch(self) -> int:
-        """Return the newest epoch there is, 0 where nothing is recorded."""
+        """Return the newest epoch, 0 if nothing is recorded."""
         return max((segment.epoch for segment in self.whole()), default=0)
 
     def begin(self, step: int, *, epoch: int, since: int | None = None) -> None:
-        """Begin to record the steps after `step`, in an `epoch` of this writer's own.
+        """Begin to record the steps after `step` in a new `epoch`.
 
-        The steps after `since` have just been re-run. Where they were recorded under another configuration than
-        this one, under which they are now part of the state, they are recorded once more.
+        The steps after `since` have just been re-run. If they were recorded with another configuration than the one
+        that they were re-run with, they are recorded once more.
         """
         self._epoch, self._said_other = epoch, False
         again = [] if since is None else self.stretches(since, to=step, quiet=True)
@@ -241,7 +241,7 @@ class Journal:
         self.rotate(step)
 
     def _record_again(self, decisions: list[Decision]) -> None:
-        """Write a segment of `decisions` beside its name, and rename it: it is there whole or not at all."""
+        """Write a segment of `decisions` to a temporary name, then rename it, so that it is complete or absent."""
         path, temporary = self.path(decisions[0].step - 1), self.directory / f"{TEMPORARY}again"
         try:
             make_directory(self.directory, private=True)
@@ -255,14 +255,14 @@ class Journal:
             self._failed(error)
 
     def path(self, step: int) -> Path:
-        """Return where the steps after `step` are recorded in the epoch that has begun."""
+        """Return the path of the segment for the steps after `step` in the current epoch."""
         return self.directory / f"{self._epoch:08d}-{step:012d}.jsonl"
 
     def rotate(self, step: int) -> None:
-        """Go on in a new segment for the steps after `step`, once recording has begun.
+        """Continue in a new segment for the steps after `step`, if recording has begun.
 
-        Where the disk refuses, steps are not recorded until the next segment begins: after a crash they are
-        learnt from the stream again, each event once, but not in the same micro-batches.
+        If the disk refuses, steps are not recorded until the next segment begins: after a crash they are learnt from
+        the stream again, each event once, but not in the same micro-batches.
         """
         if not self._epoch:
             return
@@ -272,7 +272,7 @@ class Journal:
             if not NAME.fullmatch(path.name):
                 raise StateError(f"the name of a segment cannot hold epoch {self._epoch} and step {step}")
             make_directory(self.directory, private=True)
-            path.unlink(missing_ok=True)  # it holds nothing but its first line: the epoch is ours
+            path.unlink(missing_ok=True)  # it has only its first line: the epoch is ours
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except (OSError, StateError) as error:
             self._failed(error)
@@ -280,11 +280,11 @@ class Journal:
         self._write(Header(self._configuration, self.topics))
 
     def append(self, decision: Decision) -> None:
-        """Record `decision`, unless the disk refused something of this segment."""
+        """Record `decision`, unless the disk has refused a write to this segment."""
         self._write(decision)
 
     def trim(self, step: int) -> None:
-        """Remove the segments of which every step is at or before `step`, and what of their time is no segment."""
+        """Remove the segments that end at or before `step`, and other files as old as these."""
         refuse_other_than_directory(self.directory)
         segments = [segment for segment in self.segments() if segment.epoch <= self._epoch]
         for segment, following in pairwise(filter(self._first_line, segments)):
@@ -307,11 +307,11 @@ class Journal:
             return
         try:
             os.close(file)
-        except OSError as error:  # a file system across a network says here what it could not write
+        except OSError as error:  # a network file system may report failed writes only here
             log.error("the end of a segment in %s may be lost: %s", self.directory, error.strerror)
 
     def _write(self, content: Header | Decision) -> None:
-        """Write one line with one call, so that it is there whole or torn at the end."""
+        """Write one line with one call, so that it is complete or cut off at the end."""
         if self._file is None:
             return
         line = as_line(content)

@@ -1,8 +1,8 @@
 """The keeper: one learner's state directory, from the claim on it to the last checkpoint written into it.
 
-It brings together what survives: the fence says whose the directory is, the checkpoints hold the state, and the
-journal holds the steps that no checkpoint contains yet. Whatever others read is changed behind the fence: once
-another learner has claimed the directory, nothing of ours gets there any more.
+It combines the fence, which says which learner holds the directory, the checkpoints, which hold the state, and the
+journal, which holds the steps that no checkpoint contains yet. Everything that others read is changed under the fence:
+once another learner has claimed the directory, this one can no longer write to it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Keeper:
     Parameters
     ----------
     config
-        The directory, and how many checkpoints stay in it.
+        The directory, and how many checkpoints it keeps.
     configuration
         The settings that decide θ, for the journal.
     source
-        What is learnt from, for the fence.
+        The group and topic, for the fence.
 
     Attributes
     ----------
@@ -58,14 +58,14 @@ class Keeper:
         self._untrimmed = False
 
     def check(self) -> None:
-        """Find out whether the directory can be used; the errors are those of :meth:`Fence.check`."""
+        """Check that the directory can be used; the errors are those of :meth:`Fence.check`."""
         self.fence.check()
         refuse_odd_rooms(self.fence.directory)
 
     def claim(self, *, waiting: Callable[[], bool] = lambda: True) -> None:
-        """Make the directory ours, as :meth:`Fence.claim` does; not while we write."""
+        """Claim the directory, as :meth:`Fence.claim` does; must not be called while we write."""
         self.journal.end()
-        self.fence.lost = False  # whatever the disk does from here on is waited for
+        self.fence.lost = False  # from here on disk errors are waited for
         self._epoch = self.fence.claim(self.journal.epoch(), waiting=waiting)
         directory = self.fence.directory
         with self.fence.change():
@@ -73,7 +73,7 @@ class Keeper:
                 sweep(swept)
 
     def begin(self, step: int) -> None:
-        """Go on from the checkpoint of `step`, or from 0 where there is none."""
+        """Continue from the checkpoint of `step`, 0 if there is none."""
         self.written = step
 
     def record(self, step: int) -> None:
@@ -81,30 +81,30 @@ class Keeper:
         self.journal.begin(step, epoch=self._epoch, since=self.written)
 
     def decide(self, decision: Decision, topics: Topics) -> None:
-        """Record `decision`, of the step after the last one recorded, so that it outlasts a loss of power.
+        """Record `decision`, for the step after the last one recorded, so that it survives a power failure.
 
         Parameters
         ----------
         decision
-            What is decided while nobody learns; the directory is ours.
+            Made while no learner runs; the directory must be claimed by us.
         topics
-            The ids of the topics that it is about.
+            The ids of the topics that it concerns.
 
         Raises
         ------
         FencedError
             If another learner has claimed the directory since.
         StateError
-            If it is not recorded, and the state is as it was; or if the disk refuses after it was written. It is
-            withdrawn then, and may still come back with a loss of power, unless the same is decided once more:
-            of what two epochs recorded of a step, the later counts.
+            If it could not be recorded and the state is unchanged; or if the disk refuses after it was written. Then it
+            is withdrawn, but may reappear after a power failure, unless the same is decided again: if two epochs
+            recorded a step, the later one counts.
         OSError
-            If the disk refuses before: nothing is recorded.
+            If the disk refuses before that: nothing is recorded.
 
         """
         before, journal = decision.step - 1, self.journal
         with self.fence.change():
-            journal.sync()  # it counts for nothing behind a line that is lost
+            journal.sync()  # it would be void after a line that is lost
             self.begin(before)
             journal.topics = topics
             self.record(before)
@@ -116,18 +116,18 @@ class Keeper:
                     raise StateError(f"{path} does not hold what was written to it; nothing has changed")
                 sync_file(path)
             except OSError as error:
-                discard(path)  # or the next one would find it done already, and not see to it that it lasts
+                discard(path)  # or a second attempt would find it done already, and not sync it
                 raise StateError(
                     f"step {decision.step} may have been recorded or not, because {path} could not be synced "
                     f"({error.strerror}); give the command again"
                 ) from None
 
     def rotate(self, step: int) -> None:
-        """Let the journal go on in a new segment after `step`, of which a checkpoint is about to be written."""
+        """Continue the journal in a new segment after `step`, for which a checkpoint is about to be written."""
         self.journal.rotate(step)
 
     def write(self, step: int, version: int, state: State, history: bytes = b"") -> None:
-        """Write the checkpoint of `step`, with what the page shows of its past, and let old parts of the journal go.
+        """Write the checkpoint of `step` with the page's history, and remove old parts of the journal.
 
         The errors are those of :meth:`CheckpointStore.write`, and FencedError.
         """
@@ -136,15 +136,15 @@ class Keeper:
         self.written, self._trouble = step, ""
 
     def missed(self, error: Exception) -> None:
-        """Remember why the checkpoint that was due last is not there."""
+        """Remember why the last checkpoint failed."""
         self._trouble = str(error)
 
     def unwritten(self, step: int) -> bool:
-        """Whether anything has been learnt at `step` that no checkpoint contains."""
+        """Whether anything learnt up to `step` is in no checkpoint."""
         return step > self.written
 
     def require_written(self, step: int) -> None:
-        """Raise :class:`NotKeptError` where what was learnt up to `step` is in no checkpoint, and is for us to keep."""
+        """Raise :class:`NotKeptError` if what was learnt up to `step` is in no checkpoint and the claim is ours."""
         if self.unwritten(step) and not self.fence.lost:
             newest = f"the checkpoint is of step {self.written}" if self.written else "there is no checkpoint"
             raise NotKeptError(
@@ -153,13 +153,13 @@ class Keeper:
             )
 
     def close(self) -> None:
-        """End the journal; what is in it stays."""
+        """Close the journal; its contents stay."""
         self.journal.close()
 
     def _trim(self, newest: str) -> None:
-        """Let go what the journal holds from before the oldest checkpoint that is kept up to the one called `newest`.
+        """Remove what the journal holds from before the oldest checkpoint kept, up to the one called `newest`.
 
-        Where that fails, the journal is longer than it need be.
+        If that fails, the journal is merely longer than necessary.
         """
         try:
             step = self.checkpoints.oldest(newest)

@@ -13,24 +13,24 @@ from streamlearn.decisions import Decision
 from streamlearn.records import Topics
 from streamlearn.storage.files import open_regular
 
-LINE_BYTES = 16 * 2**20  # a step of a hundred thousand ranges; what has longer lines is no journal
+LINE_BYTES = 16 * 2**20  # a step of a hundred thousand ranges; a file with longer lines is not a journal
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The first line of a segment: the settings that decide θ, and the ids of the topics, of which its steps are."""
+    """The first line of a segment: the settings that decide θ, and the ids of the topics, for its steps."""
 
     configuration: dict[str, Any]
     topics: Topics = {}
 
     @property
     def isolation_level(self) -> str | None:
-        """Which records of transactions were read, None where only those of committed ones."""
+        """Which transactional records were read; None if only committed ones."""
         level = self.configuration.get("kafka", {}).get("client", {}).get("isolation_level")
         return None if level is None else str(level)
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of `path` with their ends, read one by one, and no more than ``LINE_BYTES`` of one."""
+    """Yield the lines of `path` with their line ends, reading one at a time and at most ``LINE_BYTES`` of it."""
     with open_regular(path) as file:
         while read := file.readline(LINE_BYTES):
             yield read
@@ -43,12 +43,12 @@ def as_line(content: Header | Decision) -> bytes:
 
 
 def as_header(line: bytes) -> Header:
-    """Return the header that `line` holds; ValueError where it holds none."""
+    """Return the header in `line`; ValueError if it is not one."""
     return msgspec.json.decode(checked(line), type=Header)
 
 
 def checked(line: bytes) -> bytes:
-    """Return the content of `line`; ValueError where its checksum says that it is not what was written."""
+    """Return the content of `line`; ValueError if its checksum does not match."""
     checksum, _, content = line.removesuffix(b"\n").partition(b" ")
     if int(checksum, 16) != zlib.crc32(content):
         raise ValueError

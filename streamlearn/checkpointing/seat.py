@@ -1,8 +1,8 @@
-"""The seat: which member of the group this process was, so that the next start can send its ghost away.
+"""The seat: which member of the group this process was, so that the next start can remove it if it was killed.
 
-A member that was killed stays in the group until its session times out, and until then the group lets nobody else
-be active. But whoever finds the seat of a process free knows that this process has ended: the kernel drops its
-lock at that moment. So the next learner to start here tells the group, and is let in at once.
+A member that was killed stays in the group until its session times out, and until then no other member becomes active.
+But an unlocked seat file shows that its process has ended, because the kernel releases the lock at that moment. So the
+next learner to start on this host removes the dead member from the group, and takes over at once.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Seat:
     Parameters
     ----------
     directory
-        Where the seats are; created where it is missing.
+        The directory of the seats; created if missing.
 
     Attributes
     ----------
     ghost
-        The member of the group that sat here and was killed; None where there was none.
+        The member id of a killed process that held this seat before, or None.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class Seat:
             self.ghost = None
 
     def remember(self, member: str) -> None:
-        """Write down that this process is `member`; a disk that refuses costs the next start some seconds."""
+        """Store `member` as the id of this process; if the disk refuses, the next start takes some seconds longer."""
         try:
             self._file.seek(0)
             self._file.truncate(0)
@@ -67,32 +67,32 @@ class Seat:
             log.debug("could not record the group member: %s", error)
 
     def leave(self) -> None:
-        """Give the seat to whoever comes next, with no ghost left in it."""
+        """Release the seat, without a member id left in it."""
         self.remember("")
         self._file.close()
 
 
 def sitting(directory: Path) -> tuple[bool, list[str]]:
-    """Look at the seats in `directory`, and leave them as they are.
+    """Read the seats in `directory`, without changing them.
 
     Returns
     -------
     taken
-        Whether a process sits in one of them: a learner that is active, stands by or begins.
+        Whether a process holds one of them: a learner that is active, standing by or starting.
     ghosts
-        The members of the group that sat in the others and were killed.
+        The member ids of killed processes in the others.
 
     Raises
     ------
     OSError
-        If they cannot be looked at.
+        If they cannot be read.
 
     """
     taken, ghosts = False, []
     for name in filter(SEAT.search, names_in(directory)):
         try:
             file = FileIO(open_private(directory / name), "r+")
-        except StateError:  # no seat
+        except StateError:  # not a seat
             continue
         with file:
             try:
@@ -105,7 +105,7 @@ def sitting(directory: Path) -> tuple[bool, list[str]]:
 
 
 def _first_free(directory: Path) -> tuple[FileIO, Path]:
-    """Return the first seat of this host that nobody holds, locked; what is no seat is named and passed over."""
+    """Return the first free seat of this host, locked; what is not a seat is logged and skipped."""
     for number in itertools.count():
         path = directory / f"{platform.node()}-{number}"
         try:
@@ -118,8 +118,8 @@ def _first_free(directory: Path) -> tuple[FileIO, Path]:
         except BlockingIOError:
             file.close()
             continue
-        if os.fstat(file.fileno()).st_nlink == 1:  # else it has a name elsewhere, where writing would change it too
+        if os.fstat(file.fileno()).st_nlink == 1:  # else it has a hard link, which writing would change, too
             return file, path
         file.close()
         log.warning("ignoring a seat: %s has another hard link", path)
-    raise AssertionError  # numbers do not end
+    raise AssertionError  # unreachable: the numbers do not end

@@ -1,7 +1,7 @@
-"""Which checkpoints stay: the newest ones, then one an hour and one a day, so that a few of them reach days back.
+"""Which checkpoints to keep: the newest ones, then one an hour and one a day, so that a few of them reach days back.
 
-It is the policy of backup tools (``restic forget --keep-last --keep-hourly --keep-daily``): of each hour and each day
-that count, the last one made in it.
+It is the policy of backup tools (``restic forget --keep-last --keep-hourly --keep-daily``): the last one made in each
+of the hours and days that count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HOUR, DAY = 3600, 86_400  # seconds
 
 
 def staying(made: Mapping[str, float], keep: Keep) -> set[str]:
-    """Return the names of those that `keep` lets stay, of checkpoints in their order with the time each was `made` at.
+    """Return the names of the checkpoints to keep, given in order with the time at which each was `made`.
 
     Examples
     --------

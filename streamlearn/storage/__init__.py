@@ -1,1 +1,1 @@
-"""How files and directories are written so that they are there whole or not at all."""
+"""Atomic writing of files and directories: complete or absent."""

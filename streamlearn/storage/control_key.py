@@ -1,8 +1,8 @@
-"""The key of those who may tell a learner what to do without a token: whoever can read one file of its state.
+"""The key for controlling a learner without a token: whoever can read one file of its state may do so.
 
-A request that comes from this machine may have been passed on by a proxy on it, for somebody elsewhere, and not every
-proxy says so. The key is what such a request does not have: 32 random bytes that the learner leaves beside the seats,
-for its own user alone, and that the commands read there. Learners that share a state directory share it.
+A request from this machine may have been forwarded by a local proxy for somebody elsewhere, and not every proxy says
+so. Such a request does not have the key: 32 random bytes that the learner writes beside the seats, readable only by its
+own user, and that the commands read there. Learners that share a state directory share it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ControlKey:
     Attributes
     ----------
     path
-        Where the key stands.
+        The file of the key.
 
     """
 
@@ -40,12 +40,12 @@ class ControlKey:
         self.path = self._seats / "control.key"
 
     def make(self) -> None:
-        """See to it that there is a key; one that others might have read, or that is none, is replaced.
+        """Create the key if it is missing; replace one that is invalid or that other users could have read.
 
         Raises
         ------
         StateError
-            If something else lies in its place.
+            If something else is in its place.
         OSError
             If the disk refuses.
 
@@ -62,9 +62,9 @@ class ControlKey:
         Raises
         ------
         StateError
-            If what stands there is none.
+            If the file does not contain a key.
         OSError
-            If there is none, or it is not for this user to read.
+            If there is none, or this user may not read it.
 
         """
         key = self._read()

@@ -1,8 +1,8 @@
-"""Opens what lies in the state directory, where anything may lie in a file's place.
+"""Opens files in the state directory, where anything may be in a file's place.
 
-Operators, backups and accidents reach the directory too. So no symbolic link is followed, nothing that is opened can
-block, and type and size are looked at before a byte is read: a link, a directory, a FIFO, a socket, a device or a
-file that is too large is an error that names it.
+Operators, backups and accidents change the directory, too. So no symbolic link is followed, opening never blocks, and
+type and size are checked before a byte is read: a link, a directory, a FIFO, a socket, a device or a file that is too
+large is an error that names it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from streamlearn.errors import StateError
 log = logging.getLogger(__name__)
 
 CAREFUL = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC  # to look below, not to list
+SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC  # to open entries below, not to list
 KINDS = {
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a directory",
@@ -39,15 +39,15 @@ def open_regular(path: Path, *, limit: int | None = None, below: Path | None = N
     path
         What to open.
     limit
-        The most bytes that it may have; None where its length decides nothing.
+        The most bytes that it may have; None for no limit.
     below
-        A directory above `path`. No component of `path` after it may be a symbolic link; by default it is the
-        directory in which `path` lies.
+        A directory above `path`. No component of `path` after it may be a symbolic link; by default the parent
+        directory of `path`.
 
     Raises
     ------
     StateError
-        If something else lies there, or it is larger than `limit`.
+        If it is not a regular file, or larger than `limit`.
     OSError
         If it is missing, or the disk refuses.
 
@@ -73,22 +73,22 @@ def read_bytes(path: Path, *, limit: int, below: Path | None = None) -> bytes:
 
 
 def open_private(path: Path) -> int:
-    """Open the regular file `path` to read and write, made for its owner alone where it is missing.
+    """Open the regular file `path` to read and write, creating it for its owner only if it is missing.
 
     Returns
     -------
     int
-        Its descriptor. Its content is as it was.
+        Its descriptor; its content is not changed.
 
     Raises
     ------
     StateError
-        If something else lies there.
+        If something else is there.
     OSError
         If the disk refuses.
 
     """
-    refuse_other_than_file(path)  # before it is opened: to open a device may do something
+    refuse_other_than_file(path)  # before it is opened: opening a device may have effects
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | CAREFUL, 0o600)
     try:
         _expect(stat.S_IFREG, os.fstat(descriptor).st_mode, path)
@@ -99,12 +99,12 @@ def open_private(path: Path) -> int:
 
 
 def names_in(directory: Path) -> list[str]:
-    """Return the sorted names in `directory`, which may be a link to one; none where it is missing.
+    """Return the sorted names in `directory`, which may be a link to one; empty if it is missing.
 
     Raises
     ------
     OSError
-        If it cannot be listed: that is no empty directory.
+        If it cannot be listed, which does not mean that it is empty.
 
     """
     try:
@@ -114,24 +114,24 @@ def names_in(directory: Path) -> list[str]:
 
 
 def refuse_other_than_directory(path: Path) -> None:
-    """Raise StateError where `path` is anything but a directory or missing: nothing is changed behind a link."""
+    """Raise StateError if `path` is neither missing nor a directory: nothing is changed through a link."""
     with suppress(FileNotFoundError):
         _expect(stat.S_IFDIR, path.lstat().st_mode, path)
 
 
 def refuse_other_than_file(path: Path) -> None:
-    """Raise StateError where `path` is anything but a regular file or missing."""
+    """Raise StateError if `path` is neither missing nor a regular file."""
     with suppress(FileNotFoundError):
         _expect(stat.S_IFREG, path.lstat().st_mode, path)
 
 
 def make_directory(directory: Path, *, private: bool) -> None:
-    """Make `directory` where it is missing; take others' rights from one that is `private`.
+    """Create `directory` if it is missing; remove other users' permissions if it is `private`.
 
     Raises
     ------
     StateError
-        If something else lies there.
+        If something else is there.
     OSError
         If the disk refuses.
 
@@ -142,7 +142,7 @@ def make_directory(directory: Path, *, private: bool) -> None:
     except FileExistsError:
         mode = directory.lstat().st_mode
         _expect(stat.S_IFDIR, mode, directory)
-        if private and mode & 0o077:  # as an earlier version left it
+        if private and mode & 0o077:  # left so by an earlier version
             _close_to_others(directory)
 
 
@@ -160,7 +160,7 @@ _open_to_others: set[Path] = set()
 
 @contextmanager
 def _parent(path: Path, below: Path) -> Iterator[tuple[int, str]]:
-    """Yield a descriptor of the directory in which `path` lies, and the name of `path` in it."""
+    """Yield a descriptor of the parent directory of `path`, and the name of `path` in it."""
     *parts, name = path.relative_to(below).parts
     descriptor = os.open(below, SEARCH)
     try:
@@ -182,5 +182,5 @@ def _expect(wanted: int, mode: int, path: Path) -> None:
 
 
 def is_shortage(error: OSError) -> bool:
-    """Whether `error` says that this process or machine is short of something, and nothing of the file."""
+    """Whether `error` is due to a shortage of resources, and not to the file."""
     return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)

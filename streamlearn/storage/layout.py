@@ -1,8 +1,8 @@
-"""What the files and links of a snapshot are called, for whoever writes one and whoever reads one."""
+"""The names of the files and links of a snapshot, for writing and reading."""
 
-SNAPSHOTS = "snapshots"  # the directory of all of them, below that of the learner's state
+SNAPSHOTS = "snapshots"  # the directory of all snapshots, below the state directory
 LATEST = "latest"
 MANIFEST = "streamlearn.json"
-WEIGHTS = "model.safetensors"  # the transformer's, where Hugging Face's code looks for them
-ADAPTER = "adapter"  # the directory of what was learnt as adapters, as peft reads it
-EXPERTS = "experts.safetensors"  # what of the mixture is not the transformer
+WEIGHTS = "model.safetensors"  # the transformer's weights, where Hugging Face's code looks for them
+ADAPTER = "adapter"  # the directory of the adapters, in peft's format
+EXPERTS = "experts.safetensors"  # the parts of the mixture besides the transformer

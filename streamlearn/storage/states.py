@@ -1,8 +1,8 @@
-"""States as files: a tree is split into JSON and tensors, and joined again. Nothing is pickled.
+"""States as files: a tree is split into JSON and tensors, and joined again when read. Nothing is pickled.
 
 A complete state takes three files: tensors go to ``tensors.safetensors``, events to ``events.json`` with their token
-ids among the tensors, everything else to ``state.json``. One without events takes a single file, whose JSON stands in
-the header of its tensors; the same state always makes the same bytes.
+ids among the tensors, everything else to ``state.json``. One without events takes a single file, with the JSON in the
+header of its tensors; the same state always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streamlearn.events import Event
 from streamlearn.state import State, first_not_finite
 
 STATE, EVENTS, TENSORS = "state.json", "events.json", "tensors.safetensors"
-HEADER = "state"  # the entry of a single file's header that holds its JSON
+HEADER = "state"  # the header entry of a single file that holds its JSON
 
 
 def write_state(directory: Path, state: State) -> None:
@@ -33,7 +33,7 @@ def write_state(directory: Path, state: State) -> None:
     Raises
     ------
     NotFiniteError
-        If a tensor holds a value that is not finite: those who continue from it could learn nothing.
+        If a tensor holds a value that is not finite: nothing could be learnt from such a state.
     OSError, SafetensorError
         If the disk refuses.
 
@@ -60,11 +60,11 @@ def read_state(directory: Path) -> State:
     Raises
     ------
     OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError
-        If it cannot be read, or is no state.
+        If it cannot be read, or is not a state.
 
     """
     mapped = load_file(directory / TENSORS)
-    tensors = {name: tensor.clone() for name, tensor in mapped.items()}  # or a removed file would still fill the disk
+    tensors = {name: tensor.clone() for name, tensor in mapped.items()}  # else removed files would still fill the disk
     stripped = msgspec.json.decode((directory / EVENTS).read_bytes(), type=dict[str, list[Event]])
     events = {}
     for key, held in stripped.items():
@@ -75,7 +75,7 @@ def read_state(directory: Path) -> State:
 
 
 def pack(state: State) -> bytes:
-    """Return `state`, which holds no events, as the content of a single file; ValueError where it does."""
+    """Return `state` as the content of a single file; ValueError if it contains events."""
     tensors: dict[str, Tensor] = {}
     events: dict[str, list[Event]] = {}
     tree = _split(state, (), tensors, events)
@@ -85,7 +85,7 @@ def pack(state: State) -> bytes:
 
 
 def unpack(file: Path) -> State:
-    """Return the state of which :func:`pack` made the content of `file`; the errors are those of `read_state`."""
+    """Return the state that :func:`pack` turned into `file`; the errors are those of `read_state`."""
     with safe_open(file, framework="pt") as packed:
         header = packed.metadata() or {}
         tensors = {name: packed.get_tensor(name).clone() for name in packed.keys()}  # noqa: SIM118 - it is no dict

@@ -1,8 +1,8 @@
-"""Directories that are there whole or not at all.
+"""Directories that are complete or absent.
 
-A directory is written beside its final name, every file is fsynced and listed with its SHA-256 in a manifest
-that is written last, and only then is it renamed and its parent fsynced. Whoever reads one checks it
-against its manifest, so a torn or bit-flipped one is refused by name.
+A directory is written beside its final name, every file is fsynced and listed with its SHA-256 in a manifest that is
+written last, and only then is it renamed and its parent fsynced. A reader checks it against its manifest, so an
+incomplete or corrupted one is refused by name.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ log = logging.getLogger(__name__)
 TEMPORARY = ".tmp-"
 MANIFEST_BYTES = 16 * 2**20  # it holds a position for each partition and a digest for each file
 Change = Callable[[], AbstractContextManager[None]]
-"""Makes the context in which what others read may be changed, as :meth:`Fence.change` does."""
+"""Creates the context in which files that others read may be changed, like :meth:`Fence.change`."""
 
 
 class Store:
-    """Whole directories of one kind, of which the newest stay.
+    """Directories of one kind, of which the newest are kept.
 
     Parameters
     ----------
     directory
-        Where they lie; created when the first is written.
+        Their parent; created when the first is written.
     keep
-        How many of the newest stay.
+        How many of the newest are kept.
     change
-        In its context what is there is changed.
+        The context in which they are changed.
 
     """
 
@@ -80,16 +80,16 @@ def write_directory(
     fill
         Called with the empty temporary directory.
     private
-        Whether it is for its owner only, as `final.parent` then is; otherwise whoever the umask allows may read it.
+        Whether only its owner may read it, as then `final.parent`; otherwise the umask decides.
     change
-        In its context the directory is renamed.
+        The context in which the directory is renamed.
 
     Raises
     ------
     OSError
-        If the disk refuses; nothing of the name `final` has changed then.
+        If the disk refuses; then `final` has not been changed.
     StateError
-        If `final.parent` is no directory, with the same effect.
+        If `final.parent` is not a directory, with the same effect.
     FencedError
         If `change` raises it, with the same effect.
 
@@ -102,7 +102,7 @@ def write_directory(
             fill(temporary)
         files, sizes, mode = {}, {}, temporary.stat().st_mode & 0o666
         for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
-            path.chmod(mode)  # as the umask says: safetensors lets nobody else read what it writes
+            path.chmod(mode)  # by the umask: safetensors writes files that only the owner can read
             name = path.relative_to(temporary).as_posix()
             files[name], sizes[name] = _sync_and_digest(path)
         whole = manifest | {"files": files, "sizes": sizes}
@@ -128,16 +128,16 @@ def verify_directory(
     path, manifest_name
         The directory, and the name of the manifest in it.
     alone
-        Whether a file that the manifest does not list is an error too.
+        Whether a file that the manifest does not list is an error, too.
     but
-        The files that may be missing, or be other than what was written.
+        Files that may be missing or changed.
 
     Raises
     ------
     StateError
-        Naming the file that is missing, unreadable, not what was written, or one too many.
+        Naming the file that is missing, unreadable, changed or unlisted.
     OSError
-        If this process is short of what reading takes.
+        If this process lacks memory or file descriptors to read it.
 
     """
     manifest = read_manifest(path, manifest_name)
@@ -169,7 +169,7 @@ def read_manifest(path: Path, manifest_name: str) -> dict[str, Any]:
     StateError
         If it is missing or unreadable.
     OSError
-        If this process is short of what reading takes.
+        If this process lacks memory or file descriptors to read it.
 
     """
     file = path / manifest_name
@@ -187,14 +187,14 @@ def read_manifest(path: Path, manifest_name: str) -> dict[str, Any]:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether `name` is that of a file below the directory, as a manifest lists them."""
+    """Whether `name` is a valid path of a file below the directory, as manifests list them."""
     path = PurePosixPath(name)
     return name == path.as_posix() and name.isprintable() and not path.is_absolute() and not {".", ".."} & {*path.parts}
 
 
 @contextmanager
 def _unreadable_as_state_errors(path: Path) -> Iterator[None]:
-    """Make of an OSError that lies in the file `path` a StateError that names it."""
+    """Turn an OSError caused by the file `path` into a StateError that names it."""
     try:
         yield
     except OSError as error:
@@ -205,7 +205,7 @@ def _unreadable_as_state_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _refusals_as_os_errors() -> Iterator[None]:
-    """Make an OSError of how safetensors (its own error) and tokenizers (a bare Exception) report a full disk."""
+    """Turn what safetensors (its own error) and tokenizers (a bare Exception) raise on a full disk into an OSError."""
     try:
         yield
     except Exception as error:
@@ -226,7 +226,7 @@ def point(link: Path, target: Path, *, change: Change = nullcontext) -> None:
 
 
 def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Give the file `path` another content, atomically and synced; for those whom `mode` and the umask let in."""
+    """Replace the content of the file `path`, atomically and synced; permissions follow `mode` and the umask."""
     with _replacing(path) as temporary:
         _write_synced(temporary, content, mode=mode)
     _sync_directory(path.parent)
@@ -234,7 +234,7 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a name for what takes the place of `path` in the end, and is removed where that fails."""
+    """Yield a temporary path that replaces `path` in the end, and is removed on failure."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
     try:
         yield temporary
@@ -245,11 +245,11 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what writers that were killed left behind in `directory`, if it is one and can be listed."""
+    """Remove what killed writers left behind in `directory`, if it can be listed."""
     try:
         refuse_other_than_directory(directory)
         names = names_in(directory)
-    except (OSError, StateError) as error:  # whoever reads or writes there meets it too
+    except (OSError, StateError) as error:  # later reads and writes there report it, too
         log.warning("could not remove leftovers in %s: %s", directory, error)
         return
     for name in names:
@@ -258,7 +258,7 @@ def sweep(directory: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove `path`, whatever lies there; what cannot be removed is said once, and stays."""
+    """Remove `path`, whatever it is; if that fails, log it once and leave it."""
     failures: list[OSError] = []
     try:
         if path.is_dir() and not path.is_symlink():
@@ -296,7 +296,7 @@ def _write_synced(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Have what was written to `path`, and its name, outlast a loss of power; OSError where the disk refuses."""
+    """Sync the content and the name of `path`, so that they survive a power failure; OSError if the disk refuses."""
     with open_regular(path) as file:
         os.fsync(file.fileno())
     _sync_directory(path.parent)

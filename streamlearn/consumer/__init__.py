@@ -1,4 +1,4 @@
-"""Kafka in: poll, decode, refuse (dead letters), positions, group membership; and the sources that events come from."""
+"""Kafka input: polling, decoding, dead letters, positions, group membership; and the sources of events."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["make_source"]
 
 
 def make_source(config: Config) -> Source:
-    """Return the source of events that `config` names; each kind is a file of this room and a line here."""
+    """Return the source of events that `config` names; each kind is a file in this package and a line here."""
     return TopicSource(config)

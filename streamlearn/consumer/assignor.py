@@ -1,10 +1,10 @@
-"""The assignor: all partitions of a topic go to one member of the group, and stay there while it lives.
+"""The assignor: all partitions of a topic go to one member of the group, and stay there while it is alive.
 
-One θ cannot be split by partition, so the group has one active learner and the other members stand by. Members
-say in the group's own protocol what they were last assigned and in which generation of the group (KIP-429 and
-KIP-792). The newest such claim wins: a member that was frozen and comes back with an old one takes nothing away
-from the one that has replaced it. The protocol is the cooperative one, in which the active member keeps its
-partitions, and goes on reading, while a standby joins or leaves.
+One θ cannot be split by partition, so the group has one active learner and the other members stand by. In the group's
+protocol, members report what they were last assigned and in which generation of the group (KIP-429 and KIP-792). The
+newest such claim wins: a member that was frozen and comes back with an old claim takes nothing from the one that has
+replaced it. The protocol is the cooperative one, in which the active member keeps its partitions and continues reading
+while a standby joins or leaves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kafka.coordinator.assignors.abstract import AbstractPartitionAssignor, Reba
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment, ConsumerProtocolSubscription
 from kafka.structs import TopicPartition
 
-WITH_GENERATION = 2  # the version of a member's metadata from which on it has both claims and generation
+WITH_GENERATION = 2  # the first version of a member's metadata with both claims and generation
 
 
 class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
@@ -26,7 +26,7 @@ class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
     Parameters
     ----------
     assigned
-        Told all partitions that this member holds, after each rebalance, on kafka-python's own thread.
+        Called with all partitions of this member after each rebalance, on kafka-python's own thread.
 
     """
 
@@ -38,11 +38,11 @@ class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         self._generation = -1
 
     def supported_protocols(self) -> list[RebalanceProtocol]:
-        """Return the cooperative protocol alone."""
+        """Return only the cooperative protocol."""
         return [RebalanceProtocol.COOPERATIVE]
 
     def metadata(self, topics: set[str]) -> ConsumerProtocolSubscription:
-        """Return what this member tells the one that assigns: what it holds, since which generation."""
+        """Return what this member reports to the group leader: what it holds, and since which generation."""
         claim = ConsumerProtocolSubscription.TopicPartition
         return ConsumerProtocolSubscription(
             version=WITH_GENERATION,
@@ -61,7 +61,7 @@ class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         for topic in sorted({topic for member in members for topic in member.metadata.topics}):
             subscribers = [member for member in members if topic in member.metadata.topics]
             active = min(subscribers, key=lambda member: _rank(member, topic))
-            known = set(cluster.partitions_for_topic(topic) or ())  # metadata may be older than what is held
+            known = set(cluster.partitions_for_topic(topic) or ())  # metadata may be older than the assignment
             assignment[active.member_id].append((topic, sorted(known.union(*_claims(active, topic)))))
         return {
             member: ConsumerProtocolAssignment(WITH_GENERATION, topics, b"") for member, topics in assignment.items()
@@ -73,19 +73,19 @@ class SingleActiveAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
         self._assigned(self._held)
 
     def forget(self) -> None:
-        """Claim nothing in the next rebalance."""
+        """Make no claims in the next rebalance."""
         self._held, self._generation = set(), -1
 
 
 class LossListener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Passes on that the membership is lost; the assignor tells everything else.
+    """Reports that the membership is lost; the assignor reports everything else.
 
     Parameters
     ----------
     lost
-        Told what was held, on kafka-python's own thread.
+        Called with what was held, on kafka-python's own thread.
     failed
-        Told what it raises, which kafka-python would keep to itself.
+        Called with what `lost` raises, which kafka-python would swallow.
 
     """
 
@@ -93,7 +93,7 @@ class LossListener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._lost, self._failed = lost, failed
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        """Nothing: the assignor tells what is left."""
+        """Do nothing: the assignor reports what is left."""
 
     def on_partitions_lost(self, lost: Any) -> None:
         """Pass on what was held."""
@@ -103,11 +103,11 @@ class LossListener(ConsumerRebalanceListener):  # type: ignore[misc]
             self._failed(error)
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        """Nothing: the assignor tells all that is held."""
+        """Do nothing: the assignor reports all that is held."""
 
 
 def _rank(member: Any, topic: str) -> tuple[int, int, str, str]:
-    """Order `member` among the subscribers of `topic`, the one to be active first; the same on every member."""
+    """Return the sort key of `member` among the subscribers of `topic`: active first, the same on every member."""
     claims = _claims(member, topic)
     generation = member.metadata.generation_id if claims else -1
     return (-generation, -sum(map(len, claims)), member.group_instance_id or "", member.member_id)

@@ -1,8 +1,8 @@
-"""A batch of records, read one by one within bounded memory, and whatever it holds.
+"""A batch of records, read one by one within bounded memory, whatever its content.
 
-kafka-python decompresses a batch as a whole, and is stuck for good at one that it cannot read. Here a batch is a
-stream; a record that is too large for memory is passed over, with its length and digest; one that cannot be read
-is told as such, and what follows it is read.
+kafka-python decompresses a batch as a whole, and gets stuck at one that it cannot read. Here a batch is a stream: a
+record that is too large for memory is skipped, keeping its length and digest; one that cannot be read is reported as
+such, and reading continues after it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from streamlearn.records import Withheld, header_name
 LARGEST_RECORD = 32 * 2**20  # bytes; brokers take 1 MiB by default, and the largest hosted ones 20 MiB
 MOST_HEADERS = 10_000  # of a record; each takes a hundred bytes of memory, and two of the record
 PIECE = 2**18  # bytes that are decompressed at once
-SMALL = 2**19  # an uncompressed batch below it needs no second look at each record
+SMALL = 2**19  # records of an uncompressed batch below it need no further checks
 LONGEST_PREFIX = 64  # bytes before a record's key
 BROKEN: tuple[type[Exception], ...] = (
     *(CorruptRecordError, ValueError, IndexError, OverflowError, EOFError, OSError, RuntimeError, zlib.error),
     *((codec.zstd.ZstdError,) if codec.zstd else ()),
     *((codec.snappy.UncompressError,) if hasattr(codec.snappy, "UncompressError") else ()),
 )
-"""What decompressing and reading raise where the bytes are not what they should be."""
+"""What decompressing and reading raise on corrupt bytes."""
 
 
 class Budget:
-    """How many bytes may still be handed over at once."""
+    """How many bytes may still be returned at once."""
 
     __slots__ = ("left",)
 
@@ -50,9 +50,9 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
     Parameters
     ----------
     whole
-        The batch as kafka-python makes it, not yet read.
+        The batch as kafka-python creates it, not yet read.
     budget
-        Charged with what is handed over.
+        Charged with what is returned.
 
     """
 
@@ -66,12 +66,12 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         self._broken = False
 
     def validate_crc(self) -> bool:
-        """Look whether the batch is what was written; where it is not, it is handed on as unreadable."""
+        """Check the batch's checksum; if it does not match, the batch is passed on as unreadable."""
         self._broken = not super().validate_crc()
         return True
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield its records, and where no more can be read one in place of the rest."""
+        """Yield its records, and if no more can be read, one placeholder for the rest."""
         raw = bytes(self._buffer)
         try:
             if self._broken:
@@ -88,7 +88,7 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
             yield self._record(len(raw), self.last_offset_delta, 0, None, withheld, [])
 
     def _open(self) -> bool:
-        """Begin to decompress, where it is compressed; return whether its records need a second look."""
+        """Begin to decompress it, if it is compressed; return whether its records need further checks."""
         kind = self.compression_type
         if kind == self.CODEC_NONE:
             self._budget.left -= len(self._buffer)
@@ -99,7 +99,7 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         return True
 
     def _carefully(self) -> Any:
-        """Return the next record; without its content where that is too much, or is not what it should be."""
+        """Return the next record; without its content if that is too large or corrupt."""
         self._have(LONGEST_PREFIX, at_least=1)
         length, start = decode_varint(self._buffer, self._pos)
         if length < 0:
@@ -115,11 +115,11 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
             return self._pass_over(length, Reason.RECORD_TOO_LARGE)
         try:
             return self._read_msg()
-        except UnicodeDecodeError:  # Kafka says that the name of a header is UTF-8, and does not look
+        except UnicodeDecodeError:  # Kafka specifies UTF-8 for header names but does not check it
             return self._read_any_names(length, content)
 
     def _headers(self, position: int) -> int:
-        """Return how many headers the record has whose content begins at `position`."""
+        """Return the number of headers of the record whose content begins at `position`."""
         for part in ("attributes", "timestamp", "offset", "key", "value"):
             number, position = decode_varint(self._buffer, position)
             position += max(number, 0) if part in ("key", "value") else 0
@@ -127,7 +127,7 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         return count
 
     def _read_any_names(self, length: int, position: int) -> Any:
-        """Return the next record, whatever bytes the names of its headers are."""
+        """Return the next record, accepting any bytes as header names."""
         end = position + length
         _, position = decode_varint(self._buffer, position)
         timestamp, position = decode_varint(self._buffer, position)
@@ -146,14 +146,14 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         return self._record(length, offset, timestamp, key, value, headers)
 
     def _field(self, position: int) -> tuple[bytes | None, int]:
-        """Return the field at `position`, None where it is null, and where it ends."""
+        """Return the field at `position`, None if it is null, and the position of its end."""
         size, position = decode_varint(self._buffer, position)
         if size < 0:
             return None, position
         return bytes(self._buffer[position : position + size]), position + size
 
     def _pass_over(self, length: int, reason: Reason) -> Any:
-        """Return the next record, of `length` bytes, with its key at most, holding no more of it in memory."""
+        """Return the next record, of `length` bytes, with at most its key, keeping nothing else of it in memory."""
         _, self._pos = decode_varint(self._buffer, self._pos)
         end = length
         _, end = self._number(end)  # attributes
@@ -171,19 +171,19 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         return self._record(length, offset, timestamp, key, withheld, [])
 
     def _number(self, left: int) -> tuple[int, int]:
-        """Return the number that is next, and how many of the `left` bytes of the record are left behind it."""
+        """Return the next number, and how many of the `left` bytes of the record remain after it."""
         self._have(10, at_least=1)
         before = self._pos
         number, self._pos = decode_varint(self._buffer, before)
         return number, left - (self._pos - before)
 
     def _peek(self, size: int) -> bytes:
-        """Return the next `size` bytes without passing them by."""
+        """Return the next `size` bytes without consuming them."""
         self._have(size, at_least=size)
         return bytes(self._buffer[self._pos : self._pos + size])
 
     def _skip(self, size: int, digest: Any) -> None:
-        """Pass `size` bytes by, through `digest`."""
+        """Skip `size` bytes, adding them to `digest`."""
         if size < 0:
             raise ValueError("a record that is longer than it says")
         while size:
@@ -194,7 +194,7 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
             size -= len(piece)
 
     def _have(self, size: int, *, at_least: int) -> None:
-        """Have the next `size` bytes in the buffer, or all that are left but `at_least` so many."""
+        """Fill the buffer with the next `size` bytes, or with all that are left if these are `at_least` so many."""
         while self._stream and len(self._buffer) - self._pos < size:
             piece = self._stream.read(max(PIECE, size - len(self._buffer) + self._pos))
             if not piece:
@@ -212,7 +212,7 @@ class Batch(DefaultRecordBatch):  # type: ignore[misc]
         value: bytes | None,
         headers: list[tuple[str, bytes | None]],
     ) -> DefaultRecord:
-        """Return a record as kafka-python does, `offset` and `timestamp` counted from the batch's own."""
+        """Return a record as kafka-python does; `offset` and `timestamp` are relative to the batch's."""
         appended = self.timestamp_type == self.LOG_APPEND_TIME
         return DefaultRecord(
             length,

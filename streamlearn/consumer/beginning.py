@@ -1,4 +1,4 @@
-"""Which offset is the first to be read of a partition in which the learner has no position yet."""
+"""The first offset to read of a partition in which the learner has no position yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EARLIEST = Start("earliest")
 
 
 def first_offsets(config: Kafka, client: Any, added: list[Any], *, begun: Start | None) -> dict[Any, int]:
-    """Return the first offset to read of each partition `added`, by `begun` or else by ``kafka.start``.
+    """Return the first offset to read of each partition `added`, from `begun` or else by ``kafka.start``.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def first_offsets(config: Kafka, client: Any, added: list[Any], *, begun: Start 
         return _of(client.end_offsets, added)
     if start.kind == "timestamp":
         found = client.offsets_for_times(dict.fromkeys(added, start.timestamp), timeout_ms=REQUEST_MILLISECONDS)
-        ends = _of(client.end_offsets, added)  # where nothing is as new as that
+        ends = _of(client.end_offsets, added)  # used if no record is as new as that
         return {partition: found[partition].offset if found.get(partition) else ends[partition] for partition in added}
     offsets = _of(client.beginning_offsets, added)
     there = {partition.partition for partition in added}

@@ -1,6 +1,6 @@
-"""kafka-python's consumer, handing over no more bytes at once than it is told to.
+"""kafka-python's consumer, limited in the bytes that one poll returns.
 
-kafka-python counts records only: two thousand of them, a few kilobytes compressed, may be gigabytes.
+kafka-python limits only the number of records: two thousand of them, a few kilobytes compressed, may be gigabytes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from streamlearn.consumer.batch import Batch, Budget
 from streamlearn.records import Record
 
 CONTENT = itemgetter(*map(ConsumerRecord._fields.index, Record.__struct_fields__))
-FIRST_FORMAT = 2  # of records that is read within bounds; Kafka 0.11 brought it
+FIRST_FORMAT = 2  # of record batches that are read within bounds; since Kafka 0.11
 
 
 class BoundedConsumer(KafkaConsumer):  # type: ignore[misc]
-    """A ``KafkaConsumer`` whose ``poll`` ends with the record that makes it reach `poll_bytes`.
+    """A ``KafkaConsumer`` whose ``poll`` ends with the record that reaches `poll_bytes`.
 
     Parameters
     ----------
     poll_bytes
-        Bytes of keys, values and headers, decompressed; or of one batch that is not compressed, if that is more.
+        Bytes of keys, values and headers, decompressed; or one uncompressed batch, if that is larger.
     options
         kafka-python's.
 
@@ -37,21 +37,21 @@ class BoundedConsumer(KafkaConsumer):  # type: ignore[misc]
         self._fetcher = _BoundedFetcher(self._client, self._subscription, poll_bytes, self.config)
 
     def topic_id(self, topic: str) -> str | None:
-        """Return the id of `topic` as last seen, None where there is no such topic or the broker gives it none."""
+        """Return the id of `topic` as last seen, or None if there is no such topic or the broker has no topic ids."""
         identity = self._cluster.topic_id(topic)
         return str(identity) if identity and identity.int else None
 
     def offsets_committed(self, partitions: list[Any], timeout_ms: int) -> dict[Any, Any]:
-        """Return what the group has committed of each of `partitions`, with metadata; of some perhaps nothing."""
+        """Return the group's committed offsets, with metadata, of `partitions`; those without a commit are left out."""
         committed: dict[Any, Any] = self._coordinator.fetch_committed_offsets(partitions, timeout_ms=timeout_ms)
         return committed
 
     def has_topic(self, topic: str) -> bool:
-        """Whether `topic` was there when the topics were last asked for."""
+        """Whether `topic` existed when metadata were last requested."""
         return bool(self._cluster.partitions_for_topic(topic))
 
     def ask_for_topics(self, timeout_ms: int | None = None) -> None:
-        """Have the topics asked for again; wait for the answer up to `timeout_ms`, or not at all.
+        """Request the topics' metadata again; wait for the answer up to `timeout_ms`, or not at all.
 
         Raises
         ------
@@ -64,7 +64,7 @@ class BoundedConsumer(KafkaConsumer):  # type: ignore[misc]
             self._net.run(self._manager.wait_for, answer, timeout_ms)
 
     def reached(self, partition: Any) -> int | None:
-        """Return the offset before which all records of `partition` have been handed over, None where it is unknown."""
+        """Return the offset before which all records of `partition` have been returned, or None if unknown."""
         state = self._subscription.assignment.get(partition)
         return state.position.offset if state and state.position else None
 
@@ -79,12 +79,12 @@ class _BoundedFetcher(Fetcher):  # type: ignore[misc]
         return super().fetched_records(*arguments, **options)
 
     def _append(self, drained: Any, part: Any, max_records: int, update_offsets: bool) -> int:
-        """Take records of `part`; as if all that are allowed had been taken where the bytes are used up."""
+        """Take records of `part`; once the bytes are used up, act as if the maximum number had been taken."""
         taken: int = super()._append(drained, part, max_records, update_offsets)
         return max_records if self._budget.left <= 0 else taken
 
     def PartitionRecords(self, fetch_offset: int, partition: Any, records: Any, **options: Any) -> Any:  # noqa: N802
-        """Make what holds one partition's part of a fetch; kafka-python calls it like a class."""
+        """Create the object that holds one partition's part of a fetch; kafka-python calls this like a class."""
         return _PartitionRecords(self._budget, fetch_offset, partition, _Batches(records, self._budget), **options)
 
 
@@ -106,9 +106,9 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
         self._failed: Exception | None = None
 
     def take(self, n: int | None = None) -> list[Record]:
-        """Return up to `n` records, fewer where the bytes are used up."""
+        """Return up to `n` records, fewer if the bytes are used up."""
         if self._failed:
-            self.drain()  # or kafka-python would ask it for more, without end
+            self.drain()  # otherwise kafka-python would ask it for more for ever
             raise self._failed
         budget, records = self._budget, list[Record]()
         try:

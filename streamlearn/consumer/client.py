@@ -34,15 +34,15 @@ CODECS = ("lz4", "snappy", "zstd")  # gzip is Python's own
 LARGEST_REQUEST = 64 * 2**20  # bytes; the broker's own limit is the one that counts
 NO_ID = UUID(int=0)
 FILES = {"ssl_cafile", "ssl_certfile", "ssl_crlfile", "ssl_keyfile"}
-POLL_BYTES = 4 * 2**20  # of keys, values and headers that one poll hands over
+POLL_BYTES = 4 * 2**20  # of keys, values and headers that one poll returns
 
-logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it reports every attempt; streamlearn every change
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every attempt; streamlearn logs changes
 
 
 def make_consumer(config: Kafka, *, assignor: SingleActiveAssignor | None = None) -> Any:
     """Return a ``KafkaConsumer`` that never commits or resets by itself.
 
-    With an `assignor` it is a member of the group; without, of none.
+    With an `assignor` it joins the group; without one it does not.
     """
     defaults = {
         "isolation_level": "read_committed",
@@ -51,7 +51,7 @@ def make_consumer(config: Kafka, *, assignor: SingleActiveAssignor | None = None
         "reconnect_backoff_max_ms": 2000,
         "session_timeout_ms": 10_000,  # after a crash the group waits this long for the dead member
         "heartbeat_interval_ms": 2_000,
-        "metadata_max_age_ms": 60_000,  # a partition that is added is read after at most this long
+        "metadata_max_age_ms": 60_000,  # a new partition is read after at most this long
     }
     options = {**_shared(config), **defaults, **_options(config, KafkaConsumer)}
     if assignor:
@@ -91,7 +91,7 @@ def make_admin(config: Kafka) -> Any:
 
 
 def _made(client: Any, **options: Any) -> Any:
-    """Return `client` made with `options`; ConfigurationError where kafka-python cannot work with them."""
+    """Return `client` created with `options`; ConfigurationError if kafka-python does not accept them."""
     for option in FILES & options.keys():
         path = options[option]
         try:
@@ -116,7 +116,7 @@ def _shared(config: Kafka) -> dict[str, Any]:
 
 
 def _options(config: Kafka, client: Any) -> dict[str, Any]:
-    """Return the options passed through by the user that `client` knows."""
+    """Return the user's pass-through options that `client` knows."""
     return {name: value for name, value in config.client.items() if name in client.DEFAULT_CONFIG}
 
 
@@ -138,7 +138,7 @@ def as_sentence(config: Kafka) -> Iterator[None]:
 
 
 def refusal(config: Kafka, error: KafkaError) -> StreamlearnError:
-    """Return kafka-python's `error`, which will not pass, as a sentence that says what to do."""
+    """Return kafka-python's `error`, which is permanent, as a sentence that says what to do."""
     if isinstance(error, UnsupportedCodecError):
         codec = next((name for name in CODECS if name in str(error)), "a codec")
         extra = codec if codec in CODECS else "lz4,snappy,zstd"
@@ -159,7 +159,7 @@ def describe(error: BaseException) -> str:
 
 
 def partition_count(config: Kafka, topic: str) -> int | None:
-    """Return how many partitions `topic` has, or None where there is no such topic.
+    """Return how many partitions `topic` has, or None if there is no such topic.
 
     Raises
     ------
@@ -173,9 +173,9 @@ def partition_count(config: Kafka, topic: str) -> int | None:
 
 
 def topic_ids(config: Kafka) -> Topics:
-    """Return the id of the topic of events, of which a broker makes a new one when a topic is created again.
+    """Return the id of the topic of events; a re-created topic gets a new one.
 
-    It is empty where there is no such topic, or the broker is too old to know ids.
+    Empty if there is no such topic, or the broker is too old to have topic ids.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def topic_ids(config: Kafka) -> Topics:
 
 
 def create_topic(config: Kafka, topic: str, *, partitions: int = 1, settings: dict[str, str] | None = None) -> None:
-    """Create `topic` with the broker's default replication and `settings`, unless somebody else just did."""
+    """Create `topic` with the broker's default replication and `settings`, unless it exists by now."""
     new = NewTopic(name=topic, num_partitions=partitions, replication_factor=-1, topic_configs=settings)
     with as_sentence(config), closing(make_admin(config)) as admin, suppress(TopicAlreadyExistsError):
         admin.create_topics([new])
@@ -205,7 +205,7 @@ def leave(client: Any, *, within: int) -> None:
 
 
 def expel(config: Kafka, member: str) -> None:
-    """Remove `member`, which is dead, from the group; where Kafka refuses, the group waits for its session timeout."""
+    """Remove the dead `member` from the group; if Kafka refuses, the group waits for its session timeout."""
     try:
         with closing(make_admin(config)) as admin:
             admin.remove_group_members(config.group, [MemberToRemove(member)])
@@ -229,9 +229,9 @@ def require_topics(config: Kafka) -> int:
 
 
 def hand_over_sooner() -> None:
-    """Let a thread that waits for the interpreter have it after half a millisecond instead of five.
+    """Reduce the interpreter's thread switch interval from five milliseconds to half a millisecond.
 
-    kafka-python's network thread reads 4 KiB at a time and gives the interpreter away at each. While another
-    thread is busy it then waits a whole switch interval for the next 4 KiB: ingestion fell to a third.
+    kafka-python's network thread reads 4 KiB at a time and releases the interpreter each time. While another thread is
+    busy, it then waits a whole switch interval for the next 4 KiB: ingestion fell to a third.
     """
     sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))

@@ -1,4 +1,4 @@
-"""Commits of positions to the group: wished for by one thread, made by the polling one, which owns the client."""
+"""Commits of positions to the group: requested by one thread, made by the polling one, which owns the client."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ REQUEST_MILLISECONDS = 5000
 RETRY_SECONDS = 0.5
 WAIT_SECONDS = 10.0
 MARK = "streamlearn"
-"""The metadata of offsets that a learner has committed; other programs commit them without."""
+"""The metadata of offsets that a learner has committed; other programs commit without it."""
 
 
 def marked(positions: Positions) -> dict[Any, Any]:
-    """Return `positions` as kafka-python takes offsets to commit."""
+    """Return `positions` in the form in which kafka-python commits offsets."""
     return {TopicPartition(*key): OffsetAndMetadata(offset, MARK, -1) for key, offset in positions.items()}
 
 
 class Commits:
-    """Hands positions over from the thread that wants them committed to the one that may commit them.
+    """Passes positions from the thread that wants them committed to the one that may commit them.
 
-    Only the newest wish counts. Where Kafka is away, or the group rebalances, it stays for a later time.
+    Only the newest request counts. While Kafka is unreachable or the group rebalances, it is kept for later.
 
     Parameters
     ----------
     taken
-        Told when the group has taken one.
+        Called after each successful commit.
     patience
-        Says how long to wait for it.
+        Decides how long to wait for it.
 
     """
 
@@ -52,10 +52,10 @@ class Commits:
         self._not_before = 0.0
 
     def commit(self, positions: Positions) -> bool:
-        """Have `positions` committed; return False where the group refuses, because we are not its active member.
+        """Commit `positions`; return False if the group refuses because we are not its active member.
 
-        Where Kafka cannot take them within some seconds, True is returned and they are committed later; at the end of
-        the learner one attempt must do, and its next start commits them.
+        If Kafka does not accept them within some seconds, True is returned and they are committed later; when the
+        learner is stopping there is one attempt only, and its next start commits them.
         """
         with self._changed:
             self._refused = False
@@ -64,7 +64,7 @@ class Commits:
             return not self._refused
 
     def serve(self, client: Any) -> None:
-        """Make the commit that is wished for, if any, with `client`; on the polling thread."""
+        """Make the requested commit, if any, with `client`; on the polling thread."""
         wish = self._wish
         if wish is None or time.monotonic() < self._not_before:
             return
@@ -84,11 +84,11 @@ class Commits:
             self._settle(wish, refused=False)
 
     def refuse(self) -> None:
-        """Answer the wish with a refusal: the group would take it from any member, but only the active one may."""
+        """Refuse the request: the group would accept it from any member, but only the active one may commit."""
         self._settle(self._wish, refused=True)
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """Wake up all waiting threads; nothing is waited for any more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -101,6 +101,6 @@ class Commits:
 
 
 def _passes(error: KafkaError) -> bool:
-    """Whether a commit that failed with `error` may be tried again."""
+    """Whether a commit that failed with `error` can be retried."""
     cause = error.args[0] if isinstance(error, CommitFailedError) and error.args else error
     return isinstance(cause, RetriableError | RebalanceInProgressError)

@@ -1,6 +1,6 @@
-"""A compressed batch as a stream, so that it is never decompressed further than its records are wanted.
+"""A compressed batch as a stream, so that it is decompressed only as far as its records are needed.
 
-A batch of one megabyte, which every broker takes by default, may hold a gigabyte.
+A batch of one megabyte, which every broker accepts by default, may decompress to a gigabyte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SNAPPY_RATIO = 24  # a copy of 64 bytes takes three: no block grows more than th
 
 
 class Stream(Protocol):
-    """Gives what it holds piece by piece."""
+    """Returns its content piece by piece."""
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes, none at the end."""
@@ -39,13 +39,13 @@ def decompressed(kind: int, payload: bytes) -> Stream:
 
 
 class _Blocks:
-    """A stream of blocks, each of which is decompressed when it is wanted."""
+    """A stream of blocks, each of which is decompressed when it is needed."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks, self._block = blocks, io.BytesIO()
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes of the block that is next."""
+        """Return up to `size` bytes of the next block."""
         while not (piece := self._block.read(size)):
             block = next(self._blocks, None)
             if block is None:
@@ -55,12 +55,12 @@ class _Blocks:
 
 
 def _snappy_blocks(payload: bytes) -> Iterator[bytes]:
-    """Yield the blocks of snappy-java's format, or the one of snappy itself."""
+    """Yield the blocks of snappy-java's format, or the single one of plain snappy."""
     framed = codec._detect_xerial_stream(payload)  # noqa: SLF001 - it knows the variants of the header
     if not framed:
         yield _block(payload)
         return
-    at = 16  # behind its header
+    at = 16  # after its header
     while at < len(payload):
         (length,) = struct.unpack_from("!i", payload, at)
         if length < 0:
@@ -70,7 +70,7 @@ def _snappy_blocks(payload: bytes) -> Iterator[bytes]:
 
 
 def _block(compressed: bytes) -> bytes:
-    """Decompress one block, unless it claims to hold more than it can."""
+    """Decompress one block, unless it claims an impossible size."""
     claimed = shift = 0
     for byte in compressed[:5]:
         claimed |= (byte & 0x7F) << shift

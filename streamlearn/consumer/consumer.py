@@ -1,7 +1,7 @@
-"""The consumer: polls Kafka on a thread of its own and leaves decoded records in the arrival queue.
+"""The consumer: polls Kafka on its own thread and puts decoded records into the arrival queue.
 
-Training never blocks polling. While the queue is full, or the dead letters are not taken, the partitions are
-paused and polling goes on, so the membership survives steps that are longer than ``max.poll.interval.ms``.
+Training never blocks polling. While the queue is full, or dead letters cannot be written, the partitions are paused and
+polling continues, so the membership survives steps that take longer than ``max.poll.interval.ms``.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from streamlearn.unforeseen import unforeseen
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 8.0  # for what the polling thread asks Kafka at the moment, and to leave the group
-RESIGNED_SECONDS, MOST_RESIGNED = 600.0, 5  # a claim that comes too late makes a learner resign once
-SESSIONS = 2  # within so many session timeouts the group has missed whoever does not answer
+STOP_SECONDS = 8.0  # for the current request of the polling thread, and to leave the group
+RESIGNED_SECONDS, MOST_RESIGNED = 600.0, 5  # claiming the state directory too late makes a learner resign once
+SESSIONS = 2  # after so many session timeouts the group has dropped any member that does not answer
 
 
 class Consumer:
-    """A member of the group; while it is the active one, it reads the topic from given positions.
+    """A member of the group; while it is the active one, it reads the topic from the given positions.
 
-    The group gives this member all partitions, or none. Each time it does a *term* begins, which ends when the
-    membership is lost. Nothing is read before :meth:`read_from`, so that whoever has been active before can have
-    its state taken over first.
+    The group gives this member all partitions, or none. Each time it gets them a *term* begins, which ends when the
+    membership is lost. Nothing is read before :meth:`read_from`, so that the state of the previously active learner can
+    be taken over first.
 
     Parameters
     ----------
     config
         The section ``kafka``.
     decoder
-        Makes events of records.
+        Decodes records into events.
     dead_letters
-        Takes the records that are no events.
+        Receives the records that are not valid events.
     watch
-        Told what happens.
+        Notified of what happens.
     patience
-        Says how long to wait for the group.
+        Decides how long to wait for the group.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Consumer:
         self._client: Any = None
         self._assignor = SingleActiveAssignor(self._on_assigned)
         self._terms = 0
-        self._held: set[Any] = set()  # the partitions that are ours
+        self._held: set[Any] = set()  # the partitions assigned to us
         self._standing_by = False
         self._ends = LogEnds(config, answers=watch.answers)
         self._rebalancing_since: float | None = None
@@ -87,7 +87,7 @@ class Consumer:
         self._resigned: list[float] = []
         self._commits = Commits(taken=watch.committed, patience=patience)
         self._changed = threading.Condition()
-        self._to_read: tuple[int, Positions, Topics] | None = None  # in which term, and from where
+        self._to_read: tuple[int, Positions, Topics] | None = None  # the term, and where to read from
         self._begun_at: Positions = {}
         self._told_of_resets = False
         self._stopping = threading.Event()
@@ -105,7 +105,7 @@ class Consumer:
         with as_sentence(self._config):
             self._client = make_consumer(self._config, assignor=self._assignor)
             self._subscribe()
-            self._client.partitions_for_topic(self._config.topic)  # or the first assignment knows of none
+            self._client.partitions_for_topic(self._config.topic)  # else the first assignment would see no partitions
         if compacted := compaction(self._config):
             log.warning("%s", compacted)
         hand_over_sooner()
@@ -113,7 +113,7 @@ class Consumer:
 
     @property
     def member(self) -> str:
-        """The name by which the group knows this member, empty before it has joined."""
+        """The member id in the group, empty before it has joined."""
         return str(self._client.group_metadata().member_id or "")
 
     @property
@@ -127,7 +127,7 @@ class Consumer:
         Raises
         ------
         BaseException
-            What has ended the polling thread.
+            The error that has ended the polling thread.
 
         """
         with self._changed:
@@ -144,17 +144,17 @@ class Consumer:
     def read_from(self, positions: Positions, topics: Topics, timeout: float) -> Positions | None:
         """Read on from `positions`, and return them with the first offset of each partition not among them.
 
-        They are positions in the topic whose id is in `topics`. Where it was created again, ``kafka.out_of_range`` says
-        where to begin in the new one.
+        They are positions in the topic whose id is in `topics`. If it was re-created, ``kafka.out_of_range`` says where
+        to begin in the new one.
 
-        Whatever is in the queue is dropped. Without any positions the policy ``kafka.start`` says where to begin;
-        with some, a partition that is not among them has been added, and is read from its beginning. None is
-        returned where that has not come about within `timeout` seconds, because Kafka does not answer.
+        The queue is cleared. Without any positions, ``kafka.start`` says where to begin; with some, a partition that is
+        not among them is new, and is read from its beginning. None is returned if Kafka does not answer within
+        `timeout` seconds.
 
         Raises
         ------
         BaseException
-            What has ended the polling thread.
+            The error that has ended the polling thread.
 
         """
         with self._changed:
@@ -165,10 +165,10 @@ class Consumer:
             return dict(self._begun_at) if self._reading.active and self._to_read is None else None
 
     def resign(self) -> None:
-        """Give the membership up and rejoin, with no claim to be the active member.
+        """Leave the group and rejoin it without a claim to be the active member.
 
-        Whoever has to again and again, because others take the state over while the group calls it the active one, gets
-        nowhere, and neither do they: that ends the polling thread with one sentence.
+        A learner that has to do so again and again, because others take over the state while the group keeps it as the
+        active one, makes no progress, and neither do they: that ends the polling thread with a clear error.
         """
         now = time.monotonic()
         self._resigned = [at for at in self._resigned if now - at < RESIGNED_SECONDS] + [now]
@@ -183,15 +183,15 @@ class Consumer:
         self._resigning = True
 
     def commit(self, positions: Positions) -> bool:
-        """Have `positions` committed to the group, as :meth:`Commits.commit` does."""
+        """Commit `positions` to the group, as :meth:`Commits.commit` does."""
         return self._commits.commit(positions)
 
     def lag(self, positions: Positions) -> dict[Partition, int]:
-        """Return how many records each partition of ours is ahead of `positions`."""
+        """Return how many records `positions` lag behind in each assigned partition."""
         return self._ends.lag(positions)
 
     def stop(self) -> None:
-        """Commit what was asked for, leave the group and end the thread; without Kafka, that is given up."""
+        """Make the pending commit, leave the group and end the thread; without Kafka, skip the first two."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
@@ -223,11 +223,11 @@ class Consumer:
         self._client.subscribe([self._config.topic], listener=LossListener(self._on_lost, failed=self._fail))
 
     def _rejoin_where_needed(self) -> None:
-        """Leave and rejoin to resign, or where a rebalance takes longer than the group waits for any member.
+        """Leave and rejoin to resign, or if a rebalance takes longer than the group waits for any member.
 
-        kafka-python 3.0 forgets a join that it began because partitions were added and that the group answers
-        between two polls: it then neither sends heartbeats nor joins again. Leaving waits for the group's answer,
-        at most ``request_timeout_ms``.
+        kafka-python 3.0 forgets a join that it began because of new partitions, if the group answers between two polls:
+        it then neither sends heartbeats nor joins again. Leaving waits for the group's answer, at most
+        ``request_timeout_ms``.
         """
         now, limit = time.monotonic(), SESSIONS * self._client.config["session_timeout_ms"] / 1000
         if self._client.group_metadata().state is not MemberState.REBALANCING:
@@ -246,12 +246,12 @@ class Consumer:
             self._subscribe()
 
     def _begin_to_read(self) -> None:
-        """Begin where :meth:`read_from` says; while Kafka cannot tell the first offsets, that waits."""
+        """Begin where :meth:`read_from` says, waiting until Kafka returns the first offsets."""
         wish = self._to_read
         if wish is None or not self._held:
             return
         term, positions, topics = wish
-        if term != self._terms:  # whoever was active since has gone on from there
+        if term != self._terms:  # another learner has been active since and continued from there
             self._answer(wish)
             return
         try:
@@ -282,7 +282,7 @@ class Consumer:
             self._commits.refuse()
 
     def _on_assigned(self, partitions: set[Any]) -> None:
-        """Begin a term where there was none, end it where a partition has gone, or read added partitions too.
+        """Begin a term if there is none, end it if a partition was taken away, or add new partitions to it.
 
         It runs on kafka-python's own thread, while the polling thread waits in ``poll``.
         """
@@ -294,7 +294,7 @@ class Consumer:
                 self._client.seek_to_beginning(partition)
             else:
                 self._client.pause(partition)
-                self._client.seek(partition, 0)  # without a position kafka-python would look for one
+                self._client.seek(partition, 0)  # without a position kafka-python would look one up
         with self._changed:
             if partitions and not self._held:
                 self._terms += 1
@@ -320,7 +320,7 @@ class Consumer:
         self._watch.membership(False)
 
     def _end_term(self) -> None:
-        """Hold nothing, read nothing and commit nothing any more."""
+        """Stop reading and committing, and drop the partitions."""
         with self._changed:
             self._held = set()
             self._reading.end()

@@ -1,4 +1,4 @@
-"""The dead-letter topic: made so that it takes whatever the topic of events took, and looked at before the start."""
+"""The dead-letter topic: created so that it accepts whatever the topic of events accepted, and checked at the start."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from streamlearn.records import Record
 log = logging.getLogger(__name__)
 
 LIMIT = "max.message.bytes"
-OVERHEAD = 2**16  # bytes that a letter may have beyond its record: our headers, with the topic's name
+OVERHEAD = 2**16  # bytes that a dead letter may have beyond its record: our headers, with the topic's name
 UNLIMITED = 2**31 - 1
 ONE_BY_ONE = {"enable_idempotence": False, "batch_size": 1}
-"""Options of a producer that tells which letter is refused: an idempotent one fails all it holds with it."""
+"""Options of a producer that reports which letter is refused: an idempotent one fails all that it holds."""
 
 
 def make_dead_letter_producer(config: Kafka, *, one_by_one: bool = False, redrives: int = 0) -> Any:
-    """Return a producer that leaves it to Kafka to say what is too large.
+    """Return a producer that leaves it to Kafka to decide what is too large.
 
-    A record may have come compressed, so its letter is compressed too; kafka-python's own limit is for what it would be
-    without compression, and has no say. One that `redrives` does so in transactions of at most so many milliseconds,
-    under an id that all have in common who redrive letters of this topic.
+    A record may have come compressed, so its letter is compressed, too; kafka-python's own limit, which is for the
+    uncompressed size, is disabled. With `redrives` it uses transactions of at most so many milliseconds, with an id
+    shared by all that redrive letters of this topic.
     """
-    codec = config.client.get("compression_type") or "gzip"  # which needs no further package
+    codec = config.client.get("compression_type") or "gzip"  # needs no extra package
     options: dict[str, Any] = dict(ONE_BY_ONE) if one_by_one else {}
     options["transactional_id"] = f"streamlearn-redrive-{config.dead_letter_topic}" if redrives else None
     if redrives:
@@ -51,7 +51,7 @@ def make_dead_letters(
     told: Callable[[Record, Reason, str], None] = lambda *_: None,
     patience: Patience,
 ) -> DeadLetters:
-    """Return what sends refused records to the topic, its arguments being those of :class:`DeadLetters`."""
+    """Return the sender of refused records; the arguments are those of :class:`DeadLetters`."""
     make_producer = partial(make_dead_letter_producer, config)
     return DeadLetters(
         make_producer, config.dead_letter_topic, refused=refused, detail=detail, told=told, patience=patience
@@ -59,14 +59,14 @@ def make_dead_letters(
 
 
 def require_dead_letter_topic(config: Kafka) -> str:
-    """Create the topic where it is missing, and return what there is to say about it.
+    """Create the topic if it is missing, and return a description of it.
 
     Raises
     ------
     BrokerError
         If Kafka cannot be reached or refuses, or the topic would lose dead letters.
     ConfigurationError
-        If ``kafka.client`` has an option with which nothing can be written.
+        If an option in ``kafka.client`` makes writing impossible.
 
     """
     with as_sentence(config):
@@ -82,7 +82,7 @@ def require_dead_letter_topic(config: Kafka) -> str:
 
 
 def look_at_dead_letter_topic(config: Kafka) -> str:
-    """Return what there is to say about the topic, without making it; the errors are those of requiring it."""
+    """Return a description of the topic, without creating it; errors as in :func:`require_dead_letter_topic`."""
     topic = config.dead_letter_topic
     if not partition_count(config, topic):
         return f"'{topic}' will be created"
@@ -102,7 +102,7 @@ def look_at_dead_letter_topic(config: Kafka) -> str:
 
 
 def compaction(config: Kafka) -> str | None:
-    """Return what it means that the topic of events is compacted, None where it is not or Kafka does not tell."""
+    """Return a warning if the topic of events is compacted; None if it is not, or Kafka does not say."""
     if "compact" not in topic_settings(config, config.topic, ["cleanup.policy"]).get("cleanup.policy", ""):
         return None
     return (
@@ -113,22 +113,22 @@ def compaction(config: Kafka) -> str | None:
 
 
 def topic_settings(config: Kafka, topic: str, names: Iterable[str]) -> dict[str, str]:
-    """Return the settings `names` of `topic`, without those that Kafka does not tell."""
+    """Return the settings `names` of `topic`, except those that Kafka does not return."""
     resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict.fromkeys(names))
     try:
         with closing(make_admin(config)) as admin:
             found = admin.describe_configs([resource], config_filter="all")["topic"][topic]
-    except (KafkaError, KeyError) as error:  # we may not ask, or the broker knows of no settings
+    except (KafkaError, KeyError) as error:  # not permitted, or the broker does not return settings
         log.debug("the settings of %s are not known: %s", topic, describe(error))
         return {}
     return {name: str(setting["value"]) for name, setting in found.items() if setting["value"] is not None}
 
 
 def create_dead_letter_topic(config: Kafka) -> None:
-    """Create the topic so that it takes whatever the topic of events took.
+    """Create the topic so that it accepts whatever the topic of events accepted.
 
-    A letter has our headers beside its record, and may be compressed less well: so the limit is twice the topic's own.
-    Where the broker has rules about topics that forbid it, or cannot be asked, the topic has the broker's defaults.
+    A dead letter has our headers in addition to its record, and may compress less well, so the limit is twice the
+    topic's own. If the broker's policies forbid that, or its settings cannot be read, the broker's defaults are used.
     """
     source = topic_settings(config, config.topic, [LIMIT])
     if LIMIT in source:

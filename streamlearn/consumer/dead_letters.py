@@ -1,12 +1,12 @@
-"""Dead letters: refused records, kept byte for byte in a topic of their own, with the reason and the source.
+"""Dead letters: refused records, stored byte for byte in their own topic, with the reason and the source.
 
-They are sent by a thread of their own, so that neither polling nor learning ever waits for the producer. What passes
-by itself (Kafka is away, the topic is missing or may not be written) is waited for: meanwhile
-:attr:`DeadLetters.blocked` stops the consumer, and :meth:`DeadLetters.settle` keeps a checkpoint from covering the
-record's offset. A record that Kafka refuses for what it is (its size, as a rule) is not tried for ever: a stub goes in
-its place. After a crash a dead letter may appear twice, but is never lost.
+They are sent by a separate thread, so that neither polling nor learning ever waits for the producer. Temporary failures
+(Kafka is unreachable, the topic is missing or cannot be written) are waited for: meanwhile :attr:`DeadLetters.blocked`
+stops the consumer, and :meth:`DeadLetters.settle` keeps a checkpoint from covering the record's offset. A record that
+Kafka itself refuses (usually for its size) is not retried for ever: a stub is sent instead. After a crash a dead letter
+may appear twice, but is never lost.
 
-What else is raised here was not foreseen, and ends the learner: see :attr:`DeadLetters.failed`.
+Any other error is unexpected and ends the learner: see :attr:`DeadLetters.failed`.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ log = logging.getLogger(__name__)
 
 MOST_PENDING = 1000  # unacknowledged dead letters at which consumption stops,
 MOST_PENDING_BYTES = 64 * 2**20  # or their bytes: keys, values and headers
-MOST_SENT_BYTES = 16 * 2**20  # of the letters sent at once, which the producer holds a second time
+MOST_SENT_BYTES = 16 * 2**20  # of the letters sent at once, of which the producer holds a second copy
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
-STOP_SECONDS = 4.0  # for the producer to be closed, or given up while it still looks for a broker
-LOOK_SECONDS = 0.2  # between two looks whether to end, while Kafka is waited for
-LEADERLESS_LOOKS = 5  # in a row, after which a partition that has just lost its leader is not waited for
-PATIENCE = 3  # refusals that may pass, after which they count as the record's own
+STOP_SECONDS = 4.0  # to close the producer, or give up while it is still looking for a broker
+LOOK_SECONDS = 0.2  # between two checks whether to stop, while waiting for Kafka
+LEADERLESS_LOOKS = 5  # in a row, after which a partition without a leader is no longer waited for
+PATIENCE = 3  # possibly temporary refusals, after which the record itself is taken as the cause
 
 OF_THE_RECORD = (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     InvalidRecordError,
-    CorruptRecordError,  # what brokers before 2.4 say of an invalid one
+    CorruptRecordError,  # what brokers before 2.4 return for an invalid record
     UnsupportedForMessageFormatError,
 )
 
 
 @dataclass(eq=False)
 class _Pending:
-    """A refused record until its letter is acknowledged."""
+    """A refused record whose letter is not acknowledged yet."""
 
     record: Record
     reason: Reason
@@ -74,7 +74,7 @@ class _Pending:
     number: int
     form: Form = Form.WHOLE
     refusal: str = ""
-    alone: bool = False  # whether its letter goes by itself, to see whose refusal it was
+    alone: bool = False  # whether its letter is sent alone, to find out which letter was refused
     refusals: int = 0
     detail: str | None = None  # None before it is known
 
@@ -85,23 +85,23 @@ class DeadLetters:
     Parameters
     ----------
     make_producer
-        Makes a ``KafkaProducer``, on the sending thread and once a record is refused; `one_by_one`, one that tells of
-        each letter whether it is refused.
+        Creates a ``KafkaProducer``, on the sending thread when a record is refused; with `one_by_one`, one that reports
+        for each letter whether it is refused.
     topic
         The dead-letter topic.
     refused
-        Told the reason of every refused record, as it is refused.
+        Called with the reason of every refused record, as it is refused.
     detail
-        Says, on the sending thread, what the reason for which a record was refused is about.
+        Returns, on the sending thread, what the reason for refusing a record concerns.
     told
-        Told of each refused record once, on that thread: the record, the reason, and that.
+        Called once for each refused record, on that thread, with the record, the reason and its detail.
     patience
-        Says how long to wait for an acknowledgement.
+        Decides how long to wait for an acknowledgement.
 
     Attributes
     ----------
     failed
-        What has ended the sending thread, None while nothing has.
+        The error that has ended the sending thread, or None.
 
     """
 
@@ -117,7 +117,7 @@ class DeadLetters:
     ) -> None:
         self._make_producer, self._topic, self._refused = make_producer, topic, refused
         self._detail, self._told, self._patience = detail, told, patience or Patience()
-        self._pending: deque[_Pending] = deque()  # leaves only when acknowledged
+        self._pending: deque[_Pending] = deque()  # removed only when acknowledged
         self._changed = threading.Condition()
         self._stopping = False
         self._pending_bytes = 0
@@ -127,11 +127,11 @@ class DeadLetters:
         self._thread = threading.Thread(target=self._run, name="dead-letters", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start the sending thread."""
         self._thread.start()
 
     def put(self, record: Record, reason: Reason) -> None:
-        """Take over `record` without waiting."""
+        """Accept `record` without blocking."""
         self._refused(reason)
         with self._changed:
             self._accepted += 1
@@ -141,12 +141,12 @@ class DeadLetters:
 
     @property
     def blocked(self) -> bool:
-        """Whether Kafka does not take them, or not fast enough: consumption should wait."""
+        """Whether Kafka does not accept them, or not fast enough, so that consumption should wait."""
         many = len(self._pending) >= MOST_PENDING or self._pending_bytes >= MOST_PENDING_BYTES
         return bool(self._pending) and (self._failing or many)
 
     def settle(self, timeout: float) -> bool:
-        """Wait until all that were put so far are acknowledged, at most `timeout` seconds; return whether they are."""
+        """Wait up to `timeout` seconds until all records put so far are acknowledged; return whether they are."""
         with self._changed:
             wanted = self._accepted
             self._patience.wait_for(self._changed, lambda: self.failed or self._oldest() > wanted, timeout)
@@ -161,7 +161,7 @@ class DeadLetters:
             self._thread.join(STOP_SECONDS)
 
     def _oldest(self) -> int:
-        """Return the number of the oldest letter that is not acknowledged, or the one that comes next."""
+        """Return the number of the oldest unacknowledged letter, or that of the next one."""
         return self._pending[0].number if self._pending else self._accepted + 1
 
     def _run(self) -> None:
@@ -200,7 +200,7 @@ class DeadLetters:
             return not self._stopping
 
     def _next(self) -> list[_Pending]:
-        """Return the oldest letters, as many as may be sent at once and in the same way."""
+        """Return the oldest letters, as many as can be sent at once in the same way."""
         batch: list[_Pending] = []
         room = MOST_SENT_BYTES
         for pending in list(self._pending):
@@ -230,11 +230,11 @@ class DeadLetters:
                 futures[pending] = partition, producer.send(self._topic, **letter._asdict(), partition=partition)
             except KafkaError as error:
                 errors[pending] = error
-            except ValueError:  # the topic has just lost its partitions, or this is a mistake of ours
+            except ValueError:  # the topic has just lost its partitions, or this is a bug of ours
                 if partition in (producer.partitions_for(self._topic) or ()):
                     raise
                 errors[pending] = UnknownTopicOrPartitionError(f"partition {partition} has gone")
-        patience = producer.config["delivery_timeout_ms"] / 1000 + RETRY_SECONDS  # should its own thread not keep it
+        patience = producer.config["delivery_timeout_ms"] / 1000 + RETRY_SECONDS  # in case it is not enforced
         deadline = time.monotonic() + patience
         for pending, (partition, future) in futures.items():
             try:
@@ -244,9 +244,9 @@ class DeadLetters:
         return errors
 
     def _get(self, future: Any, deadline: float, *, led: Callable[[], bool]) -> None:
-        """Wait for an acknowledgement, raising Kafka's refusal, or that it was not given in time.
+        """Wait for an acknowledgement; raise Kafka's refusal, or a timeout.
 
-        Without a leader it is not waited for: kafka-python would meanwhile keep a processor busy with asking for one.
+        Without a leader there is no waiting: kafka-python would use a whole CPU core to look for one.
         """
         looks_without = 0
         while not future.is_done:
@@ -275,7 +275,7 @@ class DeadLetters:
                 log.warning("%s takes only a stub of the dead letter of %s: %s", where, place, pending.refusal)
 
     def _judge(self, errors: dict[_Pending, Exception]) -> None:
-        """Wait a little, unless trying again is of use at once: as less than it was, or to see whose refusal it is."""
+        """Wait a little, unless retrying at once makes sense: in a smaller form, or to find the letter to blame."""
         passing = [error for pending, error in errors.items() if not self._of_the_record(pending, error)]
         if passing and not self._stopping:
             if not self._failing:
@@ -285,7 +285,7 @@ class DeadLetters:
                 self._changed.wait_for(lambda: self._stopping, RETRY_SECONDS)
 
     def _of_the_record(self, pending: _Pending, error: Exception) -> bool:
-        """Whether a refusal is for what the letter is, which then goes as less; and not one that passes by itself."""
+        """Whether a refusal is due to the letter, which is then sent in a smaller form, and not temporary."""
         if isinstance(error, RetriableError | AuthorizationError | OSError):
             return False
         if not pending.alone:
@@ -295,7 +295,7 @@ class DeadLetters:
         if pending.refusals < PATIENCE and not isinstance(error, OF_THE_RECORD):
             return False
         pending.refusals = 0
-        if pending.form is Form.BARE:  # not even that: it is the topic, which somebody can change
+        if pending.form is Form.BARE:  # not even that is accepted: the topic is the cause, which an operator can change
             pending.form = Form.WHOLE
             return False
         if pending.form is Form.WHOLE:
@@ -305,15 +305,15 @@ class DeadLetters:
 
 
 def _is_led(producer: Any, topic: str, partition: int) -> bool:
-    """Whether `partition` has a leader, as `producer` was told last."""
+    """Whether `partition` has a leader, by the producer's last metadata."""
     return producer._metadata.leader_for_partition(TopicPartition(topic, partition)) not in (None, -1)  # noqa: SLF001
 
 
 def close_producer(producer: Any) -> None:
-    """Close `producer`, if there is one, and do not wait long for what it still holds."""
+    """Close `producer`, if any, without waiting long for what it still holds."""
     if not producer:
         return
     try:
         producer.close(timeout=CLOSE_SECONDS)
-    except KafkaError:  # it still holds letters, and kafka-python would go on trying to send them
+    except KafkaError:  # it still holds letters, and kafka-python would keep trying to send them
         producer._sender.force_close()  # noqa: SLF001 - there is no other way to tell it

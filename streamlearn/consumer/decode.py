@@ -1,8 +1,8 @@
-"""From a Kafka record to an event, or to the reason for which it is none.
+"""Decodes a Kafka record into an event, or into the reason why it is not one.
 
-Decoding is a pure function of the record and the configuration, so a record read again after a restart is
-accepted or refused as it was before. Nothing in a payload is ever evaluated. A function of the user's own
-(``events.decoder``) has to keep to the first; what it does about the second is up to whoever wrote it.
+Decoding is a pure function of the record and the configuration, so a record read again after a restart is accepted or
+refused as before. Nothing in a payload is ever evaluated. A user's own function (``events.decoder``) must be pure as
+well; whether it evaluates payloads is up to its author.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from streamlearn.records import Record, Withheld
 
 
 class Decoder:
-    """Decodes the event in a record, whose shape is configurable.
+    """Decodes the event in a record; its format is configurable.
 
-    An object of JSON whose fields stand at its top is read without what else is in it.
+    From a JSON object with the fields at its top level, only these fields are read.
 
     Parameters
     ----------
     config
-        What a value looks like, where the fields stand, the limit on the text, and the closed set of labels if any.
+        The format of values, the paths of the fields, the limit on the text, and the closed set of labels, if any.
     registry
-        Where the schemas are that a value names.
+        The registry of the schemas that values refer to.
     labelled
-        Whether an event has a label; otherwise whatever stands in its place is not looked at.
+        Whether an event has a label; if not, the label's field is ignored.
 
     Raises
     ------
     ConfigurationError
-        If what the shape needs is not installed, or there is no such function as ``events.decoder``.
+        If a package that the format needs is not installed, or ``events.decoder`` names no function.
 
     Examples
     --------
@@ -58,12 +58,12 @@ class Decoder:
         self._read = fields_reader(config, fields) or self._shaped.read
 
     def decode(self, record: Record) -> Event | Reason:
-        """Return the event in `record`, or why there is none.
+        """Return the event in `record`, or the reason why there is none.
 
         Raises
         ------
         UnavailableError
-            If the registry of its schema does not answer: nothing is known about the record then.
+            If the registry of its schema does not answer: then nothing is known about the record.
         BrokerError
             If it refuses.
 
@@ -78,11 +78,11 @@ class Decoder:
         return self._event(record, wire.text, wire.label if self._labelled else UNLABELLED, wire.id, wire.timestamp)
 
     def where(self, record: Record) -> dict[str, list[str]]:
-        """Return for each field at which of its places something stands in `record`; RefusedError where none can."""
+        """Return for each field the configured paths at which `record` has a value; RefusedError if unreadable."""
         return self._shaped.where(record)
 
     def detail(self, record: Record, reason: Reason) -> str:
-        """Return the field that a refusal of `record` for `reason` is about; empty where it is about none."""
+        """Return the field that the refusal of `record` for `reason` concerns; empty if none."""
         if reason in ABOUT:
             return ABOUT[reason]
         if record.value is None or isinstance(record.value, Withheld):
@@ -91,6 +91,6 @@ class Decoder:
             wire = self._read(record)
         except RefusedError as error:
             return error.detail
-        except BrokerError:  # the registry, which has answered before
+        except BrokerError:  # of the registry, which has answered before
             return ""
         return "" if reason is not Reason.FIELD_TOO_LONG else "id" if len(str(wire.id)) > NAME_LIMIT else "label"

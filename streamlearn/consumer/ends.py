@@ -1,4 +1,4 @@
-"""The ends of the partitions: they make the lag, and whether Kafka tells them says whether it answers."""
+"""The end offsets of the partitions: needed for the lag, and as a check that Kafka answers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ INTERVAL_SECONDS = 5.0
 
 
 class LogEnds:
-    """Asks for the log ends now and then: a paused partition would not tell them, and a standby has none.
+    """Requests the end offsets periodically: a paused partition does not report them, and a standby has no partitions.
 
     Parameters
     ----------
     config
         The section ``kafka``.
     answers
-        Told each time whether Kafka has answered.
+        Called each time with whether Kafka has answered.
 
     """
 
@@ -39,13 +39,13 @@ class LogEnds:
         self._waiting = False
 
     def look(self, client: Any, held: set[Any]) -> None:
-        """Ask `client`, unless it was asked just now, for the ends of the partitions `held`."""
+        """Request the ends of the partitions `held` from `client`, unless that was done just now."""
         if time.monotonic() - self._at < INTERVAL_SECONDS:
             return
         self._at = time.monotonic()
         try:
             ends = self._ask(client, held)
-        except UnknownTopicOrPartitionError:  # that is an answer, too
+        except UnknownTopicOrPartitionError:  # an answer, too
             ends = {}
         except KafkaError as error:
             if not self._waiting:
@@ -60,23 +60,23 @@ class LogEnds:
         self._ends = {(p.topic, p.partition): end for p, end in ends.items() if p in held}
 
     def _ask(self, client: Any, held: set[Any]) -> dict[Any, int]:
-        """Return the ends of `held`; where nothing is held, whatever shows that Kafka answers."""
+        """Return the ends of `held`; if nothing is held, make another request to see whether Kafka answers."""
         topic = self._config.topic
         if not client.has_topic(topic):
-            client.ask_for_topics(REQUEST_MILLISECONDS)  # it would not tell the ends of what is not there
+            client.ask_for_topics(REQUEST_MILLISECONDS)  # a missing topic has no ends
             return {}
-        client.ask_for_topics()  # or a topic that is created again would be noticed only when the metadata are old
+        client.ask_for_topics()  # otherwise a re-created topic would be noticed only when the metadata expire
         asked = held or {TopicPartition(topic, 0)}
         ends: dict[Any, int] = client.end_offsets(list(asked), timeout_ms=REQUEST_MILLISECONDS)
         return ends
 
     @property
     def answered(self) -> bool:
-        """Whether Kafka answered when it was asked last."""
+        """Whether Kafka answered the last request."""
         return not self._waiting
 
     def forget(self) -> None:
-        """Know no ends any more, and ask again soon."""
+        """Forget the ends, and request them again soon."""
         self._ends, self._at = {}, 0.0
 
     def lag(self, positions: Positions) -> dict[Partition, int]:

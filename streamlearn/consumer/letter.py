@@ -1,36 +1,35 @@
-"""What a refused record looks like as a dead letter: as it came, with the reason and the source in further headers.
+"""The format of a dead letter: the refused record as it came, with the reason and the source in extra headers.
 
-Ours are those from the last ``streamlearn.reason`` on; what stands before it are the record's own.
+Our headers start at the last ``streamlearn.reason``; those before it are the record's own.
 
 ``reason``
     Why it was refused.
 ``detail``
-    The field that the reason is about, where it is about one.
+    The field that the reason concerns, if any.
 ``topic``, ``partition``, ``offset``, ``timestamp``
-    Where it stands, and its timestamp in milliseconds.
+    Where the record is, and its timestamp in milliseconds.
 ``refused_at``
     When this letter was written, in milliseconds.
 
-kafka-python writes no null as the value of a header, no name of a header that is not UTF-8, and no record of which both
-key and value are null. Such a null becomes an empty value, such a name a text with escapes, and that is marked:
+kafka-python cannot write a null header value, a header name that is not UTF-8, or a record with a null key and a null
+value. Such a null becomes an empty value, such a name is escaped, and the letter says so:
 
 ``null_headers``
-    Which of the record's headers had none, counted from 0: ``{"0": "name"}``.
+    Which of the record's headers had a null value, counted from 0: ``{"0": "name"}``.
 ``raw_header_names``
     The bytes of names that are not UTF-8, in hexadecimal: ``{"0": "ff61"}``.
 ``null_value``
     ``true``: the value was null, as the key is.
 
-Where Kafka refuses the record for what it is, or it was too large for memory or not readable when it came, a *stub*
-stands for it: no value, none of its headers, its key if that
-fits.
+If Kafka refuses the record itself, or it was too large for memory or unreadable when it came, the letter is a *stub*:
+without value and headers, and with its key only if that fits.
 
 ``stub``
     The name of Kafka's error, or the reason again.
 ``value_length``, ``value_sha256``
-    Bytes of the value, -1 where it was null, and their digest in hexadecimal.
+    Bytes of the value, -1 if it was null, and their digest in hexadecimal.
 ``key_length``, ``key_sha256``
-    The same of the key, where the letter has its place in the topic as its key instead.
+    The same of the key, if the letter's key is the record's position instead.
 ``headers_left_out``
     How many headers the record had.
 """
@@ -58,7 +57,7 @@ class Form(IntEnum):
     STUB = 1
     """Its key, and digests of the rest."""
     BARE = 2
-    """Digests alone; its key is the record's place, since a compacted topic takes none without."""
+    """Only digests; the key is the record's position, since a compacted topic requires one."""
 
 
 class Letter(NamedTuple):
@@ -87,9 +86,9 @@ def write(record: Record, reason: Reason, form: Form = Form.WHOLE, *, detail: st
     form
         How much of it the letter holds.
     detail
-        What that is about.
+        What the reason concerns.
     refusal
-        Kafka's error because of which it is not the whole.
+        Kafka's error because of which the letter is not the whole record.
 
     """
     ours = {

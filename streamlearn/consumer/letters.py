@@ -19,14 +19,14 @@ POLL_MILLISECONDS = 500
 
 
 class DeadLetterTopic:
-    """The dead-letter topic up to where it went when it was opened: what comes later is not read.
+    """The dead-letter topic up to its end at the time of opening: later records are not read.
 
     Parameters
     ----------
     config
         The section ``kafka``.
     since
-        Milliseconds since 1970: what was written before is not read.
+        Milliseconds since 1970: earlier letters are not read.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class DeadLetterTopic:
     def __init__(self, config: Kafka, *, since: int | None = None) -> None:
         self._config, self._since = config, since
         self.topic = config.dead_letter_topic
-        committed = config.client | {"isolation_level": READ_COMMITTED}  # of redriven letters, those that were sent
+        committed = config.client | {"isolation_level": READ_COMMITTED}  # only receipts that were committed
         self._reading = config.model_copy(update={"client": committed})
         partitions = partition_count(config, self.topic)
         if not partitions:
@@ -59,13 +59,13 @@ class DeadLetterTopic:
 
     @property
     def records(self) -> int:
-        """About how many records are read: offsets, of which some are marks of transactions."""
+        """About how many records will be read: a count of offsets, some of which are transaction markers."""
         return sum(max(0, self._ends[partition] - self._begins[partition]) for partition in self._partitions)
 
     def read(self) -> Iterator[DeadLetter | Origin | None]:
-        """Yield what stands in the topic, partition by partition, oldest first: letters, and the origins in receipts.
+        """Yield the content of the topic, partition by partition, oldest first: letters, and the origins in receipts.
 
-        What is neither is None. The errors are those of making it.
+        Anything else is yielded as None. The errors are those of the constructor.
         """
         with as_sentence(self._config), closing(make_consumer(self._reading)) as client:
             for partition in self._partitions:

@@ -1,13 +1,13 @@
-"""What stands in the dead-letter topic, read back: letters, and receipts of those that were redriven.
+"""Parses the records of the dead-letter topic: letters, and receipts of those that were redriven.
 
-A letter tells the record that was refused as :mod:`~streamlearn.consumer.letter` has written it. A receipt says that
-the record of a letter was sent to the topic of events again. Its key is where that record stood, it has no value, and
+A letter contains the refused record in the format of :mod:`~streamlearn.consumer.letter`. A receipt says that the
+record of a letter was sent to the topic of events again. Its key is the position of that record, it has no value, and
 its headers are:
 
 ``redriven``
-    Where the record stands that was refused: ``tickets/0/4711``.
+    The position of the refused record: ``tickets/0/4711``.
 ``timestamp``
-    Its timestamp in milliseconds, as in the letter. A topic that is created again has the same offsets again.
+    Its timestamp in milliseconds, as in the letter, because a re-created topic reuses its offsets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Headers = list[tuple[str, bytes]]
 
 
 def opened(record: Record) -> DeadLetter | Origin | None:
-    """Return the letter in a `record` of the dead-letter topic, or whose receipt it is; None where it is neither."""
+    """Return the letter in a `record` of the dead-letter topic, or the origin in a receipt; None if it is neither."""
     headers = [(name, value or b"") for name, value in record.headers]
     names = [name for name, _ in headers]
     try:
@@ -39,7 +39,7 @@ def opened(record: Record) -> DeadLetter | Origin | None:
         ValueError,
         RecursionError,
         msgspec.MsgspecError,
-    ):  # somebody else's record, whose headers look like ours
+    ):  # another program's record, whose headers look like ours
         pass
     return None
 
@@ -96,10 +96,10 @@ def receipt(letter: DeadLetter) -> tuple[bytes, Headers]:
 
 
 def as_it_came(letter: DeadLetter) -> tuple[bytes | None, bytes | None, Headers]:
-    """Return key, value and headers with which the record of `letter` is sent again, marked with where it stood.
+    """Return key, value and headers with which the record of `letter` is sent again, marked with its old position.
 
-    The mark is the header ``streamlearn.redriven_from``. What kafka-python does not write, a null in a header and a
-    name that is not UTF-8, goes as the letter has it: empty, and with escapes.
+    The mark is the header ``streamlearn.redriven_from``. What kafka-python cannot write, null header values and names
+    that are not UTF-8, is sent as in the letter: empty, or escaped.
     """
     record = letter.record
     own = [(str(name), value or b"") for name, value in record.headers if name != REDRIVEN_FROM]

@@ -1,4 +1,4 @@
-"""Where to go on when what was to be read next is gone: deleted by retention, cut off, or with its topic."""
+"""Where to continue when the next records are gone: deleted by retention, by truncation or with the topic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 def where_to_go_on(
     config: Kafka, client: Any, offsets: dict[Any, int], skipped: Callable[[int], None]
 ) -> dict[Any, int]:
-    """Return the offset at which to go on in each partition of `offsets`, which Kafka no longer has.
+    """Return the offset at which to continue in each partition of `offsets`, which Kafka no longer has.
 
     Raises
     ------
@@ -43,9 +43,9 @@ def where_to_go_on(
 
 
 def after_truncation(config: Kafka, divergent: dict[Any, Any], client: Any) -> dict[Any, int]:
-    """Return where to go on in partitions whose log was cut back: a replica without its end became the leader.
+    """Return where to continue in partitions whose log was truncated, because a replica without its end became leader.
 
-    `divergent` says where that is, or None where the leader does not know.
+    `divergent` has the offset of that, or None if the leader does not know it.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def after_truncation(config: Kafka, divergent: dict[Any, Any], client: Any) -> d
 
 
 def created_again(config: Kafka, before: Topics, now: Topics) -> str:
-    """Say that the topic is not the one that the positions are in, and return whether to begin at its start or end.
+    """Log that the topic was re-created since the positions, and return whether to begin at its start or end.
 
     Raises
     ------

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from streamlearn.events import Event, Reason
 from streamlearn.records import Arrival, Partition, Record
 
-RECORD_BYTES = 600  # that a record and its event take beside their content
-HEADER_BYTES = 160  # that a header takes beside its content
+RECORD_BYTES = 600  # of overhead for a record and its event
+HEADER_BYTES = 160  # of overhead for a header
 
 
 def size_of(records: Sequence[Record], outcomes: Sequence[Event | Reason]) -> int:
-    """Return the bytes of memory that `records` and the events in them take."""
+    """Return the bytes of memory that `records` and their events take."""
     size = RECORD_BYTES * len(records)
     size += sum([len(record.key or b"") + len(record.value or b"") for record in records])
     size += sum([outcome.text.__sizeof__() for outcome in outcomes if outcome.__class__ is Event])
@@ -31,7 +31,7 @@ def size_of(records: Sequence[Record], outcomes: Sequence[Event | Reason]) -> in
 def arrival(
     partition: Partition, records: list[Record], outcomes: list[Event | Reason], *, begin: int, end: int
 ) -> Arrival:
-    """Return `records` with their `outcomes`, which lie in `partition` between the offsets `begin` and `end`."""
+    """Return `records` with their `outcomes` as an arrival of `partition` from offset `begin` to `end`."""
     return Arrival(*partition, records, outcomes, begin, end, size_of(records, outcomes))
 
 
@@ -41,7 +41,7 @@ class ArrivalQueue:
     Parameters
     ----------
     records, bytes
-        From either of which on the queue calls itself full.
+        The queue counts as full at either of these.
 
     """
 
@@ -62,12 +62,12 @@ class ArrivalQueue:
 
     @property
     def drained(self) -> bool:
-        """Whether a stopped producer should go on: at half, so that it does not stop and go with every record."""
+        """Whether a stopped producer should continue: at half, so that it does not stop and start with every record."""
         return self._records <= self._most_records // 2 and self._bytes <= self._most_bytes // 2
 
     @property
     def failed(self) -> BaseException | None:
-        """What :meth:`fail` was given."""
+        """The error passed to :meth:`fail`, if any."""
         return self._closed
 
     def put(self, arrival: Arrival) -> None:
@@ -83,7 +83,7 @@ class ArrivalQueue:
         Raises
         ------
         BaseException
-            What :meth:`fail` was given, once everything queued before it has been taken.
+            The error passed to :meth:`fail`, once everything queued before it has been taken.
 
         """
         with self._changed:
@@ -109,7 +109,7 @@ class ArrivalQueue:
             self._records = self._bytes = 0
 
     def _count(self, arrival: Arrival, sign: int) -> None:
-        """Count what is left of `arrival` in or out."""
+        """Add or subtract what is left of `arrival`."""
         self._records += sign * (len(arrival.records) - arrival.start)
         self._bytes += sign * arrival.bytes
 

@@ -1,4 +1,4 @@
-"""Reading: from positions on, record by record, into the arrival queue; and the topic that they are positions in."""
+"""Reading: from given positions on, record by record, into the arrival queue; and watching the topic's identity."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 POLL_MILLISECONDS = 200
 ADVANCE_SECONDS = 1.0
-RETRY_SECONDS = 1.0  # after which a registry that did not answer is asked again
+RETRY_SECONDS = 1.0  # between attempts when a registry does not answer
 
 
 class Reading:
@@ -42,20 +42,20 @@ class Reading:
     config
         The section ``kafka``.
     decoder
-        Makes events of records.
+        Decodes records into events.
     dead_letters
-        Takes the records that are none.
+        Receives the records that are not valid events.
     queue
-        Takes all records, in their order within each partition.
+        Receives all records, in order within each partition.
     watch
-        Told what happens.
+        Notified of what happens.
 
     Attributes
     ----------
     active
-        Whether it has begun.
+        Whether reading has begun.
     topics
-        The id of the topic that is read; empty where the broker knows none.
+        The id of the topic that is read; empty if the broker has no topic ids.
 
     """
 
@@ -70,19 +70,20 @@ class Reading:
         self._paused = False
         self._waits_for = ""
         self._advanced_at = self._retry_at = 0.0
-        self._unread: set[Partition] = set()  # of which the next records cannot be decoded for now
+        self._unread: set[Partition] = set()  # partitions whose next records cannot be decoded for now
 
     def begin(self, client: Any, held: set[Any], positions: Positions, topics: Topics) -> Positions:
         """Seek to `positions`, and return them with the first offset of each partition held but not among them.
 
-        Where the topic is not the one of `topics` any more, ``kafka.out_of_range`` says where to begin in the new one.
+        If the topic is no longer the one in `topics`, ``kafka.out_of_range`` says where to begin in the new one.
 
         Raises
         ------
         KafkaError
-            If Kafka cannot tell now what is to be known.
+            If Kafka does not return what is needed now.
         BrokerError
-            If the topic was created again, and ``kafka.out_of_range`` says to fail; or ``kafka.start`` does not fit it.
+            If the topic was re-created and ``kafka.out_of_range`` says to fail; or ``kafka.start`` does not fit the
+            topic.
 
         """
         topic, begun = self._config.topic, EARLIEST if positions else None
@@ -106,21 +107,21 @@ class Reading:
         return dict(self._next)
 
     def end(self) -> None:
-        """Read nothing any more."""
+        """Stop reading."""
         self.active = False
         self._wait_for("")
 
     def lost_topic(self, client: Any) -> bool:
-        """Whether the topic is gone, or is another one of the same name: what is read now belongs to no position."""
+        """Whether the topic is gone or was re-created under the same name, so that the positions do not apply."""
         return self.active and bool(self.topics) and self._found(client) != self.topics
 
     def poll(self, client: Any) -> None:
-        """Take what has come; wait a little where nothing has.
+        """Process what has come; wait a little if nothing has.
 
         Raises
         ------
         BrokerError
-            If Kafka refuses, or what was to be read next is gone and ``kafka.out_of_range`` says to fail.
+            If Kafka refuses, or the next records are gone and ``kafka.out_of_range`` says to fail.
 
         """
         started = time.perf_counter()
@@ -167,7 +168,7 @@ class Reading:
         self._queue.put(arrival(key, records, outcomes, begin=records[0].offset, end=end))
 
     def _read_later(self, client: Any, partition: Any, record: Record, error: UnavailableError) -> None:
-        """Read `record` and what follows it again a little later: what is needed to decode it does not answer."""
+        """Read `record` and what follows it again a little later: the registry to decode it does not answer."""
         key = key_of(partition)
         if key not in self._unread:
             log.error("%s/%d cannot be decoded; consumption paused: %s", *key, error)
@@ -176,9 +177,9 @@ class Reading:
         client.seek(partition, max(record.offset, self._next.get(key, 0)))
 
     def _advance(self, client: Any) -> None:
-        """Pass on where a partition has been read further than its records go.
+        """Report it if a partition has been read beyond its last record.
 
-        Behind them may be the ends of transactions, whole transactions that were aborted, or what compaction left out.
+        After it there may be transaction markers, aborted transactions, or offsets removed by compaction.
         """
         if not self.active or time.monotonic() - self._advanced_at < ADVANCE_SECONDS:
             return
@@ -191,7 +192,7 @@ class Reading:
                 self._queue.put(arrival(key, [], [], begin=before, end=reached))
 
     def pause_or_resume(self, client: Any, held: set[Any]) -> None:
-        """Stop fetching while the learner is behind or dead letters are not taken."""
+        """Stop fetching while the queue is full or dead letters cannot be written."""
         if not self.active:
             return
         blocked = self._dead_letters.blocked
@@ -204,13 +205,13 @@ class Reading:
         self._wait_for("dead_letters" if blocked else "schemas" if self._unread else "learning" if self._paused else "")
 
     def _wait_for(self, what: str) -> None:
-        """Tell whoever looks on what is waited for, where that changes."""
+        """Report what reading waits for, if that has changed."""
         if what != self._waits_for:
             self._waits_for = what
             self._watch.waits(what)
 
     def _go_on_elsewhere(self, client: Any, error: OffsetOutOfRangeError | LogTruncationError) -> None:
-        """Seek to where ``kafka.out_of_range`` says, unless it is another topic in which the offsets are not there."""
+        """Seek to where ``kafka.out_of_range`` says, unless the offsets are gone because the topic was re-created."""
         try:
             client.ask_for_topics(REQUEST_MILLISECONDS)
             if self.lost_topic(client):

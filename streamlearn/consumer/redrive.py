@@ -1,11 +1,10 @@
-"""Sends refused records to the topic of events again, each once however often and wherever this is interrupted.
+"""Sends refused records to the topic of events again, each exactly once, wherever and however often it is interrupted.
 
-In one of Kafka's transactions each record goes to its topic, and a receipt for it into the dead-letter topic: both are
-there, or neither (KIP-98). Whoever redrives first takes over the transactional id of the dead-letter topic, by which
-Kafka ends what another process still has open and refuses whatever that one sends later; only then it reads which
-letters have a receipt. A letter is named by the record that it is about, so that one that is there twice is sent once.
-
-A receipt stands in the partition of its letter, and behind it: retention does not remove it before the letter.
+One Kafka transaction contains both the record and a receipt for it in the dead-letter topic, so that both are written
+or neither (KIP-98). A redrive first takes over the transactional id of the dead-letter topic, so that Kafka aborts the
+open transaction of any other process and refuses what that one sends later; only then does it read which letters have a
+receipt. A letter is identified by its record, so that a duplicate letter is sent once. A receipt is in the partition of
+its letter, after it, so that retention does not remove it before the letter.
 """
 
 from __future__ import annotations
@@ -39,30 +38,30 @@ from streamlearn.errors import BrokerError, ConfigurationError
 from streamlearn.events import Reason
 from streamlearn.records import DeadLetter, Origin
 
-MOST_LETTERS, MOST_BYTES = 500, 8 * 2**20  # of one transaction: what Kafka may have to take back
-TRANSACTION_MILLISECONDS = 30_000  # after which Kafka ends one whose process is gone, and learners read on behind it
-ANSWER_MILLISECONDS = 30_000  # that an acknowledgement is waited for
+MOST_LETTERS, MOST_BYTES = 500, 8 * 2**20  # per transaction: what Kafka may have to abort
+TRANSACTION_MILLISECONDS = 30_000  # after which Kafka aborts that of a dead process, and learners read past it
+ANSWER_MILLISECONDS = 30_000  # to wait for an acknowledgement
 ABORT_MILLISECONDS = 2000
 
 
 @dataclass
 class Redriven:
-    """What became of the letters that were asked for.
+    """The outcome of a redrive.
 
     Attributes
     ----------
     sent
         How many records were sent to the topic of events, or would be.
     before
-        How many have been redriven before.
+        How many had been redriven before.
     still_refused
-        How many would be refused again by the configuration as it is, by reason.
+        How many would be refused again with the current configuration, by reason.
     not_held
-        Records that their letters do not hold: they were too large, or not readable.
+        How many records are not in their letters, because they were too large or unreadable.
     not_taken
-        Records that Kafka does not take, with its error.
+        Records that Kafka refuses, with its error.
     elsewhere
-        How many letters are about records of other topics.
+        How many letters are for records of other topics.
 
     """
 
@@ -81,18 +80,18 @@ def redrive(
     dry_run: bool,
     progress: Callable[[Redriven], None],
 ) -> Redriven:
-    """Send the records of those letters that are `wanted` and that would be events now; of a `dry_run`, count them.
+    """Send the records of the `wanted` letters that are valid events now; with `dry_run`, only count them.
 
-    A record goes to the partition that it was in, with its key, value and headers and a header that says where it
-    stood. Its time is that of now, unless the event tells its own: of an old one retention might take the record before
-    it is read.
+    A record goes to the partition that it was in, with its key, value and headers and a header with its old position.
+    Its Kafka timestamp is the current time, because retention might delete a record with an old one before it is read;
+    the time in an event is kept.
 
     Raises
     ------
     ConfigurationError
-        If the learner reads what transactions have not committed.
+        If the learner reads uncommitted records.
     UnavailableError
-        If Kafka, or the registry of a schema, does not answer; what has been sent then is known the next time.
+        If Kafka, or the registry of a schema, does not answer; the next redrive knows what had been sent.
     BrokerError
         If Kafka refuses.
 
@@ -113,9 +112,9 @@ def redrive(
 
 
 class _Redriving:
-    """Redrives in one go or, where Kafka does not take a record, in several: a producer does not survive that.
+    """Redrives with one producer or, if Kafka refuses records, with several: a producer does not survive a refusal.
 
-    The letters of a transaction that was refused go alone from then on, to see whose refusal it was.
+    The letters of a refused transaction are then sent alone, to find out which one was refused.
     """
 
     def __init__(
@@ -139,13 +138,13 @@ class _Redriving:
         return self.found
 
     def went_through(self) -> bool:
-        """Send what is due; return False where Kafka has refused a transaction, and it is to be begun again."""
+        """Send what is due; return False if Kafka refused a transaction, and the redrive must start over."""
         kafka = self._config.kafka
         not_taken = {str(origin): error for origin, error in self._not_taken.items()}
         self.found = Redriven(sent=len(self._sent), not_taken=not_taken)
         producer, batch = _producer(kafka), list[DeadLetter]()
         try:
-            topic = DeadLetterTopic(kafka)  # not sooner: from here on there are no receipts but ours
+            topic = DeadLetterTopic(kafka)  # opened only now: from here on all new receipts are ours
             for batch in self._batches(self._due(topic)):
                 self._transaction(producer, batch)
                 self._sent.update(letter.origin for letter in batch)
@@ -165,7 +164,7 @@ class _Redriving:
         return True
 
     def _set_apart(self, batch: list[DeadLetter], error: KafkaError) -> bool:
-        """Return whether `error` is about a record of `batch`, none of which was sent."""
+        """Return whether `error` is due to a record of `batch`, none of which was sent."""
         if len(batch) == 1 and isinstance(error, OF_THE_RECORD):
             self._not_taken[batch[0].origin] = type(error).__name__
         elif len(batch) > 1 and not isinstance(error, RetriableError | AuthorizationError):
@@ -175,13 +174,13 @@ class _Redriving:
         return True
 
     def _due(self, topic: DeadLetterTopic) -> Iterator[DeadLetter]:
-        """Yield the letters that are to be redriven, and count the others; each record is in one of them."""
+        """Yield the letters to redrive, one per record, and count the others."""
         redriven, met = (
             {found for found in topic.read() if isinstance(found, Origin)},
             self._sent | self._not_taken.keys(),
         )
         config, found = self._config, self.found
-        not_held = dict[Origin, None]()  # so far: a letter that holds the record may follow
+        not_held = dict[Origin, None]()  # so far: a letter with the record may follow
         for letter in topic.read():
             if not isinstance(letter, DeadLetter) or letter.origin in met or not self._wanted(letter):
                 continue
@@ -201,7 +200,7 @@ class _Redriving:
         found.not_held = [str(origin) for origin in not_held if origin not in met]
 
     def _batches(self, letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
-        """Yield what goes in one transaction."""
+        """Yield the letters of each transaction."""
         batch, room = list[DeadLetter](), MOST_BYTES
         for letter in letters:
             if letter.origin in self._alone:
@@ -216,7 +215,7 @@ class _Redriving:
             yield batch
 
     def _transaction(self, producer: Any, batch: list[DeadLetter]) -> None:
-        """Send the record of each of `batch` and its receipt; or none, and raise what Kafka has against it."""
+        """Send the record of each of `batch` with its receipt; or none, and raise Kafka's error."""
         dead = self._config.kafka.dead_letter_topic
         producer.begin_transaction()
         try:
@@ -231,13 +230,13 @@ class _Redriving:
                 future.get(timeout=ANSWER_MILLISECONDS / 1000)
             _ended(producer, producer._transaction_manager.begin_commit())  # noqa: SLF001 - its own waits without end
         except BaseException:
-            with suppress(KafkaError):  # or Kafka ends it: at the next attempt, or after its time
+            with suppress(KafkaError):  # otherwise Kafka aborts it at the next attempt, or when it times out
                 _ended(producer, producer._transaction_manager.begin_abort(), within=ABORT_MILLISECONDS)  # noqa: SLF001
             raise
 
 
 def _producer(config: Kafka) -> Any:
-    """Return a producer that has taken over the transactional id, what was left open by others being ended."""
+    """Return a producer that has taken over the transactional id, aborting what others had left open."""
     producer = make_dead_letter_producer(config, redrives=TRANSACTION_MILLISECONDS)
     try:
         producer.init_transactions()
@@ -253,7 +252,7 @@ def _producer(config: Kafka) -> Any:
 
 
 def _ended(producer: Any, result: Any, *, within: int = ANSWER_MILLISECONDS) -> None:
-    """Wait until `result`, the end of a transaction, is acknowledged."""
+    """Wait until `result`, the commit of a transaction, is acknowledged."""
     producer._sender.wakeup()  # noqa: SLF001
     if not result.wait(timeout_ms=within):
         raise KafkaTimeoutError("the end of a transaction was not acknowledged")

@@ -1,4 +1,4 @@
-"""Reads ranges of offsets again, outside the group, as the journal names them."""
+"""Reads ranges of offsets from the journal again, without joining the group."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from streamlearn.events import Event, Reason
 from streamlearn.records import Arrival, Partition, Positions, Range, Record
 
 POLL_MILLISECONDS = 500
-AHEAD_BYTES = 16 * 2**20  # of memory, of records that are read before they are wanted
+AHEAD_BYTES = 16 * 2**20  # of memory for records that are read ahead
 
 
 def retained(config: Kafka) -> list[Range]:
-    """Return what each partition of the topic holds now, in order, as far as ``isolation_level`` lets it be read.
+    """Return the range that each partition retains now, in order, as far as ``isolation_level`` can read it.
 
     Raises
     ------
@@ -47,9 +47,9 @@ class Rereader:
     config
         The section ``kafka``.
     decoder
-        Makes events of records, as the consumer's does.
+        Decodes records into events, like the consumer's.
     ranges
-        All that will be asked for: it decides where reading begins.
+        All ranges that will be read: they decide where reading begins.
 
     Raises
     ------
@@ -69,8 +69,8 @@ class Rereader:
             begins.setdefault(partition, wanted.first)
             self._until[partition] = wanted.end
         self._held: dict[Partition, deque[tuple[Record, Event | Reason, int]]] = {key: deque() for key in begins}
-        self._bytes = 0  # of all that is held
-        self._reached: Positions = {}  # per partition, the offset before which all that is there is held
+        self._bytes = 0  # of all records held
+        self._reached: Positions = {}  # per partition, the offset up to which everything has been read
         with as_sentence(config):
             self._client = make_consumer(config)
         partitions = [TopicPartition(*key) for key in begins]
@@ -87,17 +87,17 @@ class Rereader:
             self._client.seek(topic_partition, self._reached[key])
 
     def topic_id(self, topic: str) -> str | None:
-        """Return the id of `topic`, None where the broker gives it none."""
+        """Return the id of `topic`, or None if the broker has no topic ids."""
         identity: str | None = self._client.topic_id(topic)
         return identity
 
     def read(self, wanted: Range) -> Arrival:
-        """Return the records of `wanted` that are still there, decoded; fewer than recorded where some were deleted.
+        """Return the records of `wanted` that are still there, decoded; fewer than recorded if some were deleted.
 
         Raises
         ------
         UnavailableError
-            If Kafka answers nothing for as long as a connection may take.
+            If Kafka does not answer within the time for a connection.
         BrokerError
             If it refuses.
 
@@ -123,7 +123,7 @@ class Rereader:
         return arrival(partition, records, outcomes, begin=wanted.first, end=wanted.end)
 
     def _poll(self, wanted: Partition) -> bool:
-        """Read on in `wanted` and, where there is room, in the others; return whether `wanted` went on."""
+        """Read on in `wanted` and, if there is room, in the others; return whether `wanted` advanced."""
         others = [key for key in self._held if key != wanted]
         enough = [key for key in others if self._bytes >= AHEAD_BYTES or self._reached[key] >= self._until[key]]
         self._client.resume(*self._client.paused())
@@ -140,7 +140,7 @@ class Rereader:
                 self._hold((partition.topic, partition.partition), records)
                 del unheld[partition]
         finally:
-            for partition, offset in unheld.items():  # a registry does not answer: they are read again
+            for partition, offset in unheld.items():  # a registry does not answer: read them again
                 self._client.seek(partition, offset)
         for key in self._held:
             self._reached[key] = self._client.position(TopicPartition(*key))
@@ -154,12 +154,12 @@ class Rereader:
             self._bytes += size
 
     def _skip_deleted(self, offsets: dict[Any, int]) -> bool:
-        """Go on from the first record left, where retention deletes while it is read."""
+        """Continue from the first remaining record if retention deletes records during reading."""
         for partition, start in self._client.beginning_offsets(list(offsets)).items():
             self._client.seek(partition, start)
             self._reached[partition.topic, partition.partition] = start
         return True
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._client.close(autocommit=False)

@@ -1,4 +1,4 @@
-"""Offsets of the group that no learner has committed, as after ``kafka-consumer-groups.sh --reset-offsets``."""
+"""Offsets of the group that were not committed by a learner, as after ``kafka-consumer-groups.sh --reset-offsets``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_NAMED = 5  # partitions in the log line
 
 
 def tell_of_resets(config: Kafka, client: Any, held: set[Any], positions: Positions, *, begins: bool) -> bool:
-    """Log once that offsets which another program has committed are not followed; return whether Kafka could tell.
+    """Log once if another program has committed offsets, which are not followed; return whether Kafka could tell.
 
     Parameters
     ----------
@@ -27,11 +27,11 @@ def tell_of_resets(config: Kafka, client: Any, held: set[Any], positions: Positi
     client
         A member of the group.
     held
-        The partitions that it holds.
+        The partitions assigned to it.
     positions
-        From where they are read.
+        The positions from which they are read.
     begins
-        Whether that is where ``kafka.start`` says, since there was no state.
+        Whether these follow from ``kafka.start``, because there was no state.
 
     """
     try:
@@ -61,9 +61,9 @@ def tell_of_resets(config: Kafka, client: Any, held: set[Any], positions: Positi
 
 
 def _advice(offsets: Positions, *, behind: bool) -> str:
-    """Say how to move to `offsets`; ready to be given only where no event would be learnt twice by it.
+    """Say how to move to `offsets`; as a ready-made command only if no event would be learnt twice.
 
-    An earlier streamlearn committed without the mark, and if it was killed, its offsets are behind what it has learnt.
+    Earlier versions of streamlearn committed without the mark; if killed, their offsets are behind what they learnt.
     """
     if behind:
         return (

@@ -1,4 +1,4 @@
-"""A few records of the topic, read without joining the group, to see whether they can be read and are events."""
+"""Reads a few records of the topic, without joining the group, to see whether they are readable and valid events."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ POLL_MILLISECONDS = 500
 
 
 def look_at_records(config: Config) -> str:
-    """Return what the oldest and the newest record of each partition are, of the first few partitions.
+    """Return a description of the oldest and the newest record of each of the first few partitions.
 
-    They are where a change of the producers' compression shows. At most :data:`SECONDS` are spent on it.
+    A change of the producers' compression shows there. Takes at most :data:`SECONDS`.
 
     Raises
     ------
     ConfigurationError
-        If they are compressed in a way that cannot be read here.
+        If they use a compression codec that is not installed.
     BrokerError
         If they cannot be read, or Kafka cannot be asked.
 
@@ -49,9 +49,9 @@ def look_at_records(config: Config) -> str:
 
 
 def newest(config: Kafka, count: int) -> list[Record]:
-    """Return the newest `count` records, or a few less, of the first few partitions, shared out evenly among them.
+    """Return about `count` of the newest records, taken evenly from the first few partitions.
 
-    At most :data:`SECONDS` are spent on it; the errors are those of :func:`look_at_records`.
+    Takes at most :data:`SECONDS`; the errors are those of :func:`look_at_records`.
     """
     with as_sentence(config), closing(make_consumer(config)) as client:
         deadline = time.monotonic() + SECONDS
@@ -90,12 +90,12 @@ def _ends(client: Any, topic: str) -> list[Record]:
         client.resume(*waiting)
         while waiting and time.monotonic() < deadline:
             records += _poll(client, topic, waiting)
-            waiting -= {p for p in waiting if client.position(p) > starts[p]}  # a transaction's mark is no record
+            waiting -= {p for p in waiting if client.position(p) > starts[p]}  # a transaction marker is not a record
     return records
 
 
 def _poll(client: Any, topic: str, waiting: set[Any]) -> list[Record]:
-    """Return a record of each of those `waiting` that have answered, and read no further in them."""
+    """Return a record of each of the `waiting` partitions that have answered, and stop reading them."""
     polled = _polled(client, topic, 1)
     for partition in polled:
         client.pause(partition)
@@ -104,7 +104,7 @@ def _poll(client: Any, topic: str, waiting: set[Any]) -> list[Record]:
 
 
 def _polled(client: Any, topic: str, most: int) -> dict[Any, list[Record]]:
-    """Return up to `most` records that have come, by partition."""
+    """Return up to `most` polled records, by partition."""
     try:
         polled: dict[Any, list[Record]] = client.poll(timeout_ms=POLL_MILLISECONDS, max_records=most)
     except (KafkaError, OSError):

@@ -1,4 +1,4 @@
-"""What a person is told of one record: what would become of it and where its fields were found, but no text."""
+"""What ``check --sample`` shows of a record: what would happen to it and where its fields were found, but no text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streamlearn.events import Event
 from streamlearn.records import Record, Withheld
 from streamlearn.source import Sampled
 
-SHOWN = 32  # characters of a label or an id, which a text that was taken for one exceeds
+SHOWN = 32  # characters of a label or an id; a text mistaken for one is longer
 MOST_NAMES = 12
 
 
 def looked_at(record: Record, decoder: Decoder) -> Sampled:
-    """Return what `decoder` makes of `record`, and where."""
+    """Return how `decoder` decodes `record`, and where the fields are."""
     outcome = decoder.decode(record)
     event = outcome if isinstance(outcome, Event) else None
     reason = None if isinstance(outcome, Event) else outcome
@@ -32,7 +32,7 @@ def looked_at(record: Record, decoder: Decoder) -> Sampled:
 
 
 def _fields(record: Record, decoder: Decoder, event: Event | None) -> dict[str, str]:
-    """Return where each field stands in `record`, and of an `event` what it came to."""
+    """Return where each field is in `record`, and its value in an `event`."""
     if record.value is None or isinstance(record.value, Withheld):
         return {}
     try:
@@ -58,7 +58,7 @@ def _what(field: str, event: Event) -> str:
 
 
 def _like(value: bytes | None) -> str:
-    """Return what `value` is like, with the names of an object's fields and nothing of what they hold."""
+    """Return a description of `value`, with the names of an object's fields but none of their contents."""
     if value is None:
         return "null"
     if isinstance(value, Withheld):

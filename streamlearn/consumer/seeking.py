@@ -1,4 +1,4 @@
-"""Where in its topic a stopped learner can be moved to, and the group told of it, from outside the group."""
+"""Finds where in its topic a stopped learner can be moved to, and commits that to the group, without joining it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ GONE = "Dead"
 
 @dataclass(frozen=True)
 class Places:
-    """Places in the topic.
+    """Offsets in the topic.
 
     Attributes
     ----------
     targets
-        The offset to go to of each partition that is to be moved.
+        The offset to move to in each partition that is moved.
     first
-        The oldest offset of each partition of the topic that is still there.
+        The oldest retained offset of each partition.
 
     """
 
@@ -39,7 +39,7 @@ class Places:
 
 
 def find(config: Kafka, to: Start) -> Places:
-    """Return where `to` is in each partition; of given offsets, in those that it names.
+    """Return the offset of `to` in each partition; for explicit offsets only in the partitions given.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def find(config: Kafka, to: Start) -> Places:
         if not partitions:
             raise BrokerError(f"Kafka at {config.bootstrap_servers} has no topic '{topic}'")
         first = _by_key(client.beginning_offsets(partitions))
-        if to.kind != "offsets":  # of a topic that is written to, the end may be further by the time it is asked again
+        if to.kind != "offsets":  # the end of a topic in use may have moved when it is requested again
             return Places(_by_key(first_offsets(config, client, partitions, begun=to)), first)
         end = _by_key(client.end_offsets(partitions))
     targets = {(topic, number): offset for number, offset in sorted(to.offsets.items())}
@@ -76,7 +76,7 @@ def _by_key(offsets: dict[Any, int]) -> Positions:
 
 
 def members(config: Kafka) -> dict[str, str]:
-    """Return the host of each member that the group has now; a group that is not there has none.
+    """Return the host of each current member of the group; a group that does not exist has none.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def members(config: Kafka) -> dict[str, str]:
     """
     with as_sentence(config), closing(make_admin(config)) as admin:
         found = admin.describe_groups([config.group])[config.group]
-    if found["group_state"] == GONE:  # with an error since Kafka 4.0 (KIP-1043), without before
+    if found["group_state"] == GONE:  # with an error since Kafka 4.0 (KIP-1043), without one before
         return {}
     if found["error"]:
         raise BrokerError(
@@ -96,7 +96,7 @@ def members(config: Kafka) -> dict[str, str]:
 
 
 def commit(config: Kafka, positions: Positions) -> str:
-    """Have `positions` committed to the group, which has no members; return why that did not come about, or nothing."""
+    """Commit `positions` to the group, which has no members; return why that failed, or an empty string."""
     try:
         with closing(make_admin(config)) as admin:
             answers = admin.alter_group_offsets(config.group, marked(positions))
@@ -105,6 +105,6 @@ def commit(config: Kafka, positions: Positions) -> str:
     refused: dict[Partition, str] = {
         (partition.topic, partition.partition): error.__name__
         for partition, error in answers.items()
-        if error.errno  # 0 is no error
+        if error.errno  # 0 means success
     }
     return next(iter(refused.values()), "")

@@ -18,7 +18,7 @@ def send(config: Kafka, values: Iterable[bytes], *, progress: Callable[[int], No
     Parameters
     ----------
     config
-        The section ``kafka``: where to.
+        The section ``kafka``.
     values
         The values of the records.
     progress
@@ -27,7 +27,7 @@ def send(config: Kafka, values: Iterable[bytes], *, progress: Callable[[int], No
     Raises
     ------
     BrokerError
-        If the topic does not exist, or Kafka does not take a value.
+        If the topic does not exist, or Kafka refuses a value.
 
     """
     require_topics(config)
@@ -47,7 +47,7 @@ def send(config: Kafka, values: Iterable[bytes], *, progress: Callable[[int], No
 
 
 def _acknowledged(waiting: list[Any]) -> None:
-    """Wait for the acknowledgement of all that are `waiting`, and empty the list."""
+    """Wait for all `waiting` acknowledgements, and empty the list."""
     for future in waiting:
         future.get()
     waiting.clear()

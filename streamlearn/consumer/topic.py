@@ -26,7 +26,7 @@ class TopicSource:
     Parameters
     ----------
     config
-        The whole configuration: ``kafka`` says where the topic is, ``events`` what an event is.
+        The whole configuration, of which ``kafka`` and ``events`` are read.
 
     """
 
@@ -35,18 +35,18 @@ class TopicSource:
         self._decoder = Decoder(config.events, config.kafka.schema_registry, labelled=config.labelled)
 
     def require(self) -> None:
-        """Raise BrokerError where Kafka cannot be reached, or the topic does not exist."""
+        """Raise BrokerError if Kafka cannot be reached, or the topic does not exist."""
         require_topics(self._kafka)
 
     def describe(self) -> str:
-        """Return how many partitions it has and what a few of its records are.
+        """Return how many partitions it has, and a description of a few of its records.
 
         Raises
         ------
         ConfigurationError
             If records are compressed in a way that cannot be read here.
         BrokerError
-            If Kafka cannot be reached, the topic does not exist, or it loses records that the journal relies on.
+            If Kafka cannot be reached, the topic does not exist, or it deletes records that the journal relies on.
 
         """
         kafka = self._kafka
@@ -60,7 +60,7 @@ class TopicSource:
         return f"{found}; {compacted}" if compacted else found
 
     def sample(self, count: int) -> list[Sampled]:
-        """Return what would become of the newest `count` records of the topic, fewer where it has no more.
+        """Return what would happen to the newest `count` records of the topic, or to all if it has fewer.
 
         Raises
         ------
@@ -73,15 +73,15 @@ class TopicSource:
         return [looked_at(record, self._decoder) for record in newest(self._kafka, count)]
 
     def detail(self, record: Record, reason: Reason) -> str:
-        """Return what `reason`, for which `record` was refused, is about, as :meth:`Decoder.detail` does."""
+        """Return what `reason`, for which `record` was refused, concerns, as :meth:`Decoder.detail` does."""
         return self._decoder.detail(record, reason)
 
     def topics(self) -> Topics:
-        """Return the id of the topic; none where there is no such topic, or the broker is too old to know ids."""
+        """Return the id of the topic; empty if there is no such topic, or the broker is too old to have topic ids."""
         return topic_ids(self._kafka)
 
     def retained(self) -> list[Range]:
-        """Return what each partition holds now.
+        """Return the range that each partition retains now.
 
         Raises
         ------
@@ -92,12 +92,12 @@ class TopicSource:
         return retained(self._kafka)
 
     def require_same(self, before: Topics, now: Topics) -> None:
-        """Raise BrokerError where the topic was created again and ``kafka.out_of_range`` says to fail."""
+        """Raise BrokerError if the topic was re-created and ``kafka.out_of_range`` says to fail."""
         if before != now and self._kafka.out_of_range == "fail":
             created_again(self._kafka, before, now)
 
     def expel(self, member: str) -> None:
-        """Remove `member`, which is dead, from the group, as far as Kafka lets us."""
+        """Remove the dead `member` from the group, if Kafka permits it."""
         expel(self._kafka, member)
 
     def consumer(self, *, refusals: Refusals, watch: Watch, patience: Patience) -> Consumer:
@@ -105,6 +105,6 @@ class TopicSource:
         return Consumer(self._kafka, decoder=self._decoder, dead_letters=refusals, watch=watch, patience=patience)
 
     def reread(self, ranges: Iterable[Range], *, isolation_level: str) -> Rereader:
-        """Begin to read `ranges` again, outside the group."""
+        """Begin to read `ranges` again, without joining the group."""
         client = self._kafka.client | {"isolation_level": isolation_level}
         return Rereader(self._kafka.model_copy(update={"client": client}), self._decoder, ranges)

@@ -1,1 +1,1 @@
-"""What a record's bytes say: one shape of value a file, and what they have in common."""
+"""Decoding of values: one file per format, and what they have in common."""

@@ -1,4 +1,4 @@
-"""What of an event's fields is acceptable, whatever they were read from."""
+"""Which fields make an acceptable event, whatever they were read from."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from streamlearn.events import LABELS_FROM, LABELS_TO, NAME_LIMIT, Event, Label,
 from streamlearn.records import Record
 
 MILLISECONDS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
-SECONDS_TO = 4_102_444_800.0  # the year 2100. Not the clock: a record must be decoded alike at any time. Microseconds
-# and nanoseconds lie far beyond it: they are refused, because guessing a unit would hide what the producer does.
+SECONDS_TO = 4_102_444_800.0  # the year 2100. Not the current time: a record must be decoded alike at any time.
+# Microseconds and nanoseconds are far beyond it: they are refused, because guessing a unit would hide what the producer
+# does.
 
 ABOUT = {
     Reason.EMPTY_TEXT: "text",
@@ -21,11 +22,11 @@ ABOUT = {
     Reason.TOO_MANY_LABELS: "label",
     Reason.BAD_TIMESTAMP: "timestamp",
 }
-"""The field that a reason is about, where it says so itself."""
+"""The field that a reason concerns, if the reason implies it."""
 
 
 class Acceptance:
-    """Makes an event of the fields of a record, unless one of them is beyond what an event may have.
+    """Makes an event from the fields of a record, unless one of them is not acceptable.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class Acceptance:
     def event(  # noqa: C901, PLR0911 - a branch for each reason, and no call for an event that is fine
         self, record: Record, text: str, label: Label, identifier: str | int | None, time: float | datetime | None
     ) -> Event | Reason:
-        """Return the event of these fields, or the reason for which they make none."""
+        """Return the event with these fields, or the reason why they are refused."""
         topic, partition, offset = record.topic, record.partition, record.offset
         timestamp = _seconds(time) if time is not None else _kafkas_seconds(record.timestamp)
         if timestamp is None:
@@ -74,7 +75,7 @@ class Acceptance:
 
 
 def _seconds(timestamp: float | datetime) -> float | None:
-    """Return Unix seconds, None where they cannot be told or lie before 1970 or after 2099.
+    """Return Unix seconds, or None if `timestamp` is invalid or before 1970 or after 2099.
 
     A time without a zone is UTC.
     """
@@ -89,6 +90,6 @@ def _seconds(timestamp: float | datetime) -> float | None:
 
 
 def _kafkas_seconds(milliseconds: int | None) -> float:
-    """Return Kafka's own time in Unix seconds, 0 where it has none: what a broker writes is no fault of the event."""
+    """Return Kafka's own timestamp in Unix seconds, 0 if it has none: the event is not to blame for the broker's."""
     seconds = (milliseconds or 0) / 1000.0
     return seconds if 0.0 <= seconds < SECONDS_TO else 0.0

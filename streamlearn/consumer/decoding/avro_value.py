@@ -1,4 +1,4 @@
-"""A value that is Avro, behind the id of its schema in a registry."""
+"""Values in Avro, preceded by the id of their schema in a registry."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from streamlearn.records import Record
 
 
 def avro_tree(config: SchemaRegistry) -> Callable[[Record], Any]:
-    """Return what makes plain values of a record's value by the schema that it names.
+    """Return the decoder of a record's value into plain values, by the schema that it refers to.
 
-    Times are ``datetime``; identifiers and decimal numbers, which JSON does not have, are text.
+    Times become ``datetime``; UUIDs and decimal numbers, which JSON does not have, become text.
 
     Raises
     ------
@@ -55,10 +55,10 @@ def avro_tree(config: SchemaRegistry) -> Callable[[Record], Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return `value` of plain types, but for times with a date."""
+    """Return `value` in plain types, except times with a date."""
     if isinstance(value, dict):
         return {name: _plain(held) for name, held in value.items()}
     if isinstance(value, list):
         return [_plain(held) for held in value]
-    is_date = isinstance(value, date) and type(value) is date  # of which datetime is a kind
+    is_date = isinstance(value, date) and type(value) is date  # datetime is a subclass of it
     return str(value) if is_date or isinstance(value, UUID | Decimal | time) else value

@@ -1,4 +1,4 @@
-"""A value that is one row of CSV, as RFC 4180 has it, whose columns the configuration names."""
+"""Values that are one row of CSV (RFC 4180), whose columns the configuration names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from streamlearn.consumer.decoding.text_value import text_of
 from streamlearn.events import Reason
 from streamlearn.records import Record
 
-LONGEST_COLUMN = 2**31 - 1  # characters; csv's own limit of 131,072 is for the whole process
+LONGEST_COLUMN = 2**31 - 1  # characters; the csv module's own limit of 131,072 is process-wide
 
 
 def csv_tree(columns: Sequence[str], delimiter: str) -> Callable[[Record], Any]:
-    """Return what makes a mapping of text, by the names of `columns`, of a row."""
+    """Return the decoder of a row into a mapping from `columns` to text."""
     csv.field_size_limit(LONGEST_COLUMN)
     names = list(columns)
 

@@ -1,4 +1,4 @@
-"""The fields of an event as they were found, of the types that they may have; and why a record has none."""
+"""The fields of an event as found, with the types that they may have; and the error of a record without them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RefusedError(Exception):
     reason
         Why.
     detail
-        The field that it is about, or more about the reason; empty where there is no more to say.
+        The field that the reason concerns, or more about the reason; may be empty.
 
     """
 
@@ -33,7 +33,7 @@ class RefusedError(Exception):
 
 
 def wire_type(names: Mapping[str, str]) -> Any:
-    """Return the structure of fields as they are found: those in `names`, each under the name there."""
+    """Return the structure of the fields as found: those in `names`, each under the name given there."""
     every: list[Any] = [
         ("text", str),
         ("label", str | int),
@@ -44,7 +44,7 @@ def wire_type(names: Mapping[str, str]) -> Any:
 
 
 def refusal(error: msgspec.ValidationError, names: Mapping[str, str]) -> RefusedError:
-    """Return what msgspec's `error` about a :func:`wire_type` says, whose fields are called `names` in it."""
+    """Return msgspec's `error` about a :func:`wire_type` with these `names` as a reason."""
     message = str(error)
     fields = {name: field for field, name in names.items()}
     if message.startswith("Object missing required field"):

@@ -1,4 +1,4 @@
-"""A value in the wire format of Confluent's serializers: a zero, the schema's id in four bytes, and then what it says.
+"""Values in the wire format of Confluent's serializers: a zero byte, the schema's id in four bytes, and the payload.
 
 References
 ----------
@@ -19,12 +19,12 @@ MAGIC, PREFIX = b"\0", 5  # bytes
 
 
 def schema_id(value: bytes) -> int | None:
-    """Return the id of the schema that `value` names, None where it is not in this format."""
+    """Return the id of the schema that `value` refers to, or None if it is not in this format."""
     return int.from_bytes(value[1:PREFIX], "big") if value[:1] == MAGIC and len(value) >= PREFIX else None
 
 
 def unframed(value: bytes) -> tuple[int, bytes]:
-    """Return the id of the schema of `value`, and what follows it; RefusedError where it is not in this format."""
+    """Return the schema id of `value`, and the payload; RefusedError if it is not in this format."""
     identity = schema_id(value)
     if identity is None:
         raise RefusedError(Reason.BAD_FORMAT, "not in the wire format of a schema registry")
@@ -32,5 +32,5 @@ def unframed(value: bytes) -> tuple[int, bytes]:
 
 
 def json_schema_tree(record: Record) -> Any:
-    """Return the JSON in the value of `record` as plain values; its schema is not needed to read it."""
+    """Return the JSON in the value of `record` as plain values; reading it does not need the schema."""
     return json_value.parsed(unframed(record.value or b"")[1])

@@ -1,4 +1,4 @@
-"""A value that is JSON: UTF-8 throughout, and nested no deeper than everybody who decodes it can follow."""
+"""Values in JSON: in UTF-8, and nested no deeper than every decoder of them can handle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamlearn.consumer.decoding.fields import RefusedError, refusal, wire_typ
 from streamlearn.events import Reason
 from streamlearn.records import Record
 
-MOST_NESTED = 500  # the JSON decoder's own limit depends on its caller's stack, and so on who decodes
+MOST_NESTED = 500  # the JSON decoder's own limit depends on the stack of its caller
 BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
 _any: Callable[[bytes], Any] = msgspec.json.Decoder().decode
@@ -20,12 +20,12 @@ _document = msgspec.json.Decoder(msgspec.Raw)
 
 
 def fields_reader(names: Mapping[str, str]) -> Callable[[Record], Any]:
-    """Return what reads the fields of an object straight from its bytes, and leaves all others unread.
+    """Return a reader of the fields `names` of an object, straight from its bytes and skipping all others.
 
     Parameters
     ----------
     names
-        What each field is called in the object; none holds a quotation mark, a backslash or a control character.
+        The key of each field in the object, without quotation marks, backslashes or control characters.
 
     """
     decode = msgspec.json.Decoder(wire_type(names)).decode
@@ -34,7 +34,7 @@ def fields_reader(names: Mapping[str, str]) -> Callable[[Record], Any]:
         value = record.value or b""
         try:
             if not value.isascii():
-                value.decode()  # the JSON decoder leaves unknown fields unread
+                value.decode()  # checks UTF-8: the JSON decoder skips unknown fields
             if len(value) > 2 * MOST_NESTED:
                 _check_nesting(value)
             return decode(value)
@@ -62,7 +62,7 @@ def parsed(value: bytes) -> Any:
 
 
 def _refusal(value: bytes, error: Exception, names: Mapping[str, str]) -> RefusedError:
-    """Return why `value` has no fields; the decoder stops at the first misfit, and what follows may be no JSON."""
+    """Return why `value` has no fields; the decoder stops at the first mismatch, and the rest may not be JSON."""
     if isinstance(error, UnicodeDecodeError):
         return RefusedError(Reason.NOT_UTF8)
     try:
@@ -73,7 +73,7 @@ def _refusal(value: bytes, error: Exception, names: Mapping[str, str]) -> Refuse
 
 
 def _check_nesting(value: bytes) -> None:
-    """Raise RecursionError where lists and objects of `value` are nested too deeply, whatever stands in its strings."""
+    """Raise RecursionError if lists and objects of `value` are nested too deeply, ignoring brackets in strings."""
     if value.count(b"[") + value.count(b"{") <= MOST_NESTED:
         return
     depth = 0

@@ -1,4 +1,4 @@
-"""A value that a function of the user's own reads."""
+"""Values decoded by a user's own function."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from streamlearn.records import Record
 
 
 def own_tree(spelled: str) -> Callable[[Record], Any]:
-    """Return what makes a mapping of a record by the function `spelled`, ``module:function``.
+    """Return the decoder of a record into a mapping by the function `spelled`, ``module:function``.
 
-    What the function raises, or returns that is no mapping, refuses the record. It has to be pure: a record that is
-    read again comes to the same.
+    If the function raises, or does not return a mapping, the record is refused. It has to be pure: a record that is
+    read again must give the same result.
 
     Raises
     ------
@@ -59,6 +59,6 @@ def _function(spelled: str) -> Callable[[Record], Any]:
 
 
 def _where(error: Exception) -> str:
-    """Return what `error` is and where it was raised, without its message, which may hold the text of the event."""
+    """Return the type of `error` and where it was raised, without its message, which may contain the event's text."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} in {frames[-1].name}, {Path(frames[-1].filename).name} line {frames[-1].lineno}"

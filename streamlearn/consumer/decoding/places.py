@@ -1,4 +1,4 @@
-"""A field looked up where the configuration says that it stands: in the value, the key or a header."""
+"""Looks a field up where the configuration says that it is: in the value, the key or a header."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from streamlearn.events import Reason
 from streamlearn.records import Record
 
 NOTHING = object()
-"""What is found where there is nothing, not even a null."""
+"""The result if there is nothing, not even a null."""
 
 Find = Callable[[Record, Any], Any]
-"""Returns what stands there, of a record and its value as a tree."""
+"""Returns what is there, given a record and its value as a tree."""
 
 
 def finder(place: Place, field: str) -> Find:
-    """Return what finds `field` at `place`; it raises RefusedError where what stands there cannot be read."""
+    """Return the function that finds `field` at `place`; it raises RefusedError if what is there cannot be read."""
     if isinstance(place, Key):
         return lambda record, _: _text(record.key, field)
     if isinstance(place, Header):
@@ -39,7 +39,7 @@ def finder(place: Place, field: str) -> Find:
 
 
 def joined(finders: Sequence[Find], field: str) -> Find:
-    """Return what joins the texts that `finders` find by line breaks; those that are missing or blank are left out."""
+    """Return the function that joins the texts found by `finders` with line breaks, skipping missing or blank ones."""
 
     def find(record: Record, tree: Any) -> Any:
         found = [one(record, tree) for one in finders]

@@ -1,4 +1,4 @@
-"""A value that is a Protocol Buffers message, behind the id of its schema in a registry and where in that it is.
+"""Values in Protocol Buffers, preceded by the id of their schema in a registry and the message's index in it.
 
 References
 ----------
@@ -25,16 +25,16 @@ from streamlearn.records import Record
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WELL_KNOWN = ("google.protobuf", "google.type", "confluent_kafka.schema_registry.confluent")
-"""The packages of what serializers take for known everywhere."""
+"""The packages of files that serializers assume to be known everywhere."""
 TIMESTAMP = "google.protobuf.Timestamp"
-MOST_BITS = 63  # of a varint that says how long, or where, something is
+MOST_BITS = 63  # of a varint that is a length or an index
 
 
 def protobuf_tree(config: SchemaRegistry) -> Callable[[Record], Any]:
-    """Return what makes plain values of a record's value by the schema that it names.
+    """Return the decoder of a record's value into plain values, by the schema that it refers to.
 
-    Fields are called as in the schema; one that is not set and has no default is left out. A ``Timestamp`` is a
-    ``datetime``, a wrapper such as ``StringValue`` is what it wraps, and an enumeration's value is its name.
+    Fields are named as in the schema; one that is not set and has no default is left out. A ``Timestamp`` becomes a
+    ``datetime``, a wrapper such as ``StringValue`` the value in it, and an enum value its name.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def protobuf_tree(config: SchemaRegistry) -> Callable[[Record], Any]:
 
 @cache
 def _well_known() -> dict[str, bytes]:
-    """Return, by name, the files that a schema may import without referring to them, each after those it imports."""
+    """Return, by name, the files that a schema may import without a reference, each after those that it imports."""
     found: dict[str, bytes] = {}
 
     def add(file: Any) -> None:
@@ -97,7 +97,7 @@ def _well_known() -> dict[str, bytes]:
 
 
 def _path(content: bytes) -> tuple[list[int], int]:
-    """Return where in its schema the message is, index by index, and where it begins in `content`."""
+    """Return the message's path of indices in its schema, and where the message begins in `content`."""
     count, begin = _varint(content, 0)
     if not count:  # which stands for the first message
         return [0], begin
@@ -109,7 +109,7 @@ def _path(content: bytes) -> tuple[list[int], int]:
 
 
 def _varint(content: bytes, begin: int) -> tuple[int, int]:
-    """Return the zigzag integer at `begin`, which may not be below 0, and where it ends."""
+    """Return the zigzag integer at `begin`, which must not be negative, and where it ends."""
     value = shift = 0
     while True:
         byte = content[begin]
@@ -126,7 +126,7 @@ def _varint(content: bytes, begin: int) -> tuple[int, int]:
 
 
 def _plain(message: Any) -> Any:
-    """Return `message` of plain types, but for times."""
+    """Return `message` in plain types, except times."""
     descriptor = message.DESCRIPTOR
     if descriptor.full_name == TIMESTAMP:
         return EPOCH + timedelta(seconds=message.seconds, microseconds=message.nanos // 1000)

@@ -1,6 +1,6 @@
-"""Schemas by the ids that values name them by: each is asked for once, and never changes.
+"""Schemas by the ids in values: each is requested once, and never changes.
 
-A registry that does not answer concerns no record: it is waited for. What it says that it does not have is refused.
+A registry that does not answer is waited for: no record is to blame. A record whose schema it does not have is refused.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ANSWER_SECONDS = 10.0
 MOST_UNKNOWN = 10_000  # ids that are remembered as unknown,
 UNKNOWN_SECONDS = 60.0  # and for how long: a schema may be registered late
 NOT_FOUND = 404
-PASSING = {408, 429}  # and whatever is the registry's own fault
+PASSING = {408, 429}  # and all server errors
 
 Parse = Callable[[Any, Mapping[str, Any]], Any]
-"""Makes what reads values of a schema, as the registry has it, and of those that it refers to, by name."""
+"""Creates the reader of values from a schema as the registry has it, and the schemas that it refers to, by name."""
 
 
 class Schemas:
@@ -31,20 +31,20 @@ class Schemas:
     Parameters
     ----------
     config
-        Where the registry is, and who asks it.
+        The registry's address and credentials.
     kind
         What the registry calls schemas of the wanted type: ``AVRO`` or ``PROTOBUF``.
     parse
-        Makes of a schema what is kept.
+        Parses a schema into what is cached.
     form
-        The form in which the registry is asked for it; None where there is but one.
+        The format in which schemas are requested; None if there is only one.
     clock
         Monotonic seconds.
 
     Raises
     ------
     ConfigurationError
-        If the client is not installed, or cannot work with these settings.
+        If the client is not installed, or does not accept these settings.
 
     """
 
@@ -79,7 +79,7 @@ class Schemas:
         self._unknown: dict[int, tuple[float, str]] = {}  # since when, and why
 
     def get(self, identity: int) -> Any:
-        """Return what was made of the schema `identity`.
+        """Return the parsed schema `identity`.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Schemas:
             raise RefusedError(Reason.UNKNOWN_SCHEMA, f"{name} cannot be read") from None
 
     def _collect(self, schema: Any, found: dict[str, Any], seen: set[tuple[str, int]]) -> None:
-        """Add what `schema` refers to, each after what it refers to itself."""
+        """Add the schemas that `schema` refers to, each after those that it refers to itself."""
         for reference in schema.references or ():
             place = (reference.subject, reference.version)
             if place in seen:
@@ -150,5 +150,5 @@ class Schemas:
 
 
 def missing(extra: str) -> ConfigurationError:
-    """Return that an extra is not installed."""
+    """Return the error that says that an extra is not installed."""
     return ConfigurationError(f"events.format: {extra} needs packages that pip install 'streamlearn[{extra}]' brings")

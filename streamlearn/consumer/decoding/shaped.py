@@ -1,4 +1,4 @@
-"""An event's fields from a value of any shape: made a tree of plain values first, then looked up one by one."""
+"""An event's fields from a value of any format: decoded into a tree of plain values, then looked up one by one."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ INTEGER = re.compile(r"-?[0-9]{1,19}")
 NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,9})?")
 
 Tree = Callable[[Record], Any]
-"""Makes plain values of a record's value, or raises RefusedError."""
+"""Decodes a record's value into plain values, or raises RefusedError."""
 
 
 class Shaped:
-    """Reads the fields of an event from wherever the configuration says that they stand.
+    """Reads the fields of an event from wherever the configuration says that they are.
 
-    What comes as bytes without a type (a key, a header, a column of CSV) is text: a time that is a number in it counts
-    as one, and so does a label where ``events.labels`` is a closed list of integers.
+    What comes as bytes without a type (a key, a header, a column of CSV) is text: numeric text counts as a number for a
+    time, and for a label if ``events.labels`` is a closed list of integers.
 
     Parameters
     ----------
     config
-        Where the fields stand, and whether labels are integers.
+        The paths of the fields, and whether labels are integers.
     tree
-        Makes plain values of the value.
+        Decodes the value into plain values.
     fields
-        Which of them.
+        The fields to read.
     untyped
-        Whether all in the tree is text.
+        Whether all values in the tree are text.
 
     """
 
@@ -64,7 +64,7 @@ class Shaped:
         self._in_an_object = any(isinstance(place, Names) for field in fields for place in places[field])
 
     def read(self, record: Record) -> Any:
-        """Return the fields of the event in `record`; RefusedError where it has none."""
+        """Return the fields of the event in `record`; RefusedError if it has none."""
         tree = self._object(record)
         found = {}
         for field, find in self._find.items():
@@ -80,7 +80,7 @@ class Shaped:
         return fields
 
     def where(self, record: Record) -> dict[str, list[str]]:
-        """Return for each field at which of its places something stands in `record`; RefusedError where none can."""
+        """Return for each field the configured paths at which `record` has a value; RefusedError if unreadable."""
         tree = self._object(record)
         return {field: _there(finders, record, tree) for field, finders in self._finders.items()}
 
@@ -91,7 +91,7 @@ class Shaped:
         return tree
 
     def _typed(self, field: str, text: Any) -> Any:
-        """Return `text`, of which nobody has said what it is, as `field` has it."""
+        """Return the untyped `text` converted to the type of `field`."""
         if not isinstance(text, str):
             return text
         if field == "label":
@@ -102,7 +102,7 @@ class Shaped:
 
 
 def _there(finders: Mapping[str, Find], record: Record, tree: Any) -> list[str]:
-    """Return at which of the places of `finders` something stands."""
+    """Return the paths among `finders` at which there is a value."""
     there = []
     for spelling, find in finders.items():
         with suppress(RefusedError):
@@ -112,18 +112,18 @@ def _there(finders: Mapping[str, Find], record: Record, tree: Any) -> list[str]:
 
 
 def _require_text(text: Any, field: str) -> None:
-    """Raise RefusedError where `text` holds half of a surrogate pair, which no file or topic takes."""
+    """Raise RefusedError if `text` contains a lone surrogate, which cannot be written to files or topics."""
     if isinstance(text, str) and not text.isascii() and not is_text(text):
         raise RefusedError(Reason.NOT_UTF8, field)
 
 
 def spelled(setting: str | list[str]) -> dict[str, Place]:
-    """Return the places that a setting of ``events.fields`` names, by how they are spelled."""
+    """Return the parsed paths of a setting in ``events.fields``, by their spelling."""
     return {spelling: parse(spelling) for spelling in ([setting] if isinstance(setting, str) else setting)}
 
 
 def plain_names(fields: Mapping[str, str | list[str]]) -> dict[str, str] | None:
-    """Return what each field is called at the top of an object, None where one of them stands elsewhere."""
+    """Return the key of each field at the top level of an object; None if one of them is elsewhere."""
     names = {}
     for field, setting in fields.items():
         place = parse(setting) if isinstance(setting, str) else None

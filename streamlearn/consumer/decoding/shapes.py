@@ -1,4 +1,4 @@
-"""Which reader reads the fields of an event, by what the configuration says of its shape; a format is a line here."""
+"""Chooses the reader of an event's fields by the configured format; each format is a line here."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from streamlearn.errors import ConfigurationError
 from streamlearn.records import Record
 
 UNTYPED = {"csv", "text"}
-"""Formats in which all is text."""
+"""Formats in which all values are text."""
 
 
 def fields_reader(config: Events, fields: Sequence[str] = FIELDS) -> Callable[[Record], Any] | None:
-    """Return what reads `fields` at the top of an object of JSON without the rest; None where that is no reader."""
+    """Return a reader of only `fields` at the top level of a JSON object; None if that is not the format."""
     names = plain_names({field: getattr(config.fields, field) for field in fields})
     if config.decoder is not None or config.format != "json" or names is None:
         return None
@@ -32,12 +32,12 @@ def fields_reader(config: Events, fields: Sequence[str] = FIELDS) -> Callable[[R
 
 
 def shaped(config: Events, registry: SchemaRegistry | None, fields: Sequence[str] = FIELDS) -> Shaped:
-    """Return what reads the `fields` of an event of any shape, by the schemas of `registry` where it needs one.
+    """Return a reader of the `fields` of an event of any format, with the schemas of `registry` if needed.
 
     Raises
     ------
     ConfigurationError
-        If what it needs is not there.
+        If something that it needs is missing.
 
     """
     return Shaped(config, _tree(config, registry), fields, untyped=config.format in UNTYPED)

@@ -1,4 +1,4 @@
-"""A value that is text, and nothing but the text of the event."""
+"""Values that are plain text: just the text of the event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamlearn.records import Record
 
 
 def text_of(record: Record) -> str:
-    """Return the value of `record` as UTF-8; RefusedError where it is none."""
+    """Return the value of `record` as UTF-8; RefusedError if it is not."""
     try:
         return (record.value or b"").decode()
     except UnicodeDecodeError:
@@ -19,5 +19,5 @@ def text_of(record: Record) -> str:
 
 
 def text_tree(record: Record) -> Any:
-    """Return the value of `record` under the one name that it has."""
+    """Return the value of `record` as a tree with a single name."""
     return {WHOLE_TEXT: text_of(record)}

@@ -1,1 +1,1 @@
-"""What leaves: checkpoints (the learner's own), snapshots (everybody's), gate, retention."""
+"""The publisher: checkpoints (private to the learner), snapshots (public), the gate, and retention."""

@@ -1,4 +1,4 @@
-"""The card of a snapshot: what it is, how right it is, where it comes from and how to use it, for whoever finds it."""
+"""The model card of a snapshot: what it is, how accurate it is, where it comes from and how to use it."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ go_on = pipeline("text-generation", "this-directory")"""
 
 
 def card(manifest: Mapping[str, Any], export: Export) -> str:
-    """Return the card of what is published as `export` and described by `manifest`, as Markdown.
+    """Return the model card of `export`, described by `manifest`, as Markdown.
 
-    At its head stands the metadata that Hugging Face's hub reads. It names a model's directory by its last part, and
-    holds nothing of any event but the labels.
+    It starts with the metadata that Hugging Face's hub reads. It names a model's directory by its last component, and
+    contains nothing from events but the labels.
     """
     labels = [] if export.language_model else [str(label) for label in export.mixture.get("labels", [])]
     labels = labels or [name for _, name in sorted(export.config.id2label.items())][: export.columns]
@@ -92,5 +92,5 @@ def _named(labels: list[str]) -> str:
 
 
 def _plain(value: object) -> str:
-    """Return `value` as it may stand between backticks, in one line."""
+    """Return `value` in one line, safe between backticks."""
     return escaped(value).replace("`", "'")

@@ -1,4 +1,4 @@
-"""The gate: what keeps a candidate from being published."""
+"""The gate: checks a candidate before it is published."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from streamlearn.state import first_not_finite
 
-MOST = 0.5  # of the hold-out: beyond it, it is the candidate that cannot predict, and not the texts that are odd
+MOST = 0.5  # share of the hold-out beyond which the candidate is at fault, not the texts
 
 
 def rejection(
@@ -20,23 +20,23 @@ def rejection(
     bits_per_byte: float | None = None,
     max_bits_per_byte: float | None = None,
 ) -> str | None:
-    """Return why the candidate must not be published, or None where it may be.
+    """Return why the candidate must not be published, or None if it may be.
 
     Parameters
     ----------
     tensors
-        θ by parameter name, and whatever else of the candidate is published, by its path.
+        θ by parameter name, and everything else to be published, by its path.
     validation_accuracy
-        Of the candidate on the validation hold-out; None while that is empty, which rejects nothing.
+        The candidate's accuracy on the validation hold-out; None while that is empty, and then nothing is rejected.
     min_validation_accuracy
         The accuracy below which a candidate is rejected.
     unpredictable
-        The share of the validation hold-out to which the candidate gives no probabilities that are finite and add up
-        to 1. Up to half of it, that is the texts' affair, and they count as predicted wrongly.
+        The share of the validation hold-out for which the candidate has no probabilities that are finite and sum to 1.
+        Up to one half, the texts are to blame, and they count as predicted wrongly.
     bits_per_byte
-        Of a language model on the validation hold-out; None while that is empty, and of a classifier.
+        A language model's bits per byte on the validation hold-out; None while that is empty, and for a classifier.
     max_bits_per_byte
-        Above which a language model is rejected; None where there is no such limit.
+        The limit above which a language model is rejected; None for no limit.
 
     """
     name = first_not_finite(tensors)

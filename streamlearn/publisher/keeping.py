@@ -1,4 +1,4 @@
-"""What publishing asks of whoever keeps the checkpoints."""
+"""The interface that the publisher needs of what writes the checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streamlearn.state import State
 
 
 class Keeping(Protocol):
-    """Keeps the learner's state."""
+    """Stores the learner's state."""
 
     @property
     def written(self) -> int:
@@ -16,7 +16,7 @@ class Keeping(Protocol):
         ...
 
     def begin(self, step: int) -> None:
-        """Go on from the checkpoint of `step`."""
+        """Continue from the checkpoint of `step`."""
         ...
 
     def rotate(self, step: int) -> None:
@@ -24,12 +24,12 @@ class Keeping(Protocol):
         ...
 
     def write(self, step: int, version: int, state: State, history: bytes = b"") -> None:
-        """Write the checkpoint of `step`, and beside the state the `history` that the page shows.
+        """Write the checkpoint of `step`, with the `history` that the page shows.
 
-        OSError or StateError is raised where it fails, FencedError where we may not.
+        Raises OSError or StateError if that fails, FencedError if the claim is no longer ours.
         """
         ...
 
     def missed(self, error: Exception) -> None:
-        """Take note of why the checkpoint that was due is not there."""
+        """Remember why the checkpoint that was due failed."""
         ...

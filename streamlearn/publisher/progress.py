@@ -1,4 +1,4 @@
-"""What the publisher reports of its checkpoints and snapshots, and to whom."""
+"""The interface through which the publisher reports on checkpoints and snapshots."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Protocol
 from streamlearn.control import Kept
 
 Accuracy = dict[str, float | None]
-"""By hold-out split, None while it is empty; of a language model it is the bits per byte."""
+"""By hold-out split, None while it is empty; for a language model the bits per byte."""
 
 
 class Progress(Protocol):
-    """What the publisher reports; the monitor is told it."""
+    """Receives what the publisher reports; implemented by the monitor."""
 
     def checkpointed(self, outcome: str, seconds: float, why: str = "") -> None:
         """Count a checkpoint that was ``written``, or ``failed`` and `why`."""
@@ -22,5 +22,5 @@ class Progress(Protocol):
         ...
 
     def settled(self, kept: Kept) -> None:
-        """Tell whoever asked for it what became of a copy, once nothing more becomes of it."""
+        """Report the final outcome of a copy to those who requested it."""
         ...

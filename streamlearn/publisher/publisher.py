@@ -1,18 +1,18 @@
-"""The publisher: when state is captured, and the thread that writes it while learning goes on.
+"""The publisher: decides when state is captured, and writes it on its own thread while learning continues.
 
 The order of one publication, each step after the one before has succeeded:
 
-1. the learner's state is copied, on the learning thread (the only time it waits), and the journal goes on in
-   a new segment;
+1. the learner's state is copied, on the learning thread (the only time it waits), and the journal continues in a new
+   segment;
 2. the dead letters sent so far are acknowledged by Kafka;
-3. the checkpoint is written, fsynced and renamed, and the journal behind the oldest one kept is removed;
-   θ that is not finite is no checkpoint, so that those kept are of use;
-4. its positions are committed to the consumer group, which is advisory; where the group refuses them we
-   have lost our membership, and nothing is published;
+3. the checkpoint is written, fsynced and renamed, and the journal before the oldest one kept is removed; a θ that is
+   not finite is not written, so that the checkpoints kept stay usable;
+4. its positions are committed to the consumer group, which is advisory; if the group refuses them, we have lost our
+   membership, and nothing is published;
 5. if a snapshot is due and the gate lets it pass, it is written and ``latest`` is moved.
 
-Whatever others read is changed behind the fence: once another learner has claimed the directory, nothing of ours
-gets there any more.
+Everything that others read is changed under the fence: once another learner has claimed the directory, this one can no
+longer write to it.
 
 A version is counted in the checkpoint of step 3. Killed between 3 and 5, the learner finds on restart that
 the version it counted is missing, and publishes it again from the same θ.
@@ -48,11 +48,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Capture:
-    """A copy of the learner at one step; ``export`` and the figures only where a snapshot is due.
+    """A copy of the learner at one step; ``export`` and the figures are set only if a snapshot is due.
 
-    ``accuracy`` is by hold-out split what the objective goes by: of a language model the bits per byte.
-    ``unpredictable`` is the share of the validation hold-out that it has no sound prediction for. ``history`` is what
-    the page shows of the past, which decides nothing.
+    ``accuracy`` is the objective's figure by hold-out split: for a language model the bits per byte. ``unpredictable``
+    is the share of the validation hold-out without a valid prediction. ``history`` is what the page shows of the past;
+    it affects nothing.
     """
 
     step: int
@@ -72,28 +72,28 @@ class Publisher:
     Parameters
     ----------
     config
-        The directory, the triggers, the gate and how many snapshots stay.
+        The directory, the triggers, the gate and how many snapshots are kept.
     keeper
         Writes the checkpoints.
     change
-        In its context what others read is changed.
+        The context in which files that others read are changed.
     settle
-        Blocks until the dead letters sent so far are acknowledged; returns False where it gave up.
+        Blocks until the dead letters sent so far are acknowledged; returns False if it gave up.
     commit
-        Has positions committed to the consumer group; returns False where it refuses.
+        Commits positions to the consumer group; returns False if it refuses.
     progress
-        Told of every outcome.
+        Notified of every outcome.
 
     Attributes
     ----------
     version
-        The newest version that is published, kept in memory so that a capture asks no disk.
+        The newest published version, cached so that a capture needs no disk access.
     offers
         What the journal records of the captures that are to be published.
     failed
-        What has ended the writing thread, None while nothing has.
+        The error that has ended the writing thread, or None.
     astray
-        Why the state can be written no more: what of it is not finite; empty while it can.
+        Why the state can no longer be written, naming what is not finite; empty otherwise.
 
     """
 
@@ -129,19 +129,19 @@ class Publisher:
         self._thread.start()
 
     def begin(self, step: int) -> None:
-        """Go on from the checkpoint of `step`: count from there on what is due, and look at what is published."""
+        """Continue from the checkpoint of `step`: reset the triggers, and look up what is published."""
         self._keeper.begin(step)
         self._offered = step
         self._checkpoint_due.tried(step)
         self._snapshot_due.tried(step)
         try:
             self.version = self.snapshots.latest() or 0
-        except OSError as error:  # no reason not to learn
+        except OSError as error:  # no reason to stop learning
             log.warning("cannot read which snapshots are published: %s", error)
             self.version = 0
 
     def next_version(self, counted: int) -> int:
-        """Return the version after all that are published and those `counted` by the learner."""
+        """Return the version after all published ones and the last one `counted` by the learner."""
         return max(counted, self.version) + 1
 
     @property
@@ -154,8 +154,8 @@ class Publisher:
     ) -> tuple[bool, bool]:
         """Return whether a checkpoint and a snapshot are due; a snapshot always comes with a checkpoint.
 
-        While a capture is being written nothing is due: the trigger stays and fires when the thread is free. So does
-        that of a snapshot while there is nothing `presentable` in it, and what an operator has `asked` for waits.
+        While a capture is being written nothing is due: the trigger fires when the thread is free. So does that of a
+        snapshot once the learner is `presentable`, and what an operator has `asked` for waits, too.
         """
         if self.busy:
             return False, False
@@ -164,16 +164,16 @@ class Publisher:
         return bool(snapshot or words or self._checkpoint_due.due(step, done=self._keeper.written)), snapshot
 
     def unpublished(self, step: int) -> bool:
-        """Whether anything has been learnt at `step` that no candidate for a snapshot contained."""
+        """Whether anything learnt up to `step` was in no candidate for a snapshot."""
         return step > self._offered
 
     def submit(self, capture: Capture) -> None:
-        """Hand `capture` to the writing thread, waiting for the one before where it is still being written.
+        """Pass `capture` to the writing thread, waiting for the previous one if it is still being written.
 
         Raises
         ------
         StreamlearnError
-            What ended the writing thread, if something did.
+            The error that ended the writing thread, if any.
 
         """
         with self._changed:
@@ -190,7 +190,7 @@ class Publisher:
             self._snapshot_due.tried(capture.step)
 
     def uncaptured(self, step: int, version: int | None, error: Exception) -> None:
-        """Count the checkpoint of `step`, and the snapshot `version` where one was due, as failed: there is no copy."""
+        """Count the checkpoint of `step`, and the snapshot `version` if one was due, as failed: there is no copy."""
         self._keeper.missed(error)
         log.error("checkpoint of step %d failed, offsets stay uncommitted: %s", step, error)
         self._checkpoint_due.tried(step)
@@ -239,7 +239,7 @@ class Publisher:
                 return
 
     def _write_checkpoint(self, capture: Capture) -> str:
-        """Write the checkpoint; return why it is not there, or nothing."""
+        """Write the checkpoint; return why that failed, or an empty string."""
         started = time.monotonic()
         try:
             if not self._settle():
@@ -264,7 +264,7 @@ class Publisher:
         return ""
 
     def _write_snapshot(self, capture: Capture, *, allowed: bool) -> str:
-        """Publish the snapshot, if one is due; return why it is not published, or nothing."""
+        """Publish the snapshot, if one is due; return why it was not published, or an empty string."""
         if capture.export is None:
             return ""
         started, version = time.monotonic(), capture.version
@@ -308,5 +308,5 @@ class Publisher:
 
 
 def _place(capture: Capture) -> dict[str, Any]:
-    """Return where `capture` was made, for the log: learning has gone on since."""
+    """Return the step of `capture` for the log, because learning has continued since."""
     return {"step": capture.step, "version": capture.version, "positions": by_name(capture.positions)}

@@ -1,8 +1,8 @@
 """Snapshots: the published mixture, and its transformer in the layout that Hugging Face's code loads.
 
-A version is a directory, never changed once it is there; ``latest`` is a symbolic link to one of them, moved
-last. ``experts.safetensors`` in it holds what of the mixture is not the transformer; ``streamlearn.json`` says where
-all of it comes from and how good it is, and lists the SHA-256 of each file.
+A version is a directory that never changes once it exists; ``latest`` is a symbolic link to one of them, moved last.
+``experts.safetensors`` holds the parts of the mixture besides the transformer; ``streamlearn.json`` says where
+everything comes from and how good it is, and lists the SHA-256 of each file.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from streamlearn.storage.store import Store, discard, point, read_manifest, veri
 
 NAME = re.compile(r"v([0-9]{8})")
 PACKAGES = {
-    name: installed(name)  # once: whoever asks opens files
+    name: installed(name)  # once, because looking it up opens files
     for name in ("kafka-python", "numpy", "river", "safetensors", "tokenizers", "torch", "transformers")
 }
 
 
 class Evidence(msgspec.Struct):
-    """The figures of a snapshot, each None where nothing was measured.
+    """The figures of a snapshot, each None if not measured.
 
-    They hold for the predictor that is published; those of its transformer alone are said to be so. A language model
-    has the last three, a classifier the others.
+    They are those of the published predictor, unless named as those of its transformer alone. A language model has the
+    last three, a classifier the others.
     """
 
     prequential_accuracy: float | None = None
@@ -51,7 +51,7 @@ class Evidence(msgspec.Struct):
 
 
 class Manifest(msgspec.Struct):
-    """The entries of a manifest that are relied on, with their types."""
+    """The entries of a manifest that are used, with their types."""
 
     version: int
     step: int
@@ -64,7 +64,7 @@ class Manifest(msgspec.Struct):
 
 
 class SnapshotStore(Store):
-    """The published snapshots. The one that ``latest`` points to always stays."""
+    """The published snapshots. The one that ``latest`` points to is always kept."""
 
     def versions(self) -> list[int]:
         """Return the published versions, oldest first.
@@ -72,7 +72,7 @@ class SnapshotStore(Store):
         Raises
         ------
         StateError
-            If their directory is none.
+            If their path is not a directory.
         OSError
             If it cannot be listed.
 
@@ -81,7 +81,7 @@ class SnapshotStore(Store):
         return sorted(int(match[1]) for match in matches if match)
 
     def path(self, version: int) -> Path:
-        """Return where `version` lies."""
+        """Return the directory of `version`."""
         return self.directory / f"v{version:08d}"
 
     def latest(self) -> int | None:
@@ -111,7 +111,7 @@ class SnapshotStore(Store):
         return int(match[1])
 
     def manifest(self, version: int) -> dict[str, Any]:
-        """Return the manifest of `version`; StateError where there is none that can be used."""
+        """Return the manifest of `version`; StateError if it is missing or unusable."""
         manifest = read_manifest(self.path(version), MANIFEST)
         try:
             relied_on: dict[str, Any] = msgspec.to_builtins(msgspec.convert(manifest, Manifest))
@@ -122,7 +122,7 @@ class SnapshotStore(Store):
         return relied_on | manifest | {"metrics": relied_on["metrics"] | manifest.get("metrics", {})}
 
     def newest(self) -> dict[str, Any] | None:
-        """Return the manifest of ``latest``, or None where there is none that can be read."""
+        """Return the manifest of ``latest``, or None if it is missing or unreadable."""
         try:
             version = self.latest()
             return None if version is None else self.manifest(version)
@@ -137,17 +137,17 @@ class SnapshotStore(Store):
         return manifest
 
     def write(self, version: int, step: int, export: Export, provenance: dict[str, Any]) -> Path:
-        """Write `version`, θ after `step`, move ``latest`` to it, then let the oldest ones go.
+        """Write `version`, θ after `step`, move ``latest`` to it, then remove the oldest ones.
 
-        Where a writer was killed before it moved ``latest``, what it had written is used if it is whole and of
-        the same step, and replaced otherwise.
+        If a writer was killed before it moved ``latest``, what it had written is used if it is intact and of the same
+        step, and replaced otherwise.
 
         Raises
         ------
         OSError
             If the disk refuses.
         StateError
-            If something else lies in the way, or the name cannot hold the number.
+            If the path holds something else, or the number does not fit into the name.
 
         """
         path = self.path(version)
@@ -156,7 +156,7 @@ class SnapshotStore(Store):
         manifest = _manifest(version, step, export, {"parent": self.latest(), **provenance})
         if self.step_of(version) != step:
             if os.path.lexists(path):
-                if version <= (self.latest() or 0):  # published: readers may have it, and it never changes
+                if version <= (self.latest() or 0):  # published: readers may be using it, so it never changes
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
                 with self._change():
                     discard(path)
@@ -168,14 +168,14 @@ class SnapshotStore(Store):
             write_directory(path, MANIFEST, manifest, fill, change=self._change)
         try:
             point(self.directory / LATEST, path, change=self._change)
-        finally:  # what stands in the way of the link must not fill the disk
+        finally:  # what blocks the link must not fill the disk
             self._retire(version)
         return path
 
     @staticmethod
     def misnamed(export: Export) -> str | None:
-        """Return why the columns of `export`, where it has any, have no names of their own, or None where they have."""
-        if not export.columns:  # the transformer has no head, because none of the experts trains it
+        """Return what is wrong with the column names of `export`, or None if they are unique or there are none."""
+        if not export.columns:  # the transformer has no head, because no expert trains it
             return None
         names = [export.config.id2label.get(column) for column in range(export.columns)]
         if len(export.config.id2label) != export.columns or len(set(names)) != export.columns:
@@ -183,14 +183,14 @@ class SnapshotStore(Store):
         return None
 
     def step_of(self, version: int) -> int | None:
-        """Return the step of `version`, or None where it is missing or damaged."""
+        """Return the step of `version`, or None if it is missing or damaged."""
         try:
             return int(self.verify(version)["step"])
         except StateError:
             return None
 
     def _retire(self, newest: int) -> None:
-        """Remove all but the last versions up to `newest`; what claims to come later does not count."""
+        """Remove all but the last versions up to `newest`; later ones are ignored."""
         with self._change():
             refuse_other_than_directory(self.directory)
             latest = self.latest()
@@ -200,16 +200,16 @@ class SnapshotStore(Store):
 
 
 def write_alone(path: Path, step: int, export: Export, provenance: dict[str, Any], *, texts: Mapping[str, str]) -> None:
-    """Write a snapshot of θ after `step` to `path`, where nothing lies, as the only version of what it belongs to.
+    """Write a snapshot of θ after `step` to `path`, which must not exist, as a single version outside any store.
 
     Parameters
     ----------
     path
         Its directory.
     step, export, provenance
-        As :meth:`SnapshotStore.write` takes them.
+        As in :meth:`SnapshotStore.write`.
     texts
-        What else lies there, by the name of its file.
+        Further files, by name.
 
     Raises
     ------
@@ -245,7 +245,7 @@ def _fill(directory: Path, export: Export) -> None:
     export.tokenizer.save_pretrained(directory)
     save_file(export.weights, directory / WEIGHTS, metadata={"format": "pt"})
     if export.adapter:
-        (directory / ADAPTER).mkdir()  # of its own: beside them transformers would add it to the merged weights
+        (directory / ADAPTER).mkdir()  # separate: next to the weights, transformers would add it to the merged ones
         settings = msgspec.json.format(msgspec.json.encode(export.adapter.settings), indent=1)
         (directory / ADAPTER / "adapter_config.json").write_bytes(settings)
         save_file(export.adapter.weights, directory / ADAPTER / "adapter_model.safetensors", {"format": "pt"})
@@ -254,5 +254,5 @@ def _fill(directory: Path, export: Export) -> None:
 
 
 def packages() -> dict[str, str]:
-    """Return the versions of what made the weights."""
+    """Return the versions of the packages that made the weights."""
     return {"streamlearn": streamlearn.__version__, "python": platform.python_version(), **PACKAGES}

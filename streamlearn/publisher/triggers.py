@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class Triggers:
-    """Says when something is due, by steps, by seconds, or by whichever comes first.
+    """Decides when something is due: after a number of steps or seconds, whichever comes first.
 
-    What has been tried is due again after as many steps or seconds, until it is done.
+    After an attempt it is due again after as many steps or seconds, until it is done.
     """
 
     def __init__(
@@ -21,7 +21,7 @@ class Triggers:
         self.tried(0)
 
     def tried(self, step: int) -> None:
-        """Count from `step` and now to when it is due again."""
+        """Restart the count at `step` and the current time."""
         self._tried, self._time = step, self._clock()
 
     def due(self, step: int, *, done: int) -> bool:

@@ -1,1 +1,1 @@
-"""A published model in use: load it, and predict with it."""
+"""Serving: load a published model, and predict with it."""

@@ -1,4 +1,4 @@
-"""A published language model in use: load it, and let it continue texts."""
+"""Loads a published language model, and lets it continue texts."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ TOKENS = 64
 
 
 class LanguagePredictor:
-    """A published language model; threads may share it, and take turns.
+    """A published language model; threads may share it, one at a time.
 
     Attributes
     ----------
     version
-        The snapshot's, or None where the directory does not say.
+        The snapshot's version, or None if the directory has none.
 
     """
 
@@ -46,17 +46,17 @@ class LanguagePredictor:
         self._turn = threading.Lock()
 
     def continue_text(self, text: str, tokens: int = TOKENS) -> str:
-        """Return what most probably comes after `text`, token by token (greedy), so that it is always the same.
+        """Return the greedy continuation of `text`, the most probable token each time, which is always the same.
 
-        It is read as the texts of the stream are: what spells a special token are characters. Of one that is too long
-        for the model the end is read. Where the model has no room for `tokens` more, half of it stays for the text.
+        The text is encoded as in the stream: a spelled special token is just characters. Only the end is read of a text
+        that is too long. If there is no room for `tokens` more, half of the context is kept for the text.
 
         Parameters
         ----------
         text
-            Its beginning; it may be empty.
+            The text to continue; may be empty.
         tokens
-            The most tokens to add; it ends sooner where the model ends it.
+            The most tokens to add; fewer if the model ends the text.
 
         Raises
         ------
@@ -81,21 +81,21 @@ class LanguagePredictor:
                 found: Any = self._model.generate(
                     context, attention_mask=torch.ones_like(context), generation_config=greedy
                 )
-        except (IndexError, RuntimeError) as error:  # it has fewer positions than it says, or there is no memory
+        except (IndexError, RuntimeError) as error:  # it has fewer positions than it claims, or memory ran out
             raise ValueError(f"the model cannot read it: {first_line(error)}") from None
         continued: str = self._tokenizer.decode(found[0][context.shape[1] :], skip_special_tokens=True)
         return continued
 
 
 def load_language_model(path: str | Path) -> LanguagePredictor:
-    """Return the language model that was published at `path`, which is what :func:`streamlearn.load` takes.
+    """Return the language model published at `path`, given as for :func:`streamlearn.load`.
 
-    Each file is checked against the SHA-256 in the manifest, and no code that lies beside the weights is run.
+    Each file is checked against the SHA-256 in the manifest, and no code stored with the weights is run.
 
     Raises
     ------
     StateError
-        If there is none, or it is not what was written or cannot be loaded.
+        If there is none, or it is damaged or cannot be loaded.
 
     """
     directory = locate(Path(path))

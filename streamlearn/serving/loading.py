@@ -1,4 +1,4 @@
-"""Finds a snapshot by a path, checks it once, and loads it."""
+"""Finds a snapshot by its path, verifies it, and loads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from streamlearn.updater.published import from_published
 
 
 class Origin(msgspec.Struct):
-    """What of a manifest loading relies on, with its types; nothing of it where there is no manifest."""
+    """The entries of a manifest that loading uses, with their types; defaults if there is no manifest."""
 
     version: int | None = None
     predictor: str = ""
@@ -30,21 +30,21 @@ class Origin(msgspec.Struct):
 
 
 def load(path: str | Path) -> Predictor:
-    """Return the model that was published at `path`.
+    """Return the model published at `path`.
 
-    It is resolved once, so that all texts meet the same weights, whatever is published meanwhile. Each file is checked
-    against the SHA-256 in the manifest, and no code that lies beside the weights is run.
+    Links are resolved once, so that all texts are predicted with the same weights, whatever is published meanwhile.
+    Each file is checked against the SHA-256 in the manifest, and no code stored with the weights is run.
 
     Parameters
     ----------
     path
-        A snapshot, such as ``latest``; a directory of snapshots or the learner's state directory, of which it is the
-        latest one; or any directory with a classifier as Hugging Face's ``save_pretrained`` leaves it.
+        A snapshot, such as ``latest``; a directory of snapshots or the learner's state directory, for the latest
+        snapshot; or any directory with a classifier written by Hugging Face's ``save_pretrained``.
 
     Raises
     ------
     StateError
-        If there is none, or it is not what was written or cannot be loaded.
+        If there is none, or it is damaged or cannot be loaded.
 
     """
     directory = locate(Path(path))
@@ -64,7 +64,7 @@ def load(path: str | Path) -> Predictor:
 
 
 def is_a_language_model(path: str | Path) -> bool:
-    """Whether what was published at `path` is a language model; StateError where there is none, or it is damaged."""
+    """Whether the model published at `path` is a language model; StateError if there is none, or it is damaged."""
     directory = locate(Path(path))
     with one_sentence(f"the snapshot {path} cannot be loaded", StateError):
         written = os.path.lexists(directory / MANIFEST)
@@ -72,7 +72,7 @@ def is_a_language_model(path: str | Path) -> bool:
 
 
 def holds_a_language_model(directory: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether what lies in `directory` is one, as its `manifest` says or, where it is empty, its configuration."""
+    """Whether `directory` holds one, by its `manifest` or, if that is empty, by its configuration."""
     if manifest:
         return msgspec.convert(manifest, Origin).predictor == "language_model"
     named = read_json(directory / "config.json").get("architectures") or [""]
@@ -80,19 +80,19 @@ def holds_a_language_model(directory: Path, manifest: Mapping[str, Any]) -> bool
 
 
 def _scorer(directory: Path, manifest: Mapping[str, Any], origin: Origin) -> Scorer:
-    """Return what predicts; snapshots of earlier versions, and whatever else lies there, are a transformer alone."""
+    """Return the predictor; snapshots of earlier versions, and other directories, are a transformer alone."""
     if EXPERTS not in origin.files:
         return TransformerScorer(*load_published(directory))
-    settings = origin.settings | {"trust_remote_code": False}  # which whoever wrote the manifest cannot grant
+    settings = origin.settings | {"trust_remote_code": False}  # a manifest cannot grant this
     published = Published.read(directory, manifest)
     try:
         return MixtureScorer(from_published(str(directory), settings, published))
-    except ConfigurationError as error:  # whoever loads it has configured nothing
+    except ConfigurationError as error:  # the user has configured nothing here
         raise ValueError(str(error)) from None
 
 
 def locate(path: Path) -> Path:
-    """Return the directory of the snapshot that `path` names, links followed; StateError where there is none."""
+    """Return the directory of the snapshot that `path` names, links resolved; StateError if there is none."""
     for found in (path, path / LATEST, path / SNAPSHOTS / LATEST):
         with one_sentence(f"the snapshot {found} cannot be loaded", StateError):
             if (found / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""Predicts labels with what was published: the mixture, to the learner's own bits, or a transformer alone."""
+"""Predicts labels with a published model: the mixture, with the learner's own bits, or a transformer alone."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from streamlearn.errors import UnpredictableError
 from streamlearn.events import Label, flaw
 from streamlearn.updater.soundness import sound
 
-AT_ONCE = 256  # texts: memory is bounded however many come, and there is little left to gain from more
+AT_ONCE = 256  # texts: bounds the memory, and larger batches are hardly faster
 
 Kind = Literal["mixture", "transformer"]
 
 
 class Scorer(Protocol):
-    """Gives texts the log-probabilities of the labels.
+    """Computes the log-probabilities of the labels of texts.
 
     Attributes
     ----------
     predictor
-        What it is: ``mixture`` or ``transformer``.
+        ``mixture`` or ``transformer``.
     labels
-        What its columns stand for, in their order.
+        The labels of its columns, in order.
 
     """
 
@@ -36,22 +36,22 @@ class Scorer(Protocol):
     labels: list[Label]
 
     def log_probabilities(self, texts: Sequence[str]) -> Tensor:
-        """Return the log-probabilities of at least one text, of shape (texts, labels); NaN where it raises."""
+        """Return the log-probabilities of at least one text, of shape (texts, labels); NaN if the model raises."""
         ...
 
 
 class Predictor:
-    """A published model; threads may share it, and take turns.
+    """A published model; threads may share it, one at a time.
 
     Attributes
     ----------
     labels
-        The labels, in the order of the columns of the probabilities. Integers are those that were learnt; where the
-        transformer is alone they are names.
+        The labels, in the order of the columns of the probabilities. Integer labels are integers as learnt; of a
+        transformer alone they are names.
     version
-        The snapshot's, or None where the directory does not say.
+        The snapshot's version, or None if the directory has none.
     predictor
-        ``mixture``, or ``transformer`` where that was published alone.
+        ``mixture``, or ``transformer`` if that was published alone.
 
     """
 
@@ -65,20 +65,21 @@ class Predictor:
     def predict(self, texts: Iterable[str]) -> tuple[list[Label], NDArray[np.float32]]:
         """Return the most probable label of each text, and the probabilities of all labels.
 
-        On the machine on which it was learnt, and with as many threads, these are the learner's own to the bit, as
-        long as it meets the same texts together: how texts are padded moves the last bits. Of many, 256 go together.
+        On the machine on which the model was learnt, and with as many threads, these equal the learner's own to the bit
+        if the same texts are predicted together, because padding changes the last bits. Texts are processed 256 at a
+        time.
 
         Returns
         -------
         labels
             One for each text.
         probabilities
-            Of shape (texts, labels), each row adding up to 1.
+            Of shape (texts, labels), each row summing to 1.
 
         Raises
         ------
         TypeError
-            If `texts` is a single text, or one of them is no text.
+            If `texts` is a single string, or one of them is not a string.
         UnpredictableError
             If a text is empty or has no probabilities, which is a ValueError; it names the index of the first.
 

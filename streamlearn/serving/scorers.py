@@ -1,4 +1,4 @@
-"""What gives the probabilities: the learner's own updater, or a classifier of Hugging Face's alone."""
+"""The sources of probabilities: the learner's own updater, or a plain Hugging Face classifier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streamlearn.updater.experts.transformer.tokenizer import panics_as_errors
 
 
 class MixtureScorer:
-    """The mixture, as an updater that was loaded from a snapshot predicts with it; see :class:`Scorer`."""
+    """The mixture, through an updater loaded from a snapshot; see :class:`Scorer`."""
 
     predictor: ClassVar[Kind] = "mixture"
 
@@ -40,7 +40,7 @@ class MixtureScorer:
 
 
 class TransformerScorer:
-    """A transformer alone, one text after the other, which suits each architecture; see :class:`Scorer`.
+    """A transformer alone, one text at a time, which works for every architecture; see :class:`Scorer`.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class TransformerScorer:
             with torch.no_grad(), panics_as_errors():
                 logits: Tensor = self._model(**self._tokenizer(text, truncation=True, return_tensors="pt")).logits
             return logits[0].float().log_softmax(-1)
-        except Exception as error:  # whatever a model raises for a text is that text's affair
+        except Exception as error:  # whatever a model raises for a text concerns only that text
             if is_out_of_memory(error):
                 raise
             return torch.full((len(self.labels),), math.nan)

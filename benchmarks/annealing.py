@@ -1,12 +1,12 @@
 """Whether a language model that is published should be annealed: a copy of it, with a rate that falls to nothing.
 
-    python -m benchmarks.annealing            # one seed; a quarter of an hour of two idle cores
+    python -m benchmarks.annealing            # three seeds; a quarter of an hour of two idle cores
 
-Behind the first two parts of the stream of `benchmarks/language.py` the learner goes on with its constant rate, and these are
-measured on texts of the first newsgroups, which are never learnt, and on the next texts of the stream, in bits per
-byte: the weights as they are, their mean over the last steps (an exponential one, for several half-lives), and copies
-that take some steps more, on texts drawn from the replay buffer, while the rate falls linearly to nothing; beside them
-copies that take the same steps at the constant rate, since more steps alone are worth something.
+Behind the first two parts of the stream of `benchmarks/language.py` the learner goes on with its constant rate, and
+these are measured on texts of the first newsgroups, which are never learnt, and on the next texts of the stream, in
+bits per byte: the weights as they are, their exponential mean over the last steps, and copies that take some steps
+more, on texts drawn from the replay buffer, while the rate falls linearly to nothing; beside them copies that take the
+same steps at the constant rate, since more steps alone are worth something.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import random
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +23,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.language_runs import LanguageTask, events, known
+from benchmarks.ours import settings
 from benchmarks.results import keep
+from benchmarks.runs import kept
 from streamlearn.events import Event
 from streamlearn.learner import Learner
 from streamlearn.learner.direct import take_step
@@ -116,13 +119,28 @@ def run(task: LanguageTask) -> dict[str, Any]:
     return found
 
 
+def fetch(task: LanguageTask) -> dict[str, Any]:
+    """Return what is kept of `task`; where that is nothing, run it first."""
+    ways = [*DECAYS, *ANNEALED, NEXT]
+    said = {"texts": task.stream(), "settings": settings(task.configuration()), "ways": ways}
+    found: dict[str, Any] = kept(f"annealing-{task.seed}", said, lambda: run(task))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--events", type=int, default=240, help="of each part")
     arguments = parser.parse_args()
-    runs = {seed: run(LanguageTask("cut", seed, events=arguments.events)) for seed in arguments.seeds}
-    keep("annealing", {"events": arguments.events, "runs": runs})
+    runs = [fetch(LanguageTask("cut", seed, events=arguments.events)) for seed in arguments.seeds]
+    means = {
+        part: {
+            way: {of: round(statistics.fmean(one[part][way][of] for one in runs), 4) for of in figures}
+            for way, figures in ways.items()
+        }
+        for part, ways in runs[0].items()
+    }
+    keep("annealing", {"events": arguments.events, "seeds": arguments.seeds, "means": means, "runs": runs})
 
 
 if __name__ == "__main__":

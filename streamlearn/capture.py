@@ -42,16 +42,17 @@ def capture_snapshot(learner: Learner, config: Config, *, version: int) -> Captu
     :func:`capture_checkpoint`.
     """
     learner.prove()
-    scores = learner.evaluate()
-    figures = _figures(scores)
-    transformer = _figures(learner.evaluate_transformer())
     state = learner.state() | {"version": version}
+    with learner.as_published(state) as export:
+        scores = learner.evaluate()
+        figures = _figures(scores)
+        transformer = _figures(learner.evaluate_transformer())
     return Capture(
         step=learner.step,
         state=state,
         positions=dict(learner.positions),
         version=version,
-        export=learner.export(state),
+        export=export,
         accuracy=figures,
         unpredictable=scores["validation"].unpredictable,
         provenance=_provenance(learner, config, figures, transformer),

@@ -58,7 +58,8 @@ def rebuild(config: Config, version: str) -> Rebuilt:
     from_step = stretches[0].decisions[0].step - 1
     events = sum(len(report.learnt) for report in retracing.take(stretches))
     learner, path = retracing.learner, store.path(number)
-    export = learner.export(learner.state())
+    with learner.as_published(learner.state()) as export:
+        pass
     published, made = load_file(path / WEIGHTS), dict(export.weights)
     mixed = EXPERTS in manifest["files"]  # earlier versions published the transformer alone
     if mixed:

@@ -20,7 +20,10 @@ OF_CLASSIFICATION = (
     ("updater", "head_learning_rate"),
     ("publisher", "snapshots", "min_validation_accuracy"),
 )
-OF_LANGUAGE_MODELS = (("publisher", "snapshots", "max_validation_bits_per_byte"),)
+OF_LANGUAGE_MODELS = (
+    ("updater", "annealing_steps"),
+    ("publisher", "snapshots", "max_validation_bits_per_byte"),
+)
 
 
 def with_defaults_of_its_objective(updater: Any) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
 from streamlearn.config import Config
-from streamlearn.events import Label
+from streamlearn.events import Event, Label
 from streamlearn.learner.evaluation.holdout import HoldOut, Score
 from streamlearn.learner.evaluation.prequential import PrequentialAccuracy
 from streamlearn.reports import StepResult
@@ -83,6 +84,10 @@ class Classification:
     def presentable(self) -> bool:
         """Whether there is a label and at least one step has been taken."""
         return bool(self.updater.labels) and self.updater.steps > 0
+
+    def annealed(self, learnt: Sequence[Event]) -> AbstractContextManager[State | None]:  # noqa: ARG002 - `averaged` does that
+        """Change nothing: the mean of the last weights is an expert of its own."""
+        return nullcontext()
 
     def export(self, state: State) -> Export:
         """Return the mixture and its transformer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from streamlearn.learner.evaluation.holdout import REFERENCE, HoldOut
 from streamlearn.reports import StepResult
 from streamlearn.state import Export, State, Stateful
 from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
+from streamlearn.updater.language.annealing import annealed
 from streamlearn.updater.language.updater import LanguageUpdater
 
 MEASURED_TOKENS = 8192  # per split: on two cores a model of 135 million weights reads them in about 40 s
@@ -99,6 +101,10 @@ class LanguageModel:
     def presentable(self) -> bool:
         """Whether a step has been taken."""
         return self.updater.steps > 0
+
+    def annealed(self, learnt: Sequence[Event]) -> AbstractContextManager[State | None]:
+        """Let the updater be its annealed copy meanwhile, where the configuration has it take steps."""
+        return annealed(self.updater, learnt)
 
     def export(self, state: State) -> Export:
         """Return the model in the form that transformers loads."""

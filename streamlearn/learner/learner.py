@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 
 from streamlearn.buffer import make_buffer
@@ -242,6 +243,15 @@ class Learner:
             by_label=self.buffer.by_label(),
             drift_means={name: detector.mean for name, detector in self.detectors.items()},
         )
+
+    @contextmanager
+    def as_published(self, state: State) -> Iterator[Export]:
+        """Let the updater be what is published of it meanwhile, and yield the contents of that snapshot.
+
+        `state` is what :meth:`state` has just returned.
+        """
+        with self.objective.annealed(self.buffer.last(len(self.buffer))) as annealed:
+            yield self.export(state if annealed is None else {"updater": annealed})
 
     def export(self, state: State) -> Export:
         """Return the contents of a snapshot of `state`, which :meth:`state` has just returned."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from streamlearn.config import Config
-from streamlearn.events import Label
+from streamlearn.events import Event, Label
 from streamlearn.learner.classification import Classification
 from streamlearn.learner.evaluation.holdout import HoldOut
 from streamlearn.learner.language_model import LanguageModel
@@ -97,6 +98,13 @@ class Objective(Protocol):
     @property
     def presentable(self) -> bool:
         """Whether there is anything to publish."""
+        ...
+
+    def annealed(self, learnt: Sequence[Event]) -> AbstractContextManager[State | None]:
+        """Let the updater be what is published of it meanwhile, for which it may go over the `learnt` events again.
+
+        That is its state in the context; None where it is the updater as it is.
+        """
         ...
 
     def export(self, state: State) -> Export:

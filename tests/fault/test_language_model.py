@@ -18,7 +18,7 @@ from tests.integration.learner import dealt_with, send, surviving_state, wait_un
 LANGUAGE = ["updater.objective=language_model", "updater.max_tokens=8", "updater.replay_ratio=0.3"]
 SETS = {
     "all": ["updater.trains=all", "updater.dropout=0.1"],
-    "last-1": ["updater.trains=last-1", "events.holdout_records=5"],
+    "last-1": ["updater.trains=last-1", "events.holdout_records=5", "updater.annealing_steps=3"],
     "lora": ["updater.trains=lora", "updater.dropout=0.1", "updater.regularizer=lwf"],
     "ewc": ["updater.trains=all", "updater.regularizer=ewc"],
 }

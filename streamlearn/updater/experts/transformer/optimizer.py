@@ -45,6 +45,7 @@ class Optimizer:
     def __init__(self, trainable: Trainable, config: Updater) -> None:
         self._config = config
         self._steps = 0
+        self.scale = 1.0
         self._body_rate = config.learning_rate * FEW_RATE.get(config.trains, 1.0)
         self._dense = self._make_dense(trainable)
         self._sparse = self._make_sparse(trainable.sparse)
@@ -94,8 +95,8 @@ class Optimizer:
         """Return the schedule's factor: linear warm-up, then 1 or the inverse square root of the steps."""
         step, warmup = self._steps + 1, self._config.warmup_steps
         if step <= warmup:
-            return step / warmup
-        return 1.0 if self._config.decay == "constant" else math.sqrt(max(1, warmup) / step)
+            return self.scale * step / warmup
+        return self.scale * (1.0 if self._config.decay == "constant" else math.sqrt(max(1, warmup) / step))
 
     def _shaping(self) -> dict[str, str]:
         return {name: getattr(self._config, name) for name in SHAPING}

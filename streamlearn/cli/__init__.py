@@ -1,4 +1,4 @@
-"""The command line: it parses, calls and prints; what is done is decided elsewhere."""
+"""The command line: it parses, calls and prints, and contains no other logic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamlearn.errors import StreamlearnError
 from streamlearn.terminal import prepare, say
 from streamlearn.unforeseen import unforeseen
 
-UsageError: Any = typer.BadParameter.__base__  # typer exports no name for it
+UsageError: Any = typer.BadParameter.__base__  # typer does not export it
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageError as error:
         message, context = error.format_message(), error.ctx
-        if context and message == context.get_help():  # nothing was asked for
+        if context and message == context.get_help():  # no command was given
             typer.echo(message, err=True)
         else:
             say(f"streamlearn: {message} (see {context.command_path if context else 'streamlearn'} --help)", error=True)

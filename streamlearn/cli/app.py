@@ -179,7 +179,7 @@ def check(
 
 
 def _sampled(record: Any) -> str:
-    """Return what ``check --sample`` says of a record in one line."""
+    """Return the line of ``check --sample`` for a record."""
     became = "event" if record.reason is None else f"{record.reason.value}: {record.detail}".removesuffix(": ")
     fields = "; ".join(f"{field} {found}" for field, found in record.found.items())
     return f"{record.partition}/{record.offset} {became}; {fields or record.value}" + (
@@ -261,6 +261,6 @@ def rebuild(
 @app.command("replay", hidden=True)
 @wraps(compare)
 def _replay(**arguments: Any) -> None:
-    """Go on as :func:`compare`, which once had this name."""
+    """Run :func:`compare` under its former name."""
     say("streamlearn: 'replay' is called 'compare' now", error=True)
     compare(**arguments)

@@ -1,4 +1,4 @@
-"""The command that compares settings on recorded traffic: what it is given, and the table and the picture of it."""
+"""The command that compares settings on recorded traffic: its arguments, table and plot."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def compare(
 
 
 def _other(said: str, config: Path | None, overrides: list[str]) -> Config:
-    """Return the configuration that `said` names."""
+    """Return the configuration described by `said`."""
     if "=" in said:
         return configuration(config, [*overrides, said])
     return configuration(Path(said), overrides)

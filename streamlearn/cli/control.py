@@ -1,4 +1,4 @@
-"""The commands that tell a running learner what to do."""
+"""The commands that control a running learner."""
 
 from __future__ import annotations
 

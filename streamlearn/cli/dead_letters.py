@@ -1,4 +1,4 @@
-"""The commands about dead letters: what they print, which holds nothing of a text unless it is asked for."""
+"""The commands about dead letters, whose output contains no text of a record unless requested."""
 
 from __future__ import annotations
 
@@ -151,10 +151,10 @@ def redrive_letters(
 
 
 class Progress(ProgressLine):
-    """Shows how far it has come."""
+    """Shows the progress."""
 
     def __call__(self, line: str) -> None:
-        """Show `line`, where it is time to."""
+        """Show `line`, if an update is due."""
         if self.is_due:
             self.show(line)
 
@@ -166,7 +166,7 @@ class Progress(ProgressLine):
 
 
 def _row(letter: DeadLetter, *, redriven: bool, values: bool) -> dict[str, Any]:
-    """Return what is told of `letter`; what stands in the record, only with `values`."""
+    """Return what is shown of `letter`; the contents of the record only with `values`."""
     record = letter.record
     row: dict[str, Any] = {
         "record": str(letter.origin),

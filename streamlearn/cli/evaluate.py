@@ -1,4 +1,4 @@
-"""The command that evaluates: what it shows on the way and in the end."""
+"""The evaluate command: its progress and its output."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def evaluate(
 
 
 class Progress(ProgressLine):
-    """Says how far the learner has come, and how it did on each part.
+    """Shows the progress of the learner, and its results on each part.
 
     Its parameter is that of :class:`~streamlearn.cli.progress.ProgressLine`.
     """
@@ -78,7 +78,7 @@ class Progress(ProgressLine):
         self._parts: list[str] = []
 
     def __call__(self, tally: Tally) -> None:
-        """Show `tally`, where it is time to."""
+        """Show `tally`, if an update is due."""
         for part in list(tally.parts)[len(self._parts) :]:
             if self._parts:
                 self.say(f"part {self._parts[-1]}: {_in_words(tally.parts[self._parts[-1]].measures())}")

@@ -1,4 +1,4 @@
-"""The command that fine-tunes: what it shows on the way and in the end."""
+"""The finetune command: its progress and its output."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def finetune(
 
 
 class Progress(ProgressLine):
-    """Says how far it has come, and what each pass came to."""
+    """Shows the progress, and the results of each pass."""
 
     def passed(self, epoch: Epoch) -> None:
-        """Say what a pass came to."""
+        """Show the results of a pass."""
         self.say(f"epoch {epoch.number}: validation {epoch.validation.in_words()}, {epoch.seconds:.0f} s")
 
     def __call__(self, now: Standing) -> None:
-        """Show where it is `now`, if it is time to."""
+        """Show the progress `now`, if an update is due."""
         if self.is_due:
             self.show(f"epoch {now.epoch} of at most {now.epochs}: {now.taken} of {now.examples} examples")
 

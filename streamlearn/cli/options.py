@@ -1,4 +1,4 @@
-"""The options that commands share, and the configuration that they come to."""
+"""The options that commands share, and the configuration made from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamlearn.masking import hide, is_secret, secrets_in, shown_key
 
 
 def complete_key(incomplete: str) -> list[str]:
-    """Return the settings that begin as what has been typed behind ``--set``, with the sign for the value."""
+    """Return the settings that begin with what has been typed after ``--set``, with an equals sign."""
     from streamlearn.config.reference import settings  # noqa: PLC0415 - only a shell asks for it
 
     return [f"{one.key}=" for one in settings() if not one.is_section and one.key.startswith(incomplete)]
@@ -43,7 +43,7 @@ def configuration(config: Path | None, overrides: list[str] | None) -> Config:
     Raises
     ------
     ConfigurationError
-        If it is wrong, or `overrides` hold a secret.
+        If it is invalid, or `overrides` contain a secret.
 
     """
     for override in overrides or []:

@@ -1,4 +1,4 @@
-"""How far long work has come: one line on a terminal, which is written over, and elsewhere a line now and then."""
+"""Progress of long work: one line on a terminal, which is overwritten, or else an occasional line."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable
 from streamlearn.terminal import say
 
 LINE_SECONDS = 10.0
-ERASE = "\x1b[K"  # what stands on a terminal behind the cursor
+ERASE = "\x1b[K"  # clears a terminal's line after the cursor
 
 
 class ProgressLine:
-    """A line on the standard error.
+    """A progress line on standard error.
 
     Parameters
     ----------
     clock
-        Seconds, from any point on.
+        A clock in seconds.
 
     """
 
@@ -38,7 +38,7 @@ class ProgressLine:
         return self._clock() - self._said >= (1.0 if self._terminal else LINE_SECONDS)
 
     def show(self, line: str) -> None:
-        """Show `line` in the place of the last one."""
+        """Show `line` in place of the last one."""
         self._said = self._clock()
         if self._terminal:
             sys.stderr.write(f"\r{line}{ERASE}")
@@ -47,12 +47,12 @@ class ProgressLine:
             say(line, error=True)
 
     def say(self, line: str) -> None:
-        """Say `line`, which stays."""
+        """Print `line` permanently."""
         self.clear()
         say(line, error=True)
 
     def clear(self) -> None:
-        """Take the line off a terminal again."""
+        """Remove the line from a terminal."""
         if self._terminal:
             sys.stderr.write(f"\r{ERASE}")
             sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The command that moves a stopped learner to another place in its topic."""
+"""The command that moves a stopped learner to another position in its topic."""
 
 from __future__ import annotations
 

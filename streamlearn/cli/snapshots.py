@@ -1,4 +1,4 @@
-"""The commands that look at the published snapshots."""
+"""The commands about published snapshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that says how a learner does, on one screen."""
+"""The command that shows the status of a learner on one screen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def status(config: ConfigOption = None, overrides: SetOption = None, json_output
         say(f"no learner answers at {found.url}; {settings.publisher.directory} holds what the last one has left")
     else:
         say(f"learner at {found.url}: {found.live['state']}")
-        for one in found.live.get("waits", []):  # an older learner tells none
+        for one in found.live.get("waits", []):  # older learners do not report it
             say(f"  {one['text']} (for {_span(found.live['now'] - one['since'])})")
     for name, value in (_rows(found.live or found.past) | _disk(found)).items():
         say(f"{name:>14}  {value}")
@@ -62,7 +62,7 @@ def _rows(live: dict[str, Any] | None) -> dict[str, str]:
 
 
 def _counted(count: int, thing: str) -> str:
-    """Return `count` with the name of what is counted, of several with an s where it takes one."""
+    """Return `count` with the name of what is counted, in the plural if needed."""
     plural = "s" if count != 1 and thing in COUNTABLE else ""
     return f"{count} {thing.replace('_', ' ')}{plural}"
 

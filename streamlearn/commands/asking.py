@@ -1,4 +1,4 @@
-"""Asks a learner that runs on this machine, over its own port, whoever else may look at it."""
+"""Sends requests to the learner on this machine, over its own port, with whatever access its configuration asks for."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from streamlearn.errors import ConfigurationError, StreamlearnError
 
 SECONDS = 10.0
 CUT_OFF = (TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
-"""What a request ends with where somebody listens who does not answer it."""
+"""What a request raises if something listens but does not answer."""
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a server listens, and where it is asked
-LARGEST = 2**24  # bytes of an answer
+LARGEST = 2**24  # most bytes of an answer
 
 
 class NoAnswerError(StreamlearnError):
-    """Somebody listens, and has not answered: the next request may be answered."""
+    """Something listens but has not answered; the next request may succeed."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: HTTP's status, the body, and the path at which more will be told, empty where none is."""
+    """An answer: the HTTP status, the body, and the path of a later result, if any."""
 
     status: int
     body: bytes
@@ -34,17 +34,17 @@ class Answer:
 
 
 class Asking:
-    """Asks the learner of a configuration.
+    """Sends requests to the learner of a configuration.
 
     Parameters
     ----------
     config
-        The section ``monitor``: where it listens, and whom it lets look.
+        The section ``monitor``: where it listens, and who may read from it.
 
     Attributes
     ----------
     url
-        Where it is asked.
+        The address that requests go to.
 
     """
 
@@ -62,18 +62,18 @@ class Asking:
         headers: Mapping[str, bytes] | None = None,
         within: float = SECONDS,
     ) -> Answer | None:
-        """Return the answer to a request for `path`, None where nobody listens.
+        """Return the answer to a request for `path`, or None if nothing listens.
 
-        It is waited for `within` so many seconds, and no longer than :data:`SECONDS`.
+        Waits up to `within` seconds, and no longer than :data:`SECONDS`.
 
         Raises
         ------
         NoAnswerError
-            If somebody listens and does not answer.
+            If something listens and does not answer.
         ConfigurationError
-            If ``monitor.port`` is 0, which says nothing, or the certificate of ``monitor.tls`` cannot be read.
+            If ``monitor.port`` is 0, so that the port is unknown, or the certificate of ``monitor.tls`` cannot be read.
         StreamlearnError
-            If the learner refuses who asks, or what answers there is no learner.
+            If the learner refuses the request, or something other than a learner answers.
 
         """
         if not self._config.port:
@@ -105,7 +105,7 @@ class Asking:
         if tls is None:
             return http.client.HTTPConnection(self._host, self._config.port, timeout=seconds)
         context = ssl.create_default_context()
-        context.check_hostname = False  # it is this certificate that is wanted, whatever name it is for
+        context.check_hostname = False  # exactly this certificate is required, whatever name it is for
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         try:
             context.load_verify_locations(tls.certificate)

@@ -1,4 +1,4 @@
-"""What ``streamlearn check`` looks at, before anything is started."""
+"""The checks of ``streamlearn check``, made before anything is started."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ UNANSWERED = "not looked at, because Kafka does not answer"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what it is, what was found, and the error if it is not in order.
+    """The result of one check: its name, what was found, and the error if it failed.
 
-    ``looked`` is False where it could not be looked at, because of an error that an earlier finding has; ``records``
-    are those that were looked at one by one.
+    ``looked`` is False if the check was impossible because of an error in an earlier finding; ``records`` are the
+    sampled records.
     """
 
     subject: str
@@ -41,15 +41,15 @@ class Finding:
 
     @property
     def ok(self) -> bool | None:
-        """Whether it is in order; None where that is not known."""
+        """Whether it passed; None if unknown."""
         return self.error is None if self.looked else None
 
 
 @dataclass(frozen=True)
 class Look:
-    """A function that says in one sentence what it found, or raises the error that says what to do.
+    """A check: a function that returns what it found in one sentence, or raises the error that says what to do.
 
-    Looks that ask Kafka are ``kafka``: where no broker answers the first of them, the others do not wait for it again.
+    Checks that need Kafka are marked ``kafka``: if no broker answers the first, the others do not wait for one again.
     """
 
     subject: str
@@ -58,7 +58,7 @@ class Look:
 
 
 def looks() -> list[Look]:
-    """Return what is looked at, in order; a new look is one line."""
+    """Return the checks in order; a new one is one line."""
     return [
         Look("broker and topic", _topic, kafka=True),
         Look("dead-letter topic", _dead_letter_topic, kafka=True),
@@ -69,7 +69,7 @@ def looks() -> list[Look]:
 
 
 def check(config: Config, *, sample: int = 0) -> Iterator[Finding]:
-    """Yield a finding for each of :func:`looks`, as it is looked at, and one about the newest `sample` records."""
+    """Yield a finding for each of :func:`looks` as it is made, and one about the newest `sample` records."""
     answers = True
     for look in looks():
         if look.kafka and not answers:
@@ -85,7 +85,7 @@ def check(config: Config, *, sample: int = 0) -> Iterator[Finding]:
 
 
 def _sample(config: Config, count: int) -> Finding:
-    """Return what would become of the newest records; not in order where none of them is an event."""
+    """Return what would happen to the newest records; failed if none of them is a valid event."""
     try:
         records = make_source(config).sample(count)
     except StreamlearnError as error:
@@ -126,7 +126,7 @@ def _model(config: Config) -> str:
 
 
 def _checkpoints(config: Config) -> Iterator[tuple[str, State | StateError]]:
-    """Yield the checkpoints that a start would try; what is wrong with their files is found with the directory."""
+    """Yield the checkpoints that a start would try; damaged files are reported by the check of the directory."""
     with suppress(OSError, StateError):
         yield from CheckpointStore(config.publisher.directory / "checkpoints", keep=1).newest()
 
@@ -138,7 +138,7 @@ def _directory(config: Config) -> str:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as file:
             free = os.statvfs(directory)
-            file.write(bytes(2**20))  # an empty file finds room on a full disk too
+            file.write(bytes(2**20))  # an empty file fits even on a full disk
             file.flush()
     except OSError as error:
         raise StateError(f"publisher.directory {directory} cannot be written: {error.strerror}") from None

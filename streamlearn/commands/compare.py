@@ -1,7 +1,7 @@
-"""Runs a recorded stretch of the stream under other configurations, beside the recorded one, offline.
+"""Runs a recorded part of the stream offline with other configurations, in comparison with the recorded one.
 
-Hyper-parameters are compared on yesterday's real traffic without touching the learner: all begin with the same
-state and meet the same records in the same order.
+Hyper-parameters are compared on yesterday's real traffic without affecting the learner: all runs start from the same
+state and see the same records in the same order.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from streamlearn.reports import MicroBatch, StepReport
 
 @dataclass(frozen=True)
 class Course:
-    """How one configuration fared: means over the fresh events, and what came of the hold-out at the end.
+    """The results of one configuration: means over the fresh events, and the hold-out figures at the end.
 
-    ``accuracy`` and ``loss`` are prequential; each is None where there was no event to measure it on. With the
+    ``accuracy`` and ``loss`` are prequential; each is None if there was no event to measure it on. With the
     ``objective`` ``language_model`` there is the prequential ``bits_per_byte`` instead of the accuracy. ``validation``
-    and ``test`` are of the same kind, and so is what ``each`` holds of every event: whether it was predicted right, or
-    its bits per byte.
+    and ``test`` are of the same kind, and ``each`` holds the value of every event: whether it was predicted correctly,
+    or its bits per byte.
     """
 
     configuration: str
@@ -48,14 +48,14 @@ class Course:
     each: list[float] = field(default_factory=list, repr=False)
 
     def figures(self) -> dict[str, str | int | float | None]:
-        """Return what is shown of it in a table: the accuracy or the bits per byte, as its objective has it."""
+        """Return the row for a table, with the accuracy or the bits per byte, depending on the objective."""
         hidden = {"each", "objective", "accuracy" if self.objective == "language_model" else "bits_per_byte"}
         return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """A checkpoint: its step, when it was made (ISO 8601, UTC), and the last step that is recorded behind it."""
+    """A checkpoint: its step, when it was made (ISO 8601, UTC), and the last step recorded after it."""
 
     step: int
     made: str
@@ -65,24 +65,24 @@ class Beginning:
 def compare(
     config: Config, others: Mapping[str, Config] | None = None, *, from_step: int, to_step: int | None = None
 ) -> list[Course]:
-    """Return the course of the recorded configuration, or configurations, and that of each other after `from_step`.
+    """Return the results of the recorded configuration, or configurations, and of each other one after `from_step`.
 
     Parameters
     ----------
     config
-        Its sections ``kafka`` and ``publisher`` say where the record is.
+        Its sections ``kafka`` and ``publisher`` say where records and journal are.
     others
-        The other configurations by what they are called, of which these sections do not count; `config` is the only
-        one by default.
+        The other configurations by name, whose sections ``kafka`` and ``publisher`` are ignored; by default only
+        `config`.
     from_step
-        The step after which all begin, with the same state; 0 begins with the models as they come.
+        The step after which all runs start, from the same state; 0 starts from the untrained models.
     to_step
         The last step, or None for the last one recorded.
 
     Raises
     ------
     ConfigurationError
-        If no such steps are recorded, or another configuration has another objective, whose figures are others.
+        If no such steps are recorded, or a configuration has another objective, whose figures cannot be compared.
     StateError
         If no checkpoint leads to `from_step`, its state does not fit another configuration, or a newer streamlearn has
         recorded one of the steps.
@@ -91,7 +91,7 @@ def compare(
 
     """
     journal = open_journal(config)
-    journal.configuration(from_step)  # or it does not reach back so far
+    journal.configuration(from_step)  # raises if the journal does not reach back that far
     stretches = journal.stretches(from_step, to=to_step, quiet=True)
     if not stretches:
         raise ConfigurationError(f"no step after {from_step} is recorded in {journal.directory}")
@@ -122,7 +122,7 @@ def _refuse_another_objective(record: Config, others: Mapping[str, Config]) -> N
 
 
 def _again(learner: Learner, stretches: Sequence[Stretch], config: Config) -> Iterator[StepReport]:
-    """Let `learner` take `stretches` as they were taken, or in micro-batches of its own size where that is another."""
+    """Re-run `stretches` on `learner` as recorded, or in micro-batches of its own size if that differs."""
     decisions = [decision for stretch in stretches for decision in stretch.decisions]
     sizes = {recorded(config, stretch.configuration).updater.micro_batch for stretch in stretches}
     if sizes == {config.updater.micro_batch}:
@@ -131,7 +131,7 @@ def _again(learner: Learner, stretches: Sequence[Stretch], config: Config) -> It
 
 
 def beginnings(config: Config) -> list[Beginning]:
-    """Return the checkpoints that a comparison can begin with, oldest first, and how far the journal leads from each.
+    """Return the checkpoints that a comparison can start from, oldest first, and how far the journal reaches from each.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def beginnings(config: Config) -> list[Beginning]:
 def regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[StepReport]:
     """Let `learner` learn the records of `steps` in micro-batches of its own size.
 
-    A decision of another kind than the usual one acts where it did, on its own records, which it may be about.
+    A decision of a special kind is applied at the same point, with its own records, which it may refer to.
     """
 
     def learn(batch: MicroBatch, decision: Decision | None = None) -> StepReport:

@@ -1,4 +1,4 @@
-"""Tells a running learner what to do, over its own port."""
+"""Sends commands to a running learner, over its own port."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Told:
-    """What a learner answered, and what became of it: None where there was nothing to wait for."""
+    """A learner's answer, and the outcome of the command: None if there was nothing to wait for."""
 
     answer: str
     kept: Kept | None
 
 
 def tell(config: Config, word: str, *, timeout: float = 0.0, clock: Callable[[], float] = time.monotonic) -> Told:
-    """Tell the learner of `config` to do what `word` says, and wait for what becomes of it.
+    """Send the command `word` to the learner of `config`, and wait for its outcome.
 
     Parameters
     ----------
     config
         The whole configuration.
     word
-        What to do.
+        The command.
     timeout
         How many seconds to wait for a checkpoint or a publication; 0 does not wait.
     clock
@@ -44,12 +44,11 @@ def tell(config: Config, word: str, *, timeout: float = 0.0, clock: Callable[[],
     Raises
     ------
     StreamlearnError
-        If no learner answers, it stands by, or it does not obey whoever asks; if what was asked for has come to
-        nothing, or not in time.
+        If no learner answers, it is a standby, or it refuses the caller; if the command fails, or takes too long.
     StateError
-        If a learner answers, and the key by which it knows who may ask cannot be read.
+        If a learner answers, but its key file cannot be read.
     ConfigurationError
-        If ``monitor`` does not say where it is.
+        If ``monitor`` does not say where the learner is.
 
     """
     asking = Asking(config.monitor)
@@ -109,7 +108,7 @@ def _awaited(
 
 
 def _told(answer: Answer, url: str) -> Kept | None:
-    """Return what `answer` says of what became of it, None where that is not known yet."""
+    """Return the outcome in `answer`, or None if it is not known yet."""
     if answer.status != HTTPStatus.OK:
         said = answer.body.decode(errors="replace").strip()
         raise StreamlearnError(f"the learner at {url} does not say what became of it: {said}")
@@ -122,7 +121,7 @@ def _told(answer: Answer, url: str) -> Kept | None:
 
 
 def _outcome(word: str, kept: Kept) -> str:
-    """Return what became of what was asked for; StreamlearnError where it has come to nothing."""
+    """Return the outcome of the command; StreamlearnError if it failed."""
     checkpoint = f"the checkpoint of step {kept.step}"
     if kept.checkpoint:
         raise StreamlearnError(f"{checkpoint} is not written: {kept.checkpoint}")
@@ -136,7 +135,7 @@ def _outcome(word: str, kept: Kept) -> str:
 
 
 def _known_by(config: Config) -> tuple[str, str]:
-    """Return by what the learner knows who may ask it, and why that cannot be had: one of them is empty."""
+    """Return the credential for the learner, and why it could not be read: one of them is empty."""
     monitor = config.monitor
     if monitor.control == "off":
         return "", ""

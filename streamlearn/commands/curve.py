@@ -1,4 +1,4 @@
-"""Pictures of accuracy over events: of an evaluation, part by part, and of configurations that are compared."""
+"""Plots of accuracy over events: of an evaluation, part by part, and of compared configurations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACCURACY, LOSS, INK = "#1f6f8b", "#b0632c", "#444444"
 
 
 def require_drawable(path: Path) -> None:
-    """Raise ConfigurationError where nothing can be drawn to `path`, before there is anything to draw."""
+    """Raise ConfigurationError if no plot can be written to `path`, before there is anything to draw."""
     if find_spec("matplotlib") is None:
         raise ConfigurationError("--plot needs matplotlib; pip install 'streamlearn[demo]' brings it")
     from matplotlib.figure import Figure  # noqa: PLC0415 - it may not be there
@@ -32,7 +32,7 @@ def require_drawable(path: Path) -> None:
 
 
 def draw(tally: Tally, path: Path) -> None:
-    """Draw `tally` to `path`, in the format that its name ends in; StreamlearnError where it cannot be written."""
+    """Draw `tally` to `path`, in the format of its extension; StreamlearnError if it cannot be written."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - it may not be there
 
     figure = Figure(figsize=(10, 5.6), dpi=110)
@@ -54,13 +54,13 @@ def draw(tally: Tally, path: Path) -> None:
 
 
 def draw_courses(each: Mapping[str, Sequence[float]], path: Path, *, name: str) -> None:
-    """Draw what is called `name`, of `each` configuration event by event, to `path`; the error is that of `draw`."""
+    """Plot the values called `name` of `each` configuration, event by event, to `path`; errors as in `draw`."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - it may not be there
 
     figure = Figure(figsize=(10, 4.4), dpi=110)
     axes = figure.subplots()
     for configuration, values in each.items():
-        axes.plot(rolling(values), linewidth=1.6, label=escaped(configuration).replace("$", r"\$"))  # no mathematics
+        axes.plot(rolling(values), linewidth=1.6, label=escaped(configuration).replace("$", r"\$"))  # not a formula
     axes.set(ylabel=f"{name}, last {WINDOW}", xlabel="event")
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""Looks at the dead letters, and has their records sent to the topic of events again."""
+"""Lists and shows dead letters, and sends their records to the topic of events again."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ PLACE = re.compile(r"(?P<topic>[\w.-]+)/(?P<partition>\d{1,9})/(?P<offset>\d{1,1
 
 @dataclass(frozen=True)
 class Listing:
-    """The letters that were asked for.
+    """The requested letters.
 
     Attributes
     ----------
     letters
         The newest of them, oldest first.
     counts
-        How many there are in all, by reason and field.
+        How many there are in total, by reason and field.
     redriven
-        The records that were sent again since.
+        The records that have been sent again since.
     others
-        How many records of the topic are no letters.
+        How many records of the topic are not letters.
 
     """
 
@@ -50,7 +50,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Shown:
-    """A letter, and what would become of its record now: None where the letter does not hold it."""
+    """A letter, and what would happen to its record now: None if the letter does not contain it."""
 
     letter: DeadLetter
     redriven: bool
@@ -62,7 +62,7 @@ class Newest:
 
     def __init__(self, limit: int) -> None:
         self._limit, self._added = limit, 0
-        self._heap: list[tuple[int, int, DeadLetter]] = []  # when it was refused, its number among those added
+        self._heap: list[tuple[int, int, DeadLetter]] = []  # time of refusal, order of insertion, letter
 
     def add(self, letter: DeadLetter) -> None:
         """Keep `letter` if it is among the newest."""
@@ -74,7 +74,7 @@ class Newest:
             heapq.heappushpop(self._heap, entry)
 
     def letters(self) -> list[DeadLetter]:
-        """Return them, oldest first."""
+        """Return the kept letters, oldest first."""
         return [letter for *_, letter in sorted(self._heap)]
 
 
@@ -86,12 +86,12 @@ def listed(
     since: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Listing:
-    """Return the letters refused for `reason` after `since`, of which the newest `limit` are kept.
+    """Return the newest `limit` letters refused for `reason` after `since`, and the total counts.
 
     Raises
     ------
     ConfigurationError
-        If there is no such reason, or `since` is no time.
+        If there is no such reason, or `since` is not a time.
     BrokerError
         If the topic cannot be read.
 
@@ -113,12 +113,12 @@ def listed(
 
 
 def shown(config: Config, place: str, *, progress: Callable[[str], None] = lambda _: None) -> Shown:
-    """Return the newest letter about the record at `place`, or the letter that stands there.
+    """Return the newest letter for the record at `place`, or the letter at that position.
 
     Raises
     ------
     ConfigurationError
-        If `place` is none, or there is no such letter.
+        If `place` is invalid, or there is no such letter.
     BrokerError
         If the topic cannot be read.
 
@@ -146,12 +146,12 @@ def redriven(
     dry_run: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Redriven:
-    """Redrive the letters at `places`, all where none is named, that were refused for `reason`.
+    """Redrive the letters at `places`, or all if none is given, that were refused for `reason`.
 
     Raises
     ------
     ConfigurationError
-        If there is no such reason, or a place is none.
+        If there is no such reason, or a place is invalid.
     BrokerError
         If Kafka cannot be asked or refuses.
 
@@ -167,7 +167,7 @@ def redriven(
 
 
 def _for_reason(reason: str | None) -> Callable[[DeadLetter], bool]:
-    """Return whether a letter has `reason`, which may name the field as well: ``missing_field: label``."""
+    """Return a test whether a letter has `reason`, which may include the field: ``missing_field: label``."""
     if reason is None:
         return lambda _: True
     name, _, detail = (part.strip() for part in reason.partition(":"))
@@ -178,7 +178,7 @@ def _for_reason(reason: str | None) -> Callable[[DeadLetter], bool]:
 
 
 def _at(places: list[str]) -> Callable[[DeadLetter, str], bool]:
-    """Return whether a letter is about one of `places`, or stands at one in the dead-letter topic given."""
+    """Return a test whether a letter's record, or the letter itself in the given topic, is at one of `places`."""
     for place in places:
         if not PLACE.fullmatch(place):
             raise ConfigurationError(f"'{place}' is not TOPIC/PARTITION/OFFSET, such as tickets/0/4711")
@@ -189,7 +189,7 @@ def _at(places: list[str]) -> Callable[[DeadLetter, str], bool]:
 def moment(since: str, *, now: Callable[[], float] = time.time) -> int:
     """Return the milliseconds since 1970 that `since` means: a time in ISO 8601, or how long ago.
 
-    A time without a zone is that of this machine.
+    A time without a zone is local time.
 
     >>> moment("90m", now=lambda: 10_000.0)
     4600000

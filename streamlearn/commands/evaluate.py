@@ -1,4 +1,4 @@
-"""Runs the whole learner over a file, test-then-train: what a topic with these lines would have come to."""
+"""Runs the whole learner over a file, test-then-train, as if the lines had come from a topic."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from streamlearn.learner import Learner
 from streamlearn.records import Arrival, Record
 from streamlearn.reports import MicroBatch
 
-TOGETHER = 256  # lines that are decoded before they are learnt
+TOGETHER = 256  # lines decoded at once
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the learner came to.
+    """The results of an evaluation.
 
     Attributes
     ----------
     lines
         Lines of the file that are not blank.
     outcomes, reasons
-        What became of them, and why those that became dead letters did.
+        How many lines had each outcome, and the reasons of dead letters.
     seconds, events_per_second
-        How long it took, without loading the model, and how many events were learnt in each of them.
+        How long it took, without loading the model, and how many events were learnt per second.
     whole, parts
         How well events were predicted before they were learnt: all of them, and those of each part.
     hold_out
-        The accuracy on both splits of the hold-out in the end, None where a split is empty.
+        The accuracy on both splits of the hold-out at the end, None for an empty split.
     experts
-        How each expert of the mixture fared.
+        The results of each expert of the mixture.
 
     """
 
@@ -63,19 +63,19 @@ def evaluate(
     progress: Callable[[Tally], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Evaluation, Tally]:
-    """Let a new learner predict and then learn each event of `file`, and return what it came to, and each event's.
+    """Let a new learner predict and then learn each event of `file`; return the results, and the tally of each event.
 
-    A line is what the value of a record would be, and becomes an event or is refused in the same way. It may name the
-    ``part`` of the stream that it belongs to, a string or an integer, for which the measures are then taken apart.
+    A line is like the value of a record, and becomes an event or is refused in the same way. It may name the ``part``
+    of the stream that it belongs to, a string or an integer, which is then measured separately.
 
     Parameters
     ----------
     config
-        The sections ``events``, ``buffer``, ``updater`` and ``monitor`` count.
+        The sections ``events``, ``buffer``, ``updater`` and ``monitor`` are read.
     file
         JSON objects, one a line.
     progress
-        Called after each step with what has come of it so far.
+        Called after each step with the tally so far.
     clock
         Monotonic seconds.
 
@@ -84,7 +84,7 @@ def evaluate(
     ConfigurationError
         If the model cannot be loaded or does not fit, or there are no labels.
     StreamlearnError
-        If no event could be learnt, or the learner went astray.
+        If no event could be learnt, or θ diverged.
     OSError
         If the file cannot be read.
 
@@ -121,7 +121,7 @@ def evaluate(
 
 
 def _micro_batches(learner: Learner, arrivals: Iterable[Arrival], size: int) -> Iterator[MicroBatch]:
-    """Yield the events of `arrivals` in micro-batches of `size`; each has to be learnt before the next is asked for."""
+    """Yield the events of `arrivals` in micro-batches of `size`; each must be learnt before the next is requested."""
     draft = learner.draft()
     for arrival in arrivals:
         while arrival.start < len(arrival.records):
@@ -163,9 +163,9 @@ _LINES = msgspec.json.Decoder(_Line)
 
 
 def _part_of(value: bytes) -> tuple[str, bool]:
-    """Return the name of the part that `value` belongs to, empty where it names none, and whether it is a name."""
+    """Return the name of the part that `value` belongs to, empty if it names none, and whether the name is valid."""
     try:
         part = _LINES.decode(value).part
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the decoder of events finds out which
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the decoder of events reports it
         return "", False
     return "" if part is None else str(part), True

@@ -1,4 +1,4 @@
-"""A first configuration: a file in which every setting stands with what it does, and a schema for editors beside it."""
+"""Writes a first configuration: a file with every setting explained, and a schema for editors beside it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALWAYS = frozenset(
         *("updater.model", "updater.experts", "publisher.directory"),
     }
 )
-"""Settings that are written out with their defaults, because almost everybody decides about them."""
+"""Settings that are written out with their defaults, because almost everybody changes them."""
 HEAD = f"""\
 # yaml-language-server: $schema={SCHEMA}
 # The configuration of streamlearn. What is commented out (#key: value) has this value already. Before it runs:
@@ -27,19 +27,19 @@ HEAD = f"""\
 
 
 def init(file: Path, given: Mapping[str, Any]) -> list[Path]:
-    """Write a configuration to `file`, where nothing lies, and its schema beside it; return both paths.
+    """Write a configuration to `file`, which must not exist, and its schema beside it; return both paths.
 
     Parameters
     ----------
     file
         The YAML file.
     given
-        The tree of the settings that are not to have their defaults, such as ``--set`` makes.
+        The tree of settings that differ from their defaults, as made by ``--set``.
 
     Raises
     ------
     ConfigurationError
-        If something lies at `file`, what lies at the schema's place is another's, or neither can be written.
+        If `file` exists, the schema's path holds another file, or they cannot be written.
 
     """
     beside = file.with_name(SCHEMA)
@@ -61,14 +61,14 @@ def schema_text() -> str:
 
 
 def commented(given: Mapping[str, Any], *, name: str = "streamlearn.yaml") -> str:
-    """Return a configuration in which all settings stand with what they do, those in `given` with their values.
+    """Return a configuration with all settings explained, those in `given` with their values.
 
     Parameters
     ----------
     given
-        A tree of settings, of which each fits.
+        A tree of valid settings.
     name
-        What the file is called.
+        The name of the file.
 
     """
     lines, skipped = [HEAD.format(name=name)], ""
@@ -107,7 +107,7 @@ def _comment(setting: Setting, indent: str) -> list[str]:
 
 
 def _at(tree: Mapping[str, Any], key: str) -> Any:
-    """Return what stands at `key` in `tree`, None where nothing does."""
+    """Return the value at `key` in `tree`, or None."""
     found: Any = tree
     for name in key.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None

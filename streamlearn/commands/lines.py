@@ -1,4 +1,4 @@
-"""The lines of a file, each of which is what the value of a record would be."""
+"""The lines of a file, each of which is like the value of a record."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import BinaryIO
 from streamlearn.events import Reason
 from streamlearn.records import Withheld
 
-LONGEST_LINE = 32 * 2**20  # bytes, as of a record
+LONGEST_LINE = 32 * 2**20  # bytes, the same as for a record
 
 
 def lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield each line that is not blank, without its end; what stands for it where it is too long for memory."""
+    """Yield each line that is not blank, without its line end; a stand-in if it is too long for memory."""
     while line := file.readline(LONGEST_LINE + 1):
         length = len(line)
         if length <= LONGEST_LINE:

@@ -1,4 +1,4 @@
-"""How well labels were predicted: the measures of an evaluation, kept up event by event."""
+"""How well labels were predicted: the measures of an evaluation, updated event by event."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from river import metrics
 
 from streamlearn.events import Label
 
-BINS = 15  # of confidence, each as wide as the others: those of the paper
+BINS = 15  # of equal width over the confidence, as in the paper
 
 
 @dataclass(frozen=True)
 class Measures:
-    """How well so many `events` were predicted, each before it was learnt.
+    """How well `events` events were predicted, each before it was learnt.
 
     Attributes
     ----------
     events
-        How many there were.
+        How many events there were.
     accuracy
         The share of those whose label was predicted.
     macro_f1
@@ -27,7 +27,7 @@ class Measures:
     kappa
         Cohen's κ: 1 is always right, 0 as often right as chance with the same frequencies.
     calibration_error
-        By how much confidence and accuracy differ, the mean over events [1]_; None where nothing was predicted.
+        The mean difference between confidence and accuracy over events [1]_; None if nothing was predicted.
     log_loss
         The mean of −log p(label), in nats.
     recall
@@ -49,7 +49,7 @@ class Measures:
 
 
 class Meter:
-    """Takes in predictions one by one.
+    """Collects predictions one by one.
 
     Examples
     --------
@@ -69,22 +69,22 @@ class Meter:
         self._confusion = metrics.ConfusionMatrix()
         self._loss = 0.0
         self._events = 0
-        self._bins = np.zeros((3, BINS))  # in each, how many events, their confidence, how many were right
+        self._bins = np.zeros((3, BINS))  # per bin: number of events, sum of confidence, number of correct ones
 
     @property
     def events(self) -> int:
-        """How many were taken in."""
+        """How many events were added."""
         return self._events
 
     def add(self, label: Label, predicted: Label | None, confidence: float, loss: float) -> None:
-        """Take in that `label` was `predicted` as such, with this `confidence`, at this `loss`.
+        """Add an event with the true `label` and what was `predicted`, with its `confidence` and `loss`.
 
         Parameters
         ----------
         label, predicted
-            The true label and the most probable one, which is None where none was known yet: that is wrong.
+            The true label and the most probable one, which is None if no label was known yet, and counts as wrong.
         confidence
-            The probability of `predicted`; it says nothing where that is None.
+            The probability of `predicted`; ignored if that is None.
         loss
             −log p(label).
 
@@ -96,7 +96,7 @@ class Meter:
             self._bins[:, min(int(confidence * BINS), BINS - 1)] += 1.0, confidence, label == predicted
 
     def measures(self) -> Measures:
-        """Return what it comes to; there must have been an event."""
+        """Return the measures; at least one event must have been added."""
         confusion = self._confusion
         labels = sorted((label for label in confusion.classes if label is not None), key=lambda x: (str(type(x)), x))
         f1 = {label: metrics.F1(cm=confusion, pos_val=label).get() for label in labels}

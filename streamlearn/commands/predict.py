@@ -1,4 +1,4 @@
-"""Labels texts with a published snapshot, or continues them where it is a language model."""
+"""Labels texts with a published snapshot, or continues them if it is a language model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Continuation:
-    """A text, and what a language model takes to come after it."""
+    """A text, and a language model's continuation of it."""
 
     text: str
     continuation: str
 
 
 def continues(snapshot: Path) -> bool:
-    """Whether `snapshot` holds a language model; StateError where there is none at all."""
+    """Whether `snapshot` holds a language model; StateError if there is no model."""
     from streamlearn.serving.loading import is_a_language_model  # noqa: PLC0415 - seconds that only this command needs
 
     return is_a_language_model(snapshot)
@@ -63,7 +63,7 @@ def predict(snapshot: Path, texts: Iterable[str]) -> Iterator[Prediction]:
     Parameters
     ----------
     snapshot
-        What :func:`streamlearn.load` takes; it is resolved once, so all texts meet the same weights.
+        A path as for :func:`streamlearn.load`; links are resolved once, so all texts see the same weights.
 
     Raises
     ------

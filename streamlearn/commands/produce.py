@@ -23,11 +23,11 @@ def produce(
     Parameters
     ----------
     config
-        The section ``kafka``: where to.
+        The section ``kafka``.
     lines
-        JSON objects, one a line. What is not a valid event is sent all the same: the learner refuses it with a reason.
+        JSON objects, one a line. Invalid events are sent as well: the learner refuses them with a reason.
     rate
-        Lines a second, or None for as fast as Kafka takes them.
+        Lines a second, or None for as fast as Kafka accepts them.
     progress
         Called with the number sent so far.
     clock, sleep
@@ -36,7 +36,7 @@ def produce(
     Raises
     ------
     BrokerError
-        If the topic does not exist, or Kafka does not take a line.
+        If the topic does not exist, or Kafka refuses a line.
 
     """
     return send(config, _values(lines, rate, clock, sleep), progress=progress)

@@ -1,4 +1,4 @@
-"""Recorded steps re-run offline, each under the configuration under which it was taken."""
+"""Re-runs recorded steps offline, each with the configuration with which it was taken."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streamlearn.recovery import retake
 from streamlearn.reports import StepReport
 
 BEFORE_THE_MIXTURE = {"experts": ["transformer"], "pooling": "native"}
-"""What every streamlearn did that records no ``updater.experts``."""
+"""What versions of streamlearn that do not record ``updater.experts`` did."""
 
 
 def open_journal(config: Config) -> Journal:
@@ -33,14 +33,14 @@ def open_checkpoints(config: Config) -> CheckpointStore:
 
 
 class Retracing:
-    """A learner that re-runs recorded steps, each under the configuration under which it was taken.
+    """A learner that re-runs recorded steps, each with the configuration with which it was taken.
 
-    Where that changes, another learner goes on from the state of the one before, as it was when it happened.
+    When that changes, a new learner continues from the state of the previous one, as happened in the original run.
 
     Parameters
     ----------
     config
-        Says where the record is, and counts where the record says nothing.
+        Says where the journal is, and provides the settings that it does not record.
 
     """
 
@@ -51,7 +51,7 @@ class Retracing:
 
     @property
     def learner(self) -> Learner:
-        """The one that has come so far; new where nothing has been taken or loaded yet."""
+        """The learner after the steps so far; a new one if nothing has been taken or loaded yet."""
         self._learner = self._learner or Learner(self._config)
         return self._learner
 
@@ -61,8 +61,8 @@ class Retracing:
         Raises
         ------
         StateError
-            If the checkpoint cannot be used, or the journal does not lead from there to `step` in decisions that
-            this version knows.
+            If the checkpoint cannot be used, or the journal has no complete sequence of decisions from there to `step`
+            that this version knows.
 
         """
         checkpoints = open_checkpoints(self._given)
@@ -81,7 +81,7 @@ class Retracing:
         return stretches
 
     def take(self, stretches: Iterable[Stretch]) -> Iterator[StepReport]:
-        """Take `stretches` again; the errors are those of :func:`retake`."""
+        """Re-run `stretches`; the errors are those of :func:`retake`."""
         for stretch in stretches:
             config = recorded(self._given, stretch.configuration)
             if config.decisive() != self._config.decisive():
@@ -92,7 +92,7 @@ class Retracing:
 
 
 def recorded(config: Config, decisive: Mapping[str, Any]) -> Config:
-    """Return `config` with the settings that the journal records as `decisive`; those that it does not name stay.
+    """Return `config` with the `decisive` settings from the journal; all others stay.
 
     Raises
     ------
@@ -108,9 +108,9 @@ def recorded(config: Config, decisive: Mapping[str, Any]) -> Config:
 
 
 def _spelled_out(decisive: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `decisive` with what was so without being recorded, when the transformer learnt alone.
+    """Return `decisive` with the implicit settings of versions in which only the transformer learnt.
 
-    Its head then had the rate of the body where it was given none of its own.
+    Then the head had the rate of the body unless it was given its own.
     """
     updater = decisive.get("updater")
     if not isinstance(updater, Mapping) or "experts" in updater:
@@ -120,7 +120,7 @@ def _spelled_out(decisive: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _overlaid(tree: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `tree` with the values of `above`, which names some sections whole but for secrets, others in part."""
+    """Return `tree` with the values of `above`, which has some sections whole except for secrets, others in part."""
     merged = dict(tree)
     for key, value in above.items():
         if key in WHOLE_SECTIONS:
@@ -134,7 +134,7 @@ def _overlaid(tree: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 
 
 def _secrets(tree: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `tree` has beyond `below`, section by section, because it is secret and so is not recorded."""
+    """Return what `tree` has beyond `below`, section by section: the secrets, which are not recorded."""
     found: dict[str, Any] = {key: value for key, value in tree.items() if is_secret(key)}
     for key, value in tree.items():
         if isinstance(value, Mapping) and isinstance(below.get(key), Mapping):

@@ -1,4 +1,4 @@
-"""Learns from the topic until it is told to end, with the log set up and nothing left to end without a sentence."""
+"""Learns from the topic until told to stop, with the log set up and every error turned into one sentence."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streamlearn.unforeseen import unforeseen
 def run(config: Config) -> None:
     """Learn until SIGTERM or SIGINT, then checkpoint, publish and leave.
 
-    Until something has been learnt that is not kept, the first of these signals ends the process at once; later, and
-    where it comes again, it is only remembered.
+    While nothing unsaved has been learnt, the first of these signals ends the process at once; later signals, and
+    repeated ones, are only noted.
 
     Raises
     ------
     StreamlearnError
-        Whatever ended learning, as one sentence.
+        The error that ended learning, as one sentence.
 
     """
     stopping = threading.Event()
@@ -29,7 +29,7 @@ def run(config: Config) -> None:
     def told_to_end(*_: object) -> None:
         again = stopping.is_set()
         stopping.set()
-        if pipeline and pipeline.starting and not again:  # perhaps waiting for Kafka, or loading a model
+        if pipeline and pipeline.starting and not again:  # it may be waiting for Kafka or loading a model
             raise SystemExit(0)
 
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,8 @@
-"""Moves a stopped learner to another place in its topic: its state stays, and its positions move.
+"""Moves a stopped learner to another position in its topic: its state stays, only its positions change.
 
-It is a decision like those that make up steps: one line of the journal, behind the fence, of a step of its own without
-records. Whoever starts next re-runs it behind the steps that no checkpoint contains yet, and goes on from there.
+It is a decision like those that make up steps: one line of the journal, written under the fence, for a separate step
+without records. The next learner to start re-runs it after the steps that no checkpoint contains yet, and continues
+from there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CLAIM_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Move:
-    """One partition that is moved; ``before`` is None where the learner has not read it yet."""
+    """One partition that is moved; ``before`` is None if the learner has not read it yet."""
 
     topic: str
     partition: int
@@ -42,18 +43,18 @@ class Move:
 
 @dataclass(frozen=True)
 class Sought:
-    """What moving comes to.
+    """The effect of a seek.
 
     Attributes
     ----------
     step
-        The step that it is, or would be.
+        The number of its step.
     moves
-        The partitions that it moves; none where the learner is there already.
+        The partitions that it moves; empty if the learner is there already.
     done
         Whether it has been done.
     untold
-        Why the group was not told of the positions; empty where it was.
+        Why the positions could not be committed to the group; empty if they were.
 
     """
 
@@ -64,20 +65,20 @@ class Sought:
 
     @property
     def skipped(self) -> int:
-        """How many offsets are passed over and never learnt."""
+        """How many offsets are skipped and never learnt."""
         return sum(move.skipped for move in self.moves)
 
     @property
     def again(self) -> int:
-        """How many offsets are read once more."""
+        """How many offsets are read again."""
         return sum(move.again for move in self.moves)
 
 
 @dataclass(frozen=True)
 class _Left:
-    """Where the last learner has ended: what the next one comes to before it reads on.
+    """Where the last learner ended, which is where the next one would continue.
 
-    ``traces`` are the files that say so; they change when a learner goes on.
+    ``traces`` are the files that show it; they change when a learner continues.
     """
 
     step: int
@@ -88,14 +89,14 @@ class _Left:
 
 
 def plan(config: Config, to: str) -> Sought:
-    """Return what moving the stopped learner of `config` to the place `to` would do, and change nothing.
+    """Return what moving the stopped learner of `config` to `to` would do, without changing anything.
 
     Raises
     ------
     ConfigurationError
-        If `to` is no place in the topic.
+        If `to` is not a position in the topic.
     StreamlearnError
-        If a learner runs or stands by, or another seek is at work.
+        If a learner is running or standing by, or another seek is in progress.
     StateError
         If there is no state that can be used.
     BrokerError
@@ -110,21 +111,21 @@ def plan(config: Config, to: str) -> Sought:
 
 
 def seek(config: Config, to: str, *, back: bool) -> Sought:
-    """Move the stopped learner of `config` to the place `to`, and tell its group.
+    """Move the stopped learner of `config` to `to`, and commit that to its group.
 
     Parameters
     ----------
     config
         The whole configuration.
     to
-        As ``kafka.start`` takes a beginning.
+        A position in the format of ``kafka.start``.
     back
-        Whether it may move back, too, so that events are learnt again; without, nothing is done where it would.
+        Whether it may also move back, so that events are learnt again; otherwise nothing is done in that case.
 
     Raises
     ------
     StreamlearnError
-        As :func:`plan` does, and if a learner begins meanwhile.
+        As in :func:`plan`, and if a learner starts meanwhile.
 
     """
     start = _parsed(to)
@@ -132,7 +133,7 @@ def seek(config: Config, to: str, *, back: bool) -> Sought:
     left = _left(config)
     seat = Seat(config.publisher.directory / "seats")
     try:
-        for ghost in ghosts:  # or the group would have a member for as long as its session
+        for ghost in ghosts:  # otherwise the group would keep the member until its session times out
             make_source(config).expel(ghost)
         _refuse_beside_members(config.kafka)
         places = find(config.kafka, start)
@@ -156,7 +157,7 @@ def _parsed(to: str) -> Start:
 
 
 def _refuse_beside_a_learner(config: Config) -> list[str]:
-    """Refuse to go on where a learner has the directory; return the members of the group that were killed here."""
+    """Raise an error if a learner uses the directory; return the members of the group that were killed here."""
     directory = config.publisher.directory
     try:
         taken, ghosts = sitting(directory / "seats")
@@ -171,7 +172,7 @@ def _refuse_beside_a_learner(config: Config) -> list[str]:
 
 
 def _refuse_beside_members(kafka: Kafka, *, but: Collection[str] = ()) -> None:
-    """Refuse to go on where the group has members, `but` for these."""
+    """Raise an error if the group has members other than `but`."""
     if hosts := [host for member, host in members(kafka).items() if member not in but]:
         raise StreamlearnError(
             f"group {kafka.group} has a member on {hosts[0]}: stop that learner first; "
@@ -191,12 +192,12 @@ def _planned(config: Config, left: _Left, places: Places) -> Sought:
 
 
 def _move(key: Partition, before: int | None, to: int, places: Places) -> Move:
-    since = places.first[key] if before is None else before  # a partition that was added is read from its beginning
+    since = places.first[key] if before is None else before  # a new partition is read from its beginning
     return Move(*key, before, to, skipped=max(0, to - since), again=max(0, since - to))
 
 
 def _left(config: Config) -> _Left:
-    """Find out where the last learner has ended, by its newest whole checkpoint and the journal behind that."""
+    """Find out where the last learner ended, from its newest intact checkpoint and the journal after it."""
     directory = config.publisher.directory
     try:
         Fence(directory, source=source_of(config.kafka.group, config.kafka.topic)).look()
@@ -221,7 +222,7 @@ def _left(config: Config) -> _Left:
 
 
 def _newest(config: Config) -> State | None:
-    """Return the state that a learner would go on from, None where no checkpoint was written yet."""
+    """Return the state that a learner would continue from, or None if no checkpoint has been written yet."""
     checkpoints = _checkpoints(config)
     refused = []
     for name, state in checkpoints.newest():
@@ -247,14 +248,14 @@ def _traces(config: Config) -> list[str]:
 
 
 def _reached(decision: Decision) -> Positions:
-    """Return the positions that `decision` comes to."""
+    """Return the positions after `decision`."""
     if isinstance(decision, Seek):
         return {(topic, partition): offset for topic, partition, offset in decision.positions}
     return {(taken.topic, taken.partition): taken.end for taken in decision.ranges}
 
 
 def _settings(config: Config, step: int) -> dict[str, Any]:
-    """Return the settings that were recorded last: a seek is no change of them."""
+    """Return the settings that were recorded last, which a seek does not change."""
     try:
         return _journal(config).configuration(step)
     except StateError:

@@ -1,4 +1,4 @@
-"""Looks at the published snapshots: which there are, where one comes from, and whether it is what was written."""
+"""Lists and verifies the published snapshots, and shows where one comes from."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def manifest(config: Config, name: str) -> dict[str, Any]:
 
 
 def verify(config: Config, name: str) -> dict[str, Any]:
-    """Check every file of the snapshot called `name` against its manifest, and return that.
+    """Check every file of the snapshot called `name` against its manifest, and return the manifest.
 
     Raises
     ------
     StateError
-        If there is no such snapshot; where a file differs, it is named.
+        If there is no such snapshot, or a file differs, which is named.
 
     """
     store = _store(config)
@@ -46,7 +46,7 @@ def verify(config: Config, name: str) -> dict[str, Any]:
 
 
 def path_of(config: Config, name: str) -> Path:
-    """Return the directory of the snapshot called `name`; StateError where there is none."""
+    """Return the directory of the snapshot called `name`; StateError if there is none."""
     store = _store(config)
     return store.path(store.resolve(name))
 

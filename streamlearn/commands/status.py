@@ -1,4 +1,4 @@
-"""How a learner does: told by the one that runs or, where none answers, by what the last one has left on disk."""
+"""The status of a learner: reported by the running one or, if none answers, by what the last one left on disk."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from streamlearn.publisher.snapshots import SnapshotStore
 
 @dataclass(frozen=True)
 class Status:
-    """What is known.
+    """The known status.
 
     Attributes
     ----------
     url
-        Where a learner was asked.
+        The address that was requested.
     live
-        What it answered, as its page shows it; None where none runs.
+        The answer, as the page shows it; None if no learner is running.
     checkpoint
-        The newest one on disk: ``step``, and when it was ``written``, in seconds since 1970; None where there is none.
+        The newest one on disk: ``step``, and when it was ``written``, in seconds since 1970; None if there is none.
     past
-        What a page shows of the past by that checkpoint; None where a learner runs, or the checkpoint tells nothing.
+        The history in that checkpoint; None if a learner is running, or the checkpoint has none.
     snapshot
-        The manifest of the newest snapshot on disk, None where there is none.
+        The manifest of the newest snapshot on disk, or None.
 
     """
 
@@ -43,7 +43,7 @@ class Status:
 
 
 def status(config: Config) -> Status:
-    """Return how the learner of `config` does.
+    """Return the status of the learner of `config`.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def status(config: Config) -> Status:
     asking = Asking(config.monitor)
     try:
         answer = asking.ask("live.json")
-    except NoAnswerError:  # what it has left is still there to be shown
+    except NoAnswerError:  # what is on disk can still be shown
         answer = None
     live = None if answer is None else _live(answer.body if answer.status == HTTPStatus.OK else b"", config, asking.url)
     try:
@@ -65,7 +65,7 @@ def status(config: Config) -> Status:
     except OSError as error:
         if live is None:
             raise StateError(f"publisher.directory {config.publisher.directory} cannot be read: {error}") from None
-        checkpoint = past = snapshot = None  # of another machine, or another user
+        checkpoint = past = snapshot = None  # on another machine, or of another user
     if live is None and checkpoint is None and snapshot is None:
         directory = config.publisher.directory
         raise StateError(

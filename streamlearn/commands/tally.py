@@ -1,4 +1,4 @@
-"""What has come of the events of an evaluation so far: measures of all and of each part, each event, each expert."""
+"""The results of an evaluation so far: measures of all events and of each part, each event's result, each expert's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streamlearn.reports import StepReport
 
 @dataclass(frozen=True)
 class ExpertCourse:
-    """How one expert of the mixture fared.
+    """The results of one expert of the mixture.
 
-    ``log_loss`` is the mean over events of its own predictions', ``weight`` the last one that it had in the mixture,
-    None where it never had a say; ``left_out`` counts the steps that it was left out of, by reason.
+    ``log_loss`` is the mean over events of its own predictions, ``weight`` its last one in the mixture, None if it
+    never took part; ``left_out`` counts the steps that it was left out of, by reason.
     """
 
     log_loss: float | None
@@ -24,14 +24,14 @@ class ExpertCourse:
 
 
 class Tally:
-    """What has come of the events so far.
+    """The results so far.
 
     Attributes
     ----------
     lines
-        Lines that have been dealt with.
+        Lines that have been processed.
     whole, parts
-        The measures of all events, and of those of each part, in the order in which parts began.
+        The measures of all events, and of each part, in the order in which the parts began.
     correct, losses
         Whether each event was predicted correctly, as a byte, and its loss.
     begins
@@ -50,7 +50,7 @@ class Tally:
         self._left_out: dict[str, Counter[str]] = {}
 
     def add(self, report: StepReport) -> None:
-        """Take in a step."""
+        """Add the results of a step."""
         self.lines += sum(report.outcomes.values())
         result = report.result
         if result is None or not result.applied:
@@ -74,7 +74,7 @@ class Tally:
             self._left_out.setdefault(name, Counter())[reason] += 1
 
     def experts(self) -> dict[str, ExpertCourse]:
-        """Return how each expert fared."""
+        """Return the results of each expert."""
         found = {}
         for name in {**self._experts, **self._left_out}:
             weight, loss, events = self._experts.get(name, (None, 0.0, 0))

@@ -1,4 +1,4 @@
-"""Fine-tuning: the learner of a stream over a data set at rest, pass after pass, and what comes of it published."""
+"""Fine-tuning: runs the learner of a stream over a fixed data set in several passes, and publishes the result."""
 
 from streamlearn.commands.finetuning.outcome import Epoch, Outcome, Standing
 from streamlearn.commands.finetuning.tuning import finetune

@@ -1,4 +1,4 @@
-"""The card of a fine-tuned model: what it is, how right it is, what it was made of, and how to use it."""
+"""The model card of a fine-tuned model: what it is, how accurate it is, what it was made from, and how to use it."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ of each file, and the versions of what made them.
 
 @dataclass(frozen=True)
 class Wording:
-    """What a card says otherwise by the objective.
+    """The parts of a card that depend on the objective.
 
     Attributes
     ----------
     task
-        What Hugging Face's hub calls such a model.
+        The task's name on Hugging Face's hub.
     what
-        What it is, without an article.
+        What the model is, without an article.
     reason, judging
-        Why an epoch is kept, and how the validation is treated.
+        Why an epoch is chosen, and how the validation data are used.
     about
-        What else there is to know of the figures and the model; empty, or whole lines with an empty one before.
+        Further notes on the figures and the model; empty, or whole lines after an empty one.
     use
         How to use it.
     settings
-        Those of ``updater`` that it was made with and that say something about it.
+        The settings of ``updater`` worth showing.
 
     """
 
@@ -73,9 +73,9 @@ class Wording:
 
 
 def card(outcome: Outcome, config: Config, wording: Wording, files: Sequence[str]) -> str:
-    """Return the card as Markdown, with the metadata at its head that Hugging Face's hub reads.
+    """Return the card as Markdown, starting with the metadata that Hugging Face's hub reads.
 
-    It names files without where they lay, and holds no text of an example.
+    It names files without their directories, and contains no text of an example.
     """
     given = config.updater.model_dump(mode="json")
     model = Path(config.updater.model)
@@ -104,7 +104,7 @@ def card(outcome: Outcome, config: Config, wording: Wording, files: Sequence[str
 
 
 def named(labels: Sequence[Label]) -> str:
-    """Return the first of `labels` as they may stand in a text, and how many more there are."""
+    """Return the first of `labels`, safe for Markdown, and how many more there are."""
     shown = ", ".join(f"`{_plain(label)}`" for label in labels[:SHOWN_LABELS])
     return shown + (f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else "")
 
@@ -114,5 +114,5 @@ def _row(name: str, figures: Figures) -> str:
 
 
 def _plain(value: object) -> str:
-    """Return `value` as it may stand in a cell of a table and between backticks."""
+    """Return `value`, safe for a table cell and between backticks."""
     return escaped(value).replace("|", "\\|").replace("`", "'")

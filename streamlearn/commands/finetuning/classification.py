@@ -1,4 +1,4 @@
-"""Fine-tuning for labels: the mixture is judged by its log loss, and by how often it is right."""
+"""Fine-tuning for labels: the mixture is measured by its log loss and its accuracy."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ SETTINGS = (
 
 
 class Classification:
-    """Labels, as :class:`~streamlearn.commands.finetuning.objective.Objective` says.
+    """Learns labels; see :class:`~streamlearn.commands.finetuning.objective.Objective`.
 
     Parameters
     ----------
     learner
-        It has the objective ``classification``.
+        A learner with the objective ``classification``.
 
     """
 
@@ -56,7 +56,7 @@ class Classification:
         return LabelFigures.of(events, self.rehearsal.judge(events, pooling=pooling))
 
     def judge_transformer(self, events: Sequence[Event]) -> float | None:
-        """Return how often the transformer alone is right about `events`; None where there is none."""
+        """Return how often the transformer alone is right about `events`; None without a transformer."""
         return self.rehearsal.judge_transformer(events)
 
     def metrics(self, best: Figures, test: Figures | None, alone: dict[str, float | None]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Classification:
         }
 
     def wording(self, outcome: Outcome, *, adapted: bool) -> Wording:  # noqa: ARG002 - the adapter is one of many parts
-        """Return what the card says of a classifier."""
+        """Return the wording of the card for a classifier."""
         alone = outcome.transformer_test_accuracy
         beside = "" if alone is None else f"\nThe transformer alone is right about {alone:.4f} of the test.\n"
         return Wording(

@@ -1,4 +1,4 @@
-"""How far a fine-tuning has come: what of it is kept, beside the learner's own state, to go on from."""
+"""The progress of a fine-tuning: what is stored besides the learner's own state, to continue from."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Course:
     Attributes
     ----------
     epoch, taken
-        The pass that is under way, and how many examples of it have been taken.
+        The current pass, and how many of its examples have been taken.
     refused
-        The indices of those on which no step could be taken.
+        The indices of examples on which no step could be taken.
     pooling
-        How the experts were pooled after the first pass; empty before.
+        The pooling of the experts after the first pass; empty before.
     epochs
-        The passes that have been made.
+        The completed passes.
     seconds
-        How long it has taken so far, and of that the pass that is under way.
+        How long everything has taken so far, and the current pass.
 
     """
 
@@ -37,11 +37,11 @@ class Course:
 
     @property
     def best(self) -> Epoch | None:
-        """The pass behind which the validation was predicted best, the first of several; None before the first."""
+        """The pass after which the validation data were predicted best, the first of equals; None before the first."""
         return min(self.epochs, key=lambda epoch: epoch.validation.choosing, default=None)
 
     def over(self, *, most: int, patience: int) -> bool:
-        """Whether it is at its end: after `most` passes, or `patience` in a row that were no better than the best."""
+        """Whether it is finished: after `most` passes, or `patience` in a row without an improvement."""
         best = self.best
         return best is not None and (len(self.epochs) >= most or len(self.epochs) - best.number >= patience)
 
@@ -51,6 +51,6 @@ class Course:
 
     @classmethod
     def load(cls, state: State) -> Course:
-        """Return what :meth:`state` returned a copy of."""
+        """Return the course in a `state` from :meth:`state`."""
         epochs = [Epoch(**{**one, "validation": load_figures(one["validation"])}) for one in state["epochs"]]
         return cls(**{**state, "epochs": epochs})

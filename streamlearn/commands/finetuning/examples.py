@@ -1,4 +1,4 @@
-"""The examples of a fine-tuning: which of them are learnt, which choose the epoch, and which are only reported."""
+"""The examples of a fine-tuning: those to learn, those that choose the epoch, and those that are only reported."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Examples:
     Attributes
     ----------
     train
-        Those that are learnt; the offset of each is its index.
+        The examples to learn; the offset of each is its index.
     validation, test
         Those that choose the epoch, and those that are only reported; neither is learnt.
     refused
-        How many examples of all files are none, by the reason.
+        How many examples of all files are invalid, by reason.
     duplicates
         How many of the examples to learn repeat an id.
 
@@ -51,7 +51,7 @@ class Examples:
     duplicates: int = 0
 
     def digest(self) -> str:
-        """Return the SHA-256 of all texts and labels, in their order and with what they are for."""
+        """Return the SHA-256 of all texts and labels, in order and by split."""
         digest = hashlib.sha256()
         for events in (self.train, self.validation, self.test):
             digest.update(f"{len(events)}\n".encode())
@@ -63,14 +63,14 @@ class Examples:
 def read(config: Config, data: Path | Past, validation: Path | None, test: Path | None) -> Examples:
     """Return the examples in these files; `data` may be a topic's past.
 
-    Where no file is given for `validation`, texts of `data` are held out for it by the hash by which a stream's are, so
-    that a text stays on its side when the stream brings it again: ``events.holdout_ratio`` of them. Half of these are
-    for the test, if no file is given for that either.
+    Without a file for `validation`, a share ``events.holdout_ratio`` of the texts of `data` is held out, by the same
+    hash as in a stream, so that a text stays on its side if it comes again in the stream. Without a file for the test
+    either, half of these are for the test.
 
     Raises
     ------
     ConfigurationError
-        If a file cannot be read, or there is nothing to learn or to choose an epoch by.
+        If a file cannot be read, or there are no examples to learn or to choose an epoch by.
     BrokerError
         If a topic cannot be read.
 
@@ -107,8 +107,8 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
 
 
 def decoded(path: Path, config: EventsConfig, kind: type[Label] | None, *, labelled: bool) -> Iterable[Event | Reason]:
-    """Yield each example in the file `path` as an event, or why it is none."""
-    if path.suffix in TABLES:  # a row is an object, whatever the values of a topic are
+    """Yield each example in the file `path` as an event, or the reason why it is invalid."""
+    if path.suffix in TABLES:  # a row is an object, whatever the format of the topic
         config = config.model_copy(update={"format": "json", "decoder": None})
     decoder = Decoder(config, labelled=labelled)
     for number, value in enumerate(values(path, config.fields, kind=kind, labelled=labelled)):
@@ -116,7 +116,7 @@ def decoded(path: Path, config: EventsConfig, kind: type[Label] | None, *, label
 
 
 def _sort_in(examples: Examples, found: Iterable[Event | Reason], config: EventsConfig, *, splits: bool) -> None:
-    """Sort what was `found` as a stream's events are; `splits` says whether half of what is held out is a test."""
+    """Split `found` like a stream's events; `splits` says whether half of the held-out ones are for the test."""
     draft = Draft(Admission(config))
     for event in found:
         outcome = draft.admit(event) if isinstance(event, Event) else event

@@ -1,4 +1,4 @@
-"""How well events were predicted that were not learnt: what chooses the epoch, and what is said of it."""
+"""How well events that are not learnt were predicted: the figures that choose the epoch and are reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamlearn.learner.evaluation.bits import MOST_PERPLEXITY
 from streamlearn.learner.rehearsal import Said
 from streamlearn.reports import TextFigures
 
-RAW = 8.0 * math.log(2.0)  # nats: what a byte costs whoever has no idea of what comes
+RAW = 8.0 * math.log(2.0)  # nats: the cost of a byte without any knowledge
 
 
 class Figures(Protocol):
@@ -25,7 +25,7 @@ class Figures(Protocol):
     Attributes
     ----------
     columns
-        What :meth:`cells` are called, in plain words.
+        The headings of :meth:`cells`.
 
     """
 
@@ -33,26 +33,26 @@ class Figures(Protocol):
 
     @property
     def events(self) -> int:
-        """How many events it is about."""
+        """How many events they are for."""
         ...
 
     @property
     def choosing(self) -> float:
-        """What the epoch is chosen by: the least is the best."""
+        """The figure that the epoch is chosen by; smaller is better."""
         ...
 
     def cells(self) -> Sequence[str]:
-        """Return the figures as a table shows them."""
+        """Return the figures as cells of a table."""
         ...
 
     def in_words(self) -> str:
-        """Say the first of them in one line."""
+        """Return the main figures in one line."""
         ...
 
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """How well labels were predicted, as :class:`~streamlearn.commands.measures.Measures` says."""
+    """How well labels were predicted; see :class:`~streamlearn.commands.measures.Measures`."""
 
     columns: ClassVar[Sequence[str]] = ("examples", "accuracy", "macro-F1", "log loss, nats", "calibration error")
 
@@ -64,7 +64,7 @@ class LabelFigures:
 
     @classmethod
     def of(cls, events: Sequence[Event], said: Sequence[Said]) -> LabelFigures:
-        """Return the figures of what was `said` of at least one of `events`."""
+        """Return the figures of the predictions `said` for at least one event."""
         meter = Meter()
         for event, one in zip(events, said, strict=True):
             meter.add(event.label, one.label, one.confidence, one.loss)
@@ -77,7 +77,7 @@ class LabelFigures:
         return self.log_loss
 
     def cells(self) -> Sequence[str]:
-        """Return the figures as a table shows them."""
+        """Return the figures as cells of a table."""
         calibration = "-" if self.calibration_error is None else f"{self.calibration_error:.4f}"
         return [
             str(self.events),
@@ -88,22 +88,22 @@ class LabelFigures:
         ]
 
     def in_words(self) -> str:
-        """Say accuracy and loss."""
+        """Return accuracy and loss in one line."""
         return f"accuracy {self.accuracy:.4f}, log loss {self.log_loss:.4f} ({self.events} examples)"
 
 
 @dataclass(frozen=True)
 class CostFigures:
-    """What texts cost a language model, all of them as one.
+    """The total cost of texts for a language model.
 
     Attributes
     ----------
     events, bytes, tokens
-        How many texts there are, the bytes that they have in UTF-8, and the tokens that were predicted, ends included.
+        The number of texts, their bytes in UTF-8, and the predicted tokens, ends included.
     unpredicted
-        How many of the texts have no finite cost; each byte of these counts as eight bits, as if nothing were known.
+        How many texts have no finite cost; each byte of these counts as eight bits, as without any knowledge.
     bits_per_byte
-        What a byte costs.
+        The mean cost of a byte.
     perplexity
         e to the power of a token's mean loss.
 
@@ -120,7 +120,7 @@ class CostFigures:
 
     @classmethod
     def of(cls, texts: TextFigures) -> CostFigures:
-        """Return what at least one of `texts` costs.
+        """Return the cost of `texts`, at least one.
 
         Examples
         --------
@@ -147,19 +147,19 @@ class CostFigures:
         return self.bits_per_byte
 
     def cells(self) -> Sequence[str]:
-        """Return the figures as a table shows them."""
+        """Return the figures as cells of a table."""
         numbers = str(self.bytes), str(self.tokens)
         return [str(self.events), f"{self.bits_per_byte:.4f}", f"{self.perplexity:.4g}", *numbers]
 
     def in_words(self) -> str:
-        """Say bits per byte and perplexity, and how many texts have no cost."""
+        """Return bits per byte and perplexity, and how many texts have no finite cost."""
         odd = f", {self.unpredicted} of them without a finite cost" if self.unpredicted else ""
         shown = f"{self.bits_per_byte:.4f} bits per byte, perplexity {self.perplexity:.4g}"
         return f"{shown} ({self.events} texts{odd})"
 
 
 def load_figures(told: Mapping[str, Any]) -> Figures:
-    """Return what ``dataclasses.asdict`` made `told` of; StateError where another version has recorded others."""
+    """Return the figures that ``dataclasses.asdict`` turned into `told`; StateError if these are another version's."""
     kinds: Sequence[type[LabelFigures | CostFigures]] = (LabelFigures, CostFigures)
     for kind in kinds:
         if {field.name for field in fields(kind)} == set(told):

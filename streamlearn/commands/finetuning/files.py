@@ -1,4 +1,4 @@
-"""Examples in a file, as what the value of a record would be: JSON lines, CSV or Parquet, by the file's name."""
+"""Examples in a file, read like the values of records: JSON lines, CSV or Parquet, by the file's extension."""
 
 from __future__ import annotations
 
@@ -26,24 +26,23 @@ Row = dict[str, Any]
 def values(path: Path, fields: Fields, *, kind: type[Label] | None, labelled: bool = True) -> Iterator[bytes]:
     """Yield each example in the file `path`.
 
-    A row of a table is an object of JSON, in which its columns are what `fields` name.
+    A row of a table is read like a JSON object, whose keys are the columns.
 
     Parameters
     ----------
     path
-        ``.csv`` and ``.parquet`` are tables; whatever else is lines, each what the value of a record would be.
+        ``.csv`` and ``.parquet`` are tables; anything else is lines, each like the value of a record.
     fields
-        What text, label, id and timestamp are called.
+        The names of text, label, id and timestamp.
     kind
-        What labels are, integers or strings, for a CSV file does not say; None takes them for integers where each of
-        them is written as one.
+        The type of labels, which a CSV file does not tell; None takes them as integers if all are written as such.
     labelled
         Whether a table must have a column of labels.
 
     Raises
     ------
     ConfigurationError
-        If it cannot be read, has no such columns, or takes a package that is not installed.
+        If it cannot be read, lacks these columns, or needs a package that is not installed.
 
     """
     try:
@@ -94,7 +93,7 @@ def _parquet_rows(path: Path, fields: Fields, *, labelled: bool) -> Iterator[Row
 
 
 def _require_columns(path: Path, there: list[str], fields: Fields, *, labelled: bool) -> None:
-    """Raise ConfigurationError where the text, or the label if any, is said to be in a column that is not `there`."""
+    """Raise ConfigurationError if the text, or the label if any, is configured as a column that is not `there`."""
     texts = [fields.text] if isinstance(fields.text, str) else fields.text
     for field, places in (("text", texts), ("label", [fields.label] if labelled else [])):
         for name in filter(None, map(_column, places)):
@@ -106,13 +105,13 @@ def _require_columns(path: Path, there: list[str], fields: Fields, *, labelled: 
 
 
 def _column(place: str) -> str | None:
-    """Return the column that `place` is the name of; None where it is a path, a key or a header."""
+    """Return the column that `place` names; None if it is a path, a key or a header."""
     parsed = parse(place)
     return parsed.names[0] if isinstance(parsed, Names) and len(parsed.names) == 1 else None
 
 
 def _as_json(rows: Iterator[Row]) -> Iterator[bytes]:
-    """Yield `rows` as JSON objects, without what is missing in them."""
+    """Yield `rows` as JSON objects, without missing values."""
     encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=str).encode
     for row in rows:
         yield encode({name: value for name, value in row.items() if value is not None})

@@ -1,4 +1,4 @@
-"""Fine-tuning of a language model: it is judged by the bits that a byte costs."""
+"""Fine-tuning of a language model, which is measured in bits per byte."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ SETTINGS = (
 
 
 class LanguageModel:
-    """Texts without labels, as :class:`~streamlearn.commands.finetuning.objective.Objective` says.
+    """Learns texts without labels; see :class:`~streamlearn.commands.finetuning.objective.Objective`.
 
     Parameters
     ----------
     learner
-        It has the objective ``language_model``.
+        A learner with the objective ``language_model``.
 
     """
 
@@ -52,11 +52,11 @@ class LanguageModel:
         self.rehearsal = LanguageRehearsal(learner)
 
     def judge(self, events: Sequence[Event], *, pooling: State | None = None) -> CostFigures:  # noqa: ARG002
-        """Return what at least one of `events` costs; nothing is pooled, and so nothing follows them."""
+        """Return the cost of `events`, at least one; there is no pooling to update."""
         return CostFigures.of(self.rehearsal.judge(events))
 
     def judge_transformer(self, events: Sequence[Event]) -> None:
-        """Return None: it is all there is."""
+        """Return None: there is only the transformer."""
 
     def metrics(self, best: Figures, test: Figures | None, alone: dict[str, float | None]) -> dict[str, Any]:  # noqa: ARG002
         """Return bits per byte and perplexity."""
@@ -71,7 +71,7 @@ class LanguageModel:
         }
 
     def wording(self, outcome: Outcome, *, adapted: bool) -> Wording:  # noqa: ARG002 - it has no labels
-        """Return what the card says of a language model."""
+        """Return the wording of the card for a language model."""
         return Wording(
             task="text-generation",
             what="language model",

@@ -1,4 +1,4 @@
-"""What of a fine-tuning depends on the objective: further passes, their judgement, what is said of the model."""
+"""The parts of fine-tuning that depend on the objective: further passes, their figures, and the model card."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamlearn.state import State
 
 
 class AnyRehearsal(Protocol):
-    """Passes over events that a learner has learnt."""
+    """Further passes over events that a learner has learnt."""
 
     @property
     def gains(self) -> bool:
@@ -24,16 +24,16 @@ class AnyRehearsal(Protocol):
         ...
 
     def again(self, events: Sequence[Event]) -> int:
-        """Take a step on `events`, which have been learnt before; return on how many it could be taken."""
+        """Take a step on `events`, which have been learnt before; return how many of them were learnt."""
         ...
 
     def pooling(self) -> State:
-        """Return how experts are pooled; nothing where there are none."""
+        """Return the pooling of the experts; empty if there are none."""
         ...
 
 
 class Objective(Protocol):
-    """One objective, with the learner that has it."""
+    """One objective, with its learner."""
 
     @property
     def rehearsal(self) -> AnyRehearsal:
@@ -41,27 +41,27 @@ class Objective(Protocol):
         ...
 
     def judge(self, events: Sequence[Event], *, pooling: State | None = None) -> Figures:
-        """Return how well at least one of `events` is predicted, from which nothing is learnt.
+        """Return how well `events`, at least one, are predicted, without learning from them.
 
-        How experts are pooled follows them, from `pooling` on, where that is given.
+        If `pooling` is given, the experts' pooling starts from it and adapts to the events.
         """
         ...
 
     def judge_transformer(self, events: Sequence[Event]) -> float | None:
-        """Return how often the transformer alone is right about `events`; None where that says nothing of its own."""
+        """Return how often the transformer alone is right about `events`; None if that is not a figure of its own."""
         ...
 
     def metrics(self, best: Figures, test: Figures | None, alone: dict[str, float | None]) -> dict[str, Any]:
-        """Return what the manifest says of the validation, the test, and the transformer `alone` on both."""
+        """Return the manifest's entries for the validation, the test, and the transformer `alone` on both."""
         ...
 
     def wording(self, outcome: Outcome, *, adapted: bool) -> Wording:
-        """Return what the card says of the model; `adapted` says whether its adapter lies beside it."""
+        """Return the wording of the model card; `adapted` says whether an adapter is stored with the model."""
         ...
 
 
 def make_objective(learner: Learner) -> Objective:
-    """Return that of `learner`."""
+    """Return the objective of `learner`."""
     kinds: dict[str, type[Classification | LanguageModel]] = {
         "classification": Classification,
         "language_model": LanguageModel,

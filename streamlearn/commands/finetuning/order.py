@@ -1,4 +1,4 @@
-"""The order in which a pass meets the examples: shuffled anew for each, and the same whenever it is gone on with."""
+"""The order of the examples in a pass: shuffled anew for each pass, and the same when a pass is resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamlearn.events import Event
 
 
 class Texts(Dataset[Event]):
-    """Events as a data set of torch's."""
+    """Events as a torch data set."""
 
     def __init__(self, events: Sequence[Event]) -> None:
         self._events = events
@@ -25,7 +25,7 @@ class Texts(Dataset[Event]):
 
 
 class Shuffled(Sampler[int]):
-    """The indices from 0 to below `count` in an order that follows from `seed` and `epoch`, without the first `taken`.
+    """The indices from 0 to below `count` in an order determined by `seed` and `epoch`, without the first `taken`.
 
     Examples
     --------
@@ -46,11 +46,11 @@ class Shuffled(Sampler[int]):
 
 
 def batches(events: Sequence[Event], *, size: int, seed: int, epoch: int, taken: int) -> DataLoader[Event]:
-    """Return the batches of `size` events of the pass `epoch` that are left after so many events were `taken`."""
+    """Return the remaining batches of `size` events of the pass `epoch` after `taken` events."""
     return DataLoader(
         Texts(events),
         batch_size=size,
         sampler=Shuffled(len(events), seed=seed, epoch=epoch, taken=taken),
         collate_fn=list,
-        generator=torch.Generator(),  # or it would draw from torch's own, which nothing here may move
+        generator=torch.Generator(),  # otherwise it would draw from torch's global one, which must not change here
     )

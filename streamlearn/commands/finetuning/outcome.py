@@ -1,4 +1,4 @@
-"""What a fine-tuning comes to: the figures of each pass, and of what is kept in the end."""
+"""The result of a fine-tuning: the figures of each pass, and of the model that is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streamlearn.commands.finetuning.figures import Figures, load_figures
 
 @dataclass(frozen=True)
 class Epoch:
-    """A pass over all examples: its number, from 1, the figures on the validation behind it, and how long it took."""
+    """A pass over all examples: its number, from 1, the validation figures after it, and how long it took."""
 
     number: int
     validation: Figures
@@ -20,7 +20,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fine-tuning came to.
+    """The result of a fine-tuning.
 
     Attributes
     ----------
@@ -30,17 +30,17 @@ class Outcome:
         How many examples were to be learnt, how many labels they have (0 for a language model), how many examples of
         all files were refused, by reason, and how many repeated an id.
     epochs
-        The passes that were made.
+        The completed passes.
     chosen
-        The number of the one that was kept: it predicted the validation best.
+        The number of the pass that was kept: the one that predicted the validation data best.
     validation, test
-        The figures of that one; None where there is no test.
+        The figures of that pass; None if there is no test.
     transformer_test_accuracy
-        How often the transformer alone is right; None where there is no mixture beside it, or no test.
+        How often the transformer alone is right; None without a mixture or a test.
     seconds
-        How long learning and judging took.
+        How long learning and evaluation took.
     positions
-        Where it ended in the topic of which it learnt the past, by ``topic/partition``; empty where it was a file.
+        The end positions in the topic whose past was learnt, by ``topic/partition``; empty for a file.
 
     """
 
@@ -59,7 +59,7 @@ class Outcome:
 
     @classmethod
     def load(cls, told: Mapping[str, Any]) -> Outcome:
-        """Return what ``dataclasses.asdict`` made `told` of."""
+        """Return the outcome that ``dataclasses.asdict`` turned into `told`."""
         epochs = [Epoch(one["number"], load_figures(one["validation"]), one["seconds"]) for one in told["epochs"]]
         figures = {name: load_figures(told[name]) if told[name] else None for name in ("validation", "test")}
         return cls(**{**told, "epochs": epochs, **figures})
@@ -67,7 +67,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far it has come: the pass, of at most so many, the examples `taken` of it, and of how many."""
+    """The progress: the pass, the most passes, the examples `taken` in it, and how many there are."""
 
     epoch: int
     epochs: int

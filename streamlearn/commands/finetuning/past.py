@@ -1,7 +1,7 @@
-"""A topic's past as a data set: what is retained of it when a fine-tuning begins, read outside the group.
+"""A topic's past as a data set: what it retains when a fine-tuning begins, read without joining the group.
 
-Where a partition begins and ends is looked up once and kept with what is unfinished, and with the model in the end: so
-the same command reads the same records again, however many have come since.
+The first and last offset of each partition are looked up once and stored with the unfinished state, and finally with
+the model, so that the same command reads the same records again, however many have come since.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from streamlearn.records import Positions, Range, Topics
 from streamlearn.storage.files import make_directory, read_bytes
 from streamlearn.storage.store import replace_file
 
-AT_ONCE = 1000  # offsets of a partition: what is read and decoded before it is passed on
+AT_ONCE = 1000  # offsets of a partition that are read and decoded at once
 MOST_BYTES = 2**24
 
 
 class Past:
-    """What the topic of `config` holds.
+    """The contents of the topic of `config`.
 
     Parameters
     ----------
     config
-        Says which topic, and what an event is.
+        Names the topic and describes the events.
     kept
-        What :meth:`kept` returned when this was begun; None where it begins now.
+        What :meth:`kept` returned at the beginning; None to begin now.
 
     Raises
     ------
     BrokerError
         If Kafka cannot be asked, or the topic does not exist.
     ConfigurationError
-        If what was begun is another topic's, or has been deleted in part since.
+        If it was begun on another topic, or some of its records have been deleted since.
 
     """
 
@@ -73,15 +73,15 @@ class Past:
 
     @property
     def positions(self) -> Positions:
-        """The offset of each partition at which this ends, and a stream goes on."""
+        """The end offset of each partition, at which a stream continues."""
         return {(wanted.topic, wanted.partition): wanted.end for wanted in self.ranges}
 
     def kept(self) -> dict[str, Any]:
-        """Return what says which records these are, as JSON has it."""
+        """Return which records these are, as JSON values."""
         return {"topics": self.topics, "ranges": msgspec.to_builtins(self.ranges)}
 
     def outcomes(self) -> Iterator[Event | Reason]:
-        """Yield what each record is, partition after partition.
+        """Yield each record as an event or a reason, partition by partition.
 
         Raises
         ------
@@ -102,7 +102,7 @@ def _pieces(whole: Range) -> Iterator[Range]:
 
 
 def remember(path: Path, past: Past) -> None:
-    """Write into the file `path` which records those of `past` are.
+    """Write to the file `path` which records `past` consists of.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def remember(path: Path, past: Past) -> None:
 
 
 def remembered(path: Path) -> dict[str, Any] | None:
-    """Return what :func:`remember` wrote into `path`, None where nothing is there.
+    """Return what :func:`remember` wrote to `path`, or None if there is no file.
 
     Raises
     ------

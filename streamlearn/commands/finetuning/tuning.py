@@ -1,4 +1,4 @@
-"""What ``streamlearn finetune`` does: pass after pass over a data set, until the validation says that it is enough."""
+"""Implements ``streamlearn finetune``: passes over a data set until the validation figures stop improving."""
 
 from __future__ import annotations
 
@@ -46,38 +46,38 @@ def finetune(
     passed: Callable[[Epoch], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Let a new learner go over `data` again and again, and leave the best of what it comes to in `output`.
+    """Train a new learner on `data` in several passes, and write the best model to `output`.
 
-    The first pass is a stream's: in micro-batches with replayed examples, each predicted before all experts learn it.
-    In further passes, in steps of as many examples without replayed ones, only the transformer learns, as
-    :mod:`~streamlearn.updater.rehearsal` says why; a language model is nothing else. Behind each pass the validation is
-    predicted, and how the experts are pooled follows it. Where the same was begun before and was killed, it is gone on
-    with.
+    The first pass is like a stream: in micro-batches with replayed examples, each predicted before all experts learn
+    it. In further passes, in steps of the same number of examples without replay, only the transformer learns; see
+    :mod:`~streamlearn.updater.rehearsal` for the reason. A language model has only the transformer. After each pass the
+    validation data are predicted, and the pooling of the experts adapts to them. A run that was killed is resumed.
 
     Parameters
     ----------
     config
-        The sections ``events``, ``buffer`` and ``updater`` count, when to checkpoint, and for a topic ``kafka``.
+        The sections ``events``, ``buffer``, ``updater``, the interval of checkpoints, and for a topic ``kafka`` are
+        read.
     data, validation, test
-        Files of examples, as :func:`~streamlearn.commands.finetuning.examples.read` reads them. None for `data` takes
-        what is retained of ``kafka.topic`` when this is begun, with positions of its own: the group is not touched.
+        Files of examples, as :func:`~streamlearn.commands.finetuning.examples.read` reads them. None for `data` reads
+        what ``kafka.topic`` retains at the beginning, without using the group.
     output
-        The directory of the model; what lies beside it until then is called alike, with ``.unfinished``.
+        The directory of the model; until it is finished, the state is in a directory with ``.unfinished`` appended.
     epochs, patience
-        The most passes, and after how many in a row that were no better it ends.
+        The most passes, and the number of passes in a row without improvement after which it ends.
     progress, passed
-        Told after each step, and after each pass.
+        Called after each step, and after each pass.
     clock
         Monotonic seconds.
 
     Raises
     ------
     ConfigurationError
-        If the model or a file cannot be read, nothing is there to learn, or `output` is something else already.
+        If the model or a file cannot be read, there is nothing to learn, or `output` exists and is something else.
     StateError
-        If the disk refuses, or another process is at it.
+        If the disk refuses, or another process is running the same.
     StreamlearnError
-        If no example could be learnt, or the learner went astray.
+        If no example could be learnt, or θ diverged.
     BrokerError
         If the topic cannot be read.
 
@@ -100,7 +100,7 @@ def finetune(
 
 
 def _finished(output: Path) -> dict[str, Any]:
-    """Return what is recorded of the fine-tuning that made `output`; nothing where none did."""
+    """Return the record of the fine-tuning that made `output`; empty if there is none."""
     try:
         recorded: dict[str, Any] = read_manifest(output, MANIFEST).get(SECTION, {})
     except StateError:
@@ -109,7 +109,7 @@ def _finished(output: Path) -> dict[str, Any]:
 
 
 def _outcome(recorded: dict[str, Any], output: Path, given: dict[str, Any]) -> Outcome | None:
-    """Return what came of the same when it was finished; ConfigurationError where something else lies there."""
+    """Return the outcome of the same, finished earlier; ConfigurationError if `output` is something else."""
     if not os.path.lexists(output):
         return None
     if recorded.get("given") != given:
@@ -118,7 +118,7 @@ def _outcome(recorded: dict[str, Any], output: Path, given: dict[str, Any]) -> O
 
 
 class _Tuning:
-    """One fine-tuning, from where it stands to its end."""
+    """One fine-tuning, from its current state to its end."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class _Tuning:
         patience: int,
         clock: Callable[[], float],
     ) -> None:
-        alone = {"holdout_ratio": 0.0, "duplicate_window": 0}  # what is held out or repeated has been sorted out
+        alone = {"holdout_ratio": 0.0, "duplicate_window": 0}  # held-out and repeated examples are removed already
         self._config = config.model_copy(update={"events": config.events.model_copy(update=alone)})
         self._examples = examples
         self._unfinished = unfinished
@@ -142,7 +142,7 @@ class _Tuning:
         self._due = Triggers(config.publisher.checkpoints.every_steps, config.publisher.checkpoints.every_seconds)
 
     def run(self, progress: Callable[[Standing], None], passed: Callable[[Epoch], None]) -> None:
-        """Make pass after pass, beginning where the last checkpoint was."""
+        """Run the passes, starting from the last checkpoint."""
         kept = self._unfinished.newest()
         if kept is not None:
             self._learner.load(kept["learner"])
@@ -179,7 +179,7 @@ class _Tuning:
         self._objective.rehearsal.again([event for event in batch if event.offset not in refused])
 
     def _judge(self) -> Epoch:
-        """Predict the validation behind a pass, keep the learner where nothing was better, and begin the next pass."""
+        """Predict the validation data after a pass, save the learner if it is the best, and begin the next pass."""
         course, learner, begun = self._course, self._learner, self._clock()
         learner.prove()
         if course.epoch == 1:
@@ -200,7 +200,7 @@ class _Tuning:
         self._due.tried(learner.step)
 
     def publish(self, output: Path, given: dict[str, Any], past: Past | None, *, files: Sequence[Path]) -> Outcome:
-        """Go back to the best pass, predict the test, and leave all of it in `output`."""
+        """Restore the best pass, predict the test data, and write everything to `output`."""
         learner, course, examples, objective = self._learner, self._course, self._examples, self._objective
         best = course.best
         assert best is not None  # noqa: S101 - a pass has been made

@@ -1,6 +1,6 @@
-"""What lies beside the directory of a fine-tuning until that is finished: checkpoints, and the best pass so far.
+"""The temporary directory of an unfinished fine-tuning: checkpoints, and the best pass so far.
 
-So a fine-tuning that was killed goes on with the same bits when the same command is given again.
+With it a fine-tuning that was killed continues with the same bits when the same command is run again.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ LOCK = "lock"
 
 
 def unfinished_of(output: Path) -> Path:
-    """Return the directory of what is unfinished of `output`."""
+    """Return the temporary directory for `output`."""
     return output.with_name(f"{output.name}.unfinished")
 
 
 class Unfinished:
-    """The directory ``OUTPUT.unfinished``, which is this process's alone while the context lasts.
+    """The directory ``OUTPUT.unfinished``, locked by this process while the context lasts.
 
     Parameters
     ----------
     output
-        The directory that the finished model will be in.
+        The directory of the finished model.
     given
-        What decides the result. What lies there must have been begun with the same.
+        Everything that decides the result. An existing directory must have been begun with the same.
 
     Raises
     ------
     StateError
-        If another process is at it, or it cannot be written.
+        If another process holds it, or it cannot be written.
 
     """
 
@@ -61,18 +61,18 @@ class Unfinished:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._lock)  # which gives the lock back
+        os.close(self._lock)  # releases the lock
 
     def write(self, step: int, epochs: int, state: State) -> None:
-        """Keep `state`, after `step` and so many `epochs`, to go on from."""
+        """Save `state`, after `step` and `epochs` passes, to continue from."""
         self._checkpoints.write(step, epochs, {**state, "given": self._given})
 
     def write_best(self, step: int, epochs: int, state: State) -> None:
-        """Keep `state`, which nothing has been better than after so many `epochs`."""
+        """Save `state` as the best after `epochs` passes."""
         self._best.write(step, epochs, state)
 
     def newest(self) -> State | None:
-        """Return the last state that was kept, None where there is none; a damaged one is passed over.
+        """Return the last saved state, or None; damaged ones are skipped.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Unfinished:
         return None
 
     def best(self, epochs: int) -> State:
-        """Return the state that was kept as the best after so many `epochs`; StateError where it is not whole."""
+        """Return the state saved as the best after `epochs` passes; StateError if it is damaged."""
         names = [name for name in self._best.names() if int(name.partition("-")[2]) == epochs]
         if not names:
             raise StateError(f"{self._best.directory} does not hold the best epoch any more; remove {self.directory}")

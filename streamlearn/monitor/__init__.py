@@ -1,1 +1,1 @@
-"""What is seen: metrics, drift, evaluation, HTTP server."""
+"""Monitoring: metrics, the live page, health, logs and the HTTP server."""

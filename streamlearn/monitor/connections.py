@@ -1,10 +1,10 @@
-"""Lets few connections in, each for a short time: one port must cost the learner neither descriptors nor processor.
+"""Limits connections in number and time: the port must not use up the learner's file descriptors or CPU.
 
-uvicorn bounds neither: a connection that never sends a request stays for ever, and once the descriptors are used up,
-checkpoints cannot be written either. So at most :func:`connections_allowed` are open at a time. Who comes when all are
-taken is let in, in the place of the one that has been idle longest: whoever floods the port drives out its own
-connections, and a probe or a scrape, which sends its request at once, is answered. And the thread uses a third of a
-processor at most, so that learning goes on however often it is asked.
+uvicorn limits neither: a connection that never sends a request stays open for ever, and once the descriptors are used
+up, checkpoints cannot be written either. So at most :func:`connections_allowed` are open at a time. A new one beyond
+that replaces the one that has been idle longest: a client that floods the port drives out its own connections, and a
+probe or a scrape, which sends its request at once, is answered. And the thread uses at most a third of a CPU core, so
+that learning continues, however many requests there are.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from streamlearn.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 100  # each takes a descriptor and at most some 300 KiB; probes, scrapes and pages take ten
+CONNECTIONS = 100  # each takes a descriptor and at most about 300 KiB; probes, scrapes and pages need ten
 LEAST_CONNECTIONS = 4
 RESERVE = 48  # descriptors: a learner on one broker takes 17, each further broker 3, a checkpoint or a snapshot 3
 EXCHANGE_SECONDS = 10.0  # Prometheus gives a scrape up after as many
@@ -36,16 +36,16 @@ HANDSHAKE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 FULL_SECONDS = 0.01
 SHARE = 1 / 3  # of one processor: some 150 scrapes or 2,000 silent connections a second
-NO_LISTENER = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)  # of the errors of accept(2), those that do not pass
+NO_LISTENER = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)  # errors of accept(2) that are permanent
 
 
 def connections_allowed() -> int:
-    """Return how many connections may be open at a time: half of what the limit on open files leaves, or 100.
+    """Return how many connections may be open at a time: half of the spare open files, at most 100.
 
     Raises
     ------
     ConfigurationError
-        If the limit does not suffice for the learner itself.
+        If the limit on open files is too low for the learner itself.
 
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -65,9 +65,9 @@ def _open_files() -> int:
 
 
 class Throttle:
-    """Keeps the thread that it is called on from using more than ``SHARE`` of a processor.
+    """Keeps the calling thread from using more than ``SHARE`` of a CPU core.
 
-    Whoever calls it waits until what has been used since the call before is paid for; one after the other.
+    Each call waits until the CPU time used since the previous call is within the share; calls are served in turn.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Throttle:
         self._used, self._at = time.thread_time(), time.monotonic()
 
     async def __call__(self) -> None:
-        """Wait until it is paid for."""
+        """Wait until the CPU time used is within the share."""
         async with self._turn:
             used, now = time.thread_time(), time.monotonic()
             due = max(now, self._at + (used - self._used) / SHARE)
@@ -84,7 +84,7 @@ class Throttle:
 
 
 class Throttled:
-    """An application that answers no faster than ``throttle`` lets it.
+    """An application that answers no faster than ``throttle`` allows.
 
     Parameters
     ----------
@@ -110,14 +110,14 @@ class Throttled:
 
 
 class Connection(H11Protocol):
-    """A connection that is cut where a request has not come and been answered within ``EXCHANGE_SECONDS``.
+    """A connection that is closed unless a request is received and answered within ``EXCHANGE_SECONDS``.
 
     Attributes
     ----------
     since
-        When it was accepted or last had answered, in the loop's seconds.
+        When it was accepted, or finished its last response, in the loop's seconds.
     handshake
-        The task that brings it about.
+        The task that establishes it.
 
     """
 
@@ -130,30 +130,30 @@ class Connection(H11Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is being made; one that is not read is none."""
+        """Whether a response is being produced; one that the client does not read does not count."""
         return bool(self.cycle) and not self.cycle.response_complete and not self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to count the seconds, with any TLS handshake behind."""
+        """Start the timeout, after any TLS handshake."""
         super().connection_made(transport)
         self._wait_for_exchange()
 
     def on_response_complete(self) -> None:
-        """Begin to count again, unless others need the place, or more of the request would have to be read."""
+        """Restart the timeout; close instead if others are waiting, or if the request has an unread rest."""
         self._wait_for_exchange()
         if self._server.is_full or self.conn.their_state is h11.SEND_BODY:
             self.transport.close()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give its place to others."""
+        """Free its place."""
         if self._deadline:
             self._deadline.cancel()
         self._server.forget(self)
         super().connection_lost(exc)
 
     def _wait_for_exchange(self) -> None:
-        """Count the seconds that are left from the beginning again; what is written but not read by then is dropped."""
+        """Restart the timeout; what is written but not read by its end is dropped."""
         self.since = self.loop.time()
         if self._deadline:
             self._deadline.cancel()
@@ -180,7 +180,7 @@ class BoundedServer(uvicorn.Server):
     Attributes
     ----------
     failure
-        What ended it, if something unforeseen did.
+        The unexpected error that ended it, if any.
 
     """
 
@@ -192,7 +192,7 @@ class BoundedServer(uvicorn.Server):
         self.failure: BaseException | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept on `sockets`."""
+        """Begin to accept connections on `sockets`."""
         await super().startup(sockets=[])
         throttle = self._app.throttle = Throttle()
         for listener in sockets or []:
@@ -202,7 +202,7 @@ class BoundedServer(uvicorn.Server):
             self._accepting.append(task)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nothing more, and answer what was asked."""
+        """Stop accepting, and answer pending requests."""
         for task in self._accepting:
             task.cancel()
         for connection in [c for c in self._open if not c.transport]:
@@ -232,11 +232,11 @@ class BoundedServer(uvicorn.Server):
 
     @property
     def is_full(self) -> bool:
-        """Whether another connection would be one too many."""
+        """Whether the limit is reached."""
         return len(self._open) >= self._limit
 
     def _make_room(self) -> bool:
-        """Return whether one more connection may be open, once the one that was idle longest is cut if need be."""
+        """Return whether one more connection may be opened, closing the one that has been idle longest if necessary."""
         if not self.is_full:
             return True
         idle = [connection for connection in self._open if not connection.busy]
@@ -256,14 +256,14 @@ class BoundedServer(uvicorn.Server):
         self._open.add(connection)
 
         def come(handshake: asyncio.Task[Any]) -> None:
-            if handshake.cancelled() or handshake.exception():  # it never was a connection
+            if handshake.cancelled() or handshake.exception():  # it was never established
                 accepted.close()
                 self.forget(connection)
 
         connection.handshake.add_done_callback(come)
 
     def forget(self, connection: Connection) -> None:
-        """Count `connection` no longer."""
+        """Stop counting `connection`."""
         self._open.discard(connection)
 
     def _ended(self, accepting: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""The course of a learner: its loss, and how right it was, over the events learnt, in a bounded number of points."""
+"""The course of a learner: its loss and accuracy over the events learnt, in a bounded number of points."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ POINTS = 500
 
 
 class Course(Struct):
-    """Loss and figure over the events learnt; the figure is the accuracy or, of a language model, the bits per byte.
+    """Loss and figure over the events learnt; the figure is the accuracy or, for a language model, the bits per byte.
 
-    When there are twice :data:`POINTS` of them, each pair becomes one: the mean loss of both, and the figure of the
-    later, which is a mean over a window already. So the whole course is kept, the older the coarser from there on.
+    At twice :data:`POINTS` points, each pair is merged into one: the mean loss of both, and the figure of the later,
+    which is a windowed mean already. So the whole course is kept, at a resolution that halves each time.
 
     Attributes
     ----------
     events, loss, figure
-        The points: how many events had been learnt, and what both were.
+        The points: how many events had been learnt, and both values.
     each
         How many micro-batches make a point.
     unfinished
-        The losses of the point that is not full yet.
+        The losses of the incomplete point.
     last
         The events and the figure after the last micro-batch.
 
@@ -57,14 +57,14 @@ class Course(Struct):
             self.events, self.figure = self.events[1::2], self.figure[1::2]
 
     def cut(self, events: int) -> None:
-        """Forget what came after so many `events`."""
+        """Remove what came after so many `events`."""
         kept = bisect_right(self.events, events)
         del self.events[kept:], self.loss[kept:], self.figure[kept:]
         if self.last[0] > events:
             self.unfinished = []
 
     def view(self) -> dict[str, list[Any]]:
-        """Return the points as lists, the one that is not full yet at their end."""
+        """Return the points as lists, with the incomplete one at the end."""
         last, figure = self.last
         open_point = [sum(self.unfinished) / len(self.unfinished)] if self.unfinished else []
         return {

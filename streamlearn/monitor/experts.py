@@ -1,4 +1,4 @@
-"""How each expert of the mixture does: its weight, the moving mean of its loss, and since when it is left out."""
+"""The state of each expert of the mixture: its weight, the moving mean of its loss, and since when it is left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streamlearn.reports import StepResult
 
 
 class ExpertCourse(Struct):
-    """How one expert does.
+    """The state of one expert.
 
     Attributes
     ----------
@@ -19,9 +19,9 @@ class ExpertCourse(Struct):
     loss
         The moving mean of its loss over fresh events, in nats; None before the first.
     events
-        Over how many of them that is.
+        The number of events in that mean.
     reason, since
-        Why it is left out, and since when in Unix seconds; None while it is not.
+        Why it is left out, and since when in Unix seconds; None if it takes part.
 
     """
 
@@ -33,13 +33,13 @@ class ExpertCourse(Struct):
 
 
 class Experts:
-    """The course of every expert, by name, in the order in which they were first reported.
+    """The state of every expert, by name, in the order in which they were first reported.
 
     Parameters
     ----------
     window
-        Over about how many fresh events a mean loss is taken: exactly over all of them up to the first `window`, and
-        from there on with weights that fall exponentially.
+        About how many fresh events a mean loss covers: a plain mean up to the first `window` events, and exponentially
+        weighted from then on.
 
     """
 
@@ -48,10 +48,10 @@ class Experts:
         self.by_name: dict[str, ExpertCourse] = {}
 
     def stepped(self, result: StepResult, now: float) -> None:
-        """Follow a step that was taken at `now`, in Unix seconds.
+        """Update with a step that was taken at `now`, in Unix seconds.
 
-        A loss that is not finite moves no mean: whoever has one is left out, with that reason. Whoever is in the
-        mixture no longer, since the configuration has changed, is not shown any more.
+        A loss that is not finite does not enter a mean: the expert is left out, with that reason. Experts that are no
+        longer in the mixture, because the configuration has changed, are not shown any more.
         """
         if result.applied:
             for name in self.by_name.keys() - result.experts.keys() - result.dropped.keys():

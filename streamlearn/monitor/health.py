@@ -1,4 +1,4 @@
-"""Whether the loop is alive and ready, and what it is doing in a word."""
+"""Whether the loop is alive and ready, and its state in a word."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Health:
-    """What the probes and the page say about the loop.
+    """What the probes and the page report about the loop.
 
     Parameters
     ----------
@@ -19,9 +19,9 @@ class Health:
     Attributes
     ----------
     model_loaded, joined, kafka_answers, active
-        What has come about; ``joined`` is the membership of the group, as its active member or a standby.
+        What has been reached so far; ``joined`` is membership of the group, as its active member or a standby.
     fault
-        Why learning comes to nothing, in a few words; empty while it comes to something.
+        Why nothing can be learnt, in a few words; empty otherwise.
 
     """
 
@@ -35,7 +35,7 @@ class Health:
         self.fault = ""
 
     def beat(self) -> None:
-        """Say that the loop came round."""
+        """Record a heartbeat of the loop."""
         self._last = self._clock()
 
     @property
@@ -45,14 +45,14 @@ class Health:
 
     @property
     def hindrance(self) -> str:
-        """What is waited for, the model or the group, or what is at fault; empty where nothing is."""
+        """What is waited for, the model or the group, or what is wrong; empty if nothing is."""
         if not self.model_loaded:
             return "waiting for the model"
         return self.fault or ("" if self.joined else "waiting for the group")
 
     @property
     def state(self) -> str:
-        """What it is doing, in a word or three."""
+        """The learner's state in one to three words."""
         if not self.alive:
             return "not responding"
         if not self.model_loaded:

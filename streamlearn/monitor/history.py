@@ -1,4 +1,4 @@
-"""What the page remembers across a restart: it lies beside the state in each checkpoint, and decides nothing."""
+"""What the page remembers across a restart: stored beside the state in each checkpoint, and without effect on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamlearn.reports import Standing
 
 
 class Drift(Struct):
-    """A drift: after how many events which signal had risen, and when that was, in seconds since 1970."""
+    """A drift: the number of events before it, the signal that had risen, and the time in seconds since 1970."""
 
     events: int
     detector: str
@@ -24,7 +24,7 @@ class Drift(Struct):
 
 
 class Publication(Struct):
-    """A published version: how many events were learnt into it, None where that is not known, and when it was."""
+    """A published version: how many events it had learnt, None if unknown, and when it was published."""
 
     version: int
     events: int | None
@@ -32,7 +32,7 @@ class Publication(Struct):
 
 
 class Refusal(Struct):
-    """A dead letter without anything of its text: why, what that is about, where its record stands, and when it was."""
+    """A dead letter without any of its text: the reason and its detail, the position of its record, and the time."""
 
     reason: str
     detail: str
@@ -43,23 +43,22 @@ class Refusal(Struct):
 
 
 class History(Struct):
-    """All of it, of bounded size.
+    """The whole history, of bounded size.
 
     Attributes
     ----------
     step, counts, reasons
-        Where the learner stood: its steps, the records dealt with by outcome, and the dead letters among them by
-        reason.
+        Where the learner stood: its steps, the records processed by outcome, and the dead letters among them by reason.
     course
         Loss and figure over the events learnt.
     loss
         The mean loss of the last micro-batch, None before the first.
     drifts, publications, refusals
-        The newest, oldest first.
+        The newest ones, oldest first.
     experts
-        How each expert does, by name.
+        The state of each expert, by name.
     predicted
-        What was predicted of the newest events.
+        The predictions of the newest events.
 
     """
 
@@ -75,7 +74,7 @@ class History(Struct):
     predicted: Predicted = field(default_factory=Predicted)
 
     def standing(self, *, labelled: bool) -> Standing:
-        """Return where the learner stood, as far as that is told here."""
+        """Return where the learner stood, as far as it is recorded here."""
         standing = Standing(step=self.step, counts=Counter(self.counts), reasons=Counter(self.reasons))
         figure = self.course.last[1]
         if figure is None:
@@ -97,12 +96,12 @@ def write(history: History) -> bytes:
 
 
 def read(written: bytes) -> History | None:
-    """Return what :func:`write` has made `written` of; None where that is nothing.
+    """Return the history that :func:`write` turned into `written`; None if that is empty.
 
     Raises
     ------
     ValueError
-        If it is none that this version knows.
+        If this version cannot read it.
 
     """
     try:

@@ -1,8 +1,8 @@
-"""What the live page shows: the course of the learner, of bounded size, and how things are now.
+"""The contents of the live page: the course of the learner, of bounded size, and its current state.
 
-The learning thread tells it, the server's thread asks it; neither ever waits for more than a copy of some lists, of
-which the view is then made. What has passed goes into each checkpoint as a
-:class:`~streamlearn.monitor.history.History`, and comes back from there.
+The learning thread updates it, the server's thread reads it; neither waits for more than a copy of some lists, from
+which the view is then made. The past goes into each checkpoint as a :class:`~streamlearn.monitor.history.History`, and
+is restored from there.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ LABELS = 30
 
 
 class Live:
-    """What there is to show.
+    """The data of the live page.
 
     Parameters
     ----------
     topic, group
-        What is learnt from, and as whom.
+        The topic learnt from, and the consumer group.
     labelled
-        Whether labels are learnt; of a language model nothing is shown that is about labels.
+        Whether labels are learnt; for a language model nothing about labels is shown.
     window
-        Over how many of the newest events the figure is taken.
+        How many of the newest events the figure covers.
 
     """
 
@@ -67,9 +67,9 @@ class Live:
             self._standing = standing
 
     def learnt(self, loss: float, labels: Sequence[Label] = (), predicted: Sequence[Label | None] = ()) -> None:
-        """Add a micro-batch to the course, after which the learner stands as :meth:`stands` was told last.
+        """Add a micro-batch to the course; :meth:`stands` has been called with the standing after it.
 
-        Of each fresh event there is the label, and what was predicted of it.
+        `labels` and `predicted` have one entry for each fresh event.
         """
         with self._lock:
             self._loss = loss
@@ -77,18 +77,18 @@ class Live:
             self._predictions.add(labels, predicted)
 
     def experts(self, by_name: Mapping[str, ExpertCourse]) -> None:
-        """Show how each expert does."""
+        """Show the state of each expert."""
         copy = {name: replace(course) for name, course in by_name.items()}
         with self._lock:
             self._experts = copy
 
     def drifted(self, detector: str) -> None:
-        """Mark a drift, after the micro-batch that was added last."""
+        """Mark a drift after the last micro-batch."""
         with self._lock:
             self._drifts.append(Drift(self._standing.counts["trained"], detector, time.time()))
 
     def captured(self, version: int, events: int) -> None:
-        """Remember that so many `events` have been learnt into `version`, which asks to be published."""
+        """Remember that `version`, a candidate for publication, has learnt so many `events`."""
         with self._lock:
             self._captured = {version: events}
 
@@ -102,7 +102,7 @@ class Live:
         self._snapshot = asdict(publication)
 
     def refused(self, record: Record, reason: str, detail: str) -> None:
-        """Show a dead letter; its text is nobody's business here."""
+        """Show a dead letter, without its text."""
         with self._lock:
             place = record.topic, record.partition, record.offset
             self._refusals.append(Refusal(reason, escaped(detail), *place, at=time.time()))
@@ -122,7 +122,7 @@ class Live:
     # What is kept.
 
     def history(self) -> bytes:
-        """Return what has passed, as :func:`~streamlearn.monitor.history.read` takes it."""
+        """Return the past in the format of :func:`~streamlearn.monitor.history.read`."""
         with self._lock:
             return write(
                 History(
@@ -140,17 +140,17 @@ class Live:
             )
 
     def recalled(self, history: History, newest: Publication | None) -> None:
-        """Show what `history` tells, and the `newest` publication, until this learner takes over from there."""
+        """Show `history` and the `newest` publication, until this learner takes over from there."""
         with self._lock:
             self._standing, self._lag = history.standing(labelled=self._labelled), {}
             self._take(history)
             self._add(newest)
 
     def resumed(self, standing: Standing, history: History | None, newest: Publication | None) -> None:
-        """Go on from `standing`, of which `history` had passed, and the `newest` publication.
+        """Continue from `standing`, with its `history` and the `newest` publication.
 
-        What came after `standing` is left out: it is learnt, or refused, again. Without a history, which an older
-        streamlearn did not keep, it is what this process itself has seen before.
+        What came after `standing` is left out: it is learnt, or refused, again. Without a history, which older versions
+        did not store, what this process itself has seen before is kept.
         """
         trained = standing.counts["trained"]
         with self._lock:
@@ -171,7 +171,7 @@ class Live:
         self._refill(history.drifts, history.publications, history.refusals)
 
     def _add(self, newest: Publication | None) -> None:
-        """Let the `newest` publication be the last one: it may have come after the checkpoint of its step."""
+        """Make the `newest` publication the last one: it may be newer than the checkpoint of its step."""
         self._snapshot = None
         if newest:
             self._publications = deque((one for one in self._publications if one.version < newest.version), MARKS)
@@ -185,8 +185,8 @@ class Live:
         self._refusals = deque(refusals, maxlen=REFUSALS)
 
     def view(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
-        with self._lock:  # what is not copied here is never changed, only replaced
+        """Return the page's data as plain values."""
+        with self._lock:  # what is not copied here is never mutated, only replaced
             standing, loss, snapshot = self._standing, self._loss, self._snapshot
             experts, lag = self._experts, self._lag
             course, counts = self._course.view(), self._predictions.counts()
@@ -221,7 +221,7 @@ class Live:
 
 
 def _most(by_label: Mapping[Label, int]) -> list[tuple[str, int]]:
-    """Return the labels of which most events are held, as they are shown, and how many; 1 and "1" are shown as one."""
+    """Return the labels with the most held events, as shown, and their counts; 1 and "1" are shown as one."""
     held = Counter[str]()
     for label, events in by_label.items():
         held[str(label)] += events
@@ -229,5 +229,5 @@ def _most(by_label: Mapping[Label, int]) -> list[tuple[str, int]]:
 
 
 def _is_before(refusal: Refusal, positions: Positions) -> bool:
-    """Whether the record of `refusal` has been dealt with at `positions`, so that it is not refused again."""
+    """Whether the record of `refusal` is before `positions`, so that it is not refused again."""
     return refusal.offset < positions.get((refusal.topic, refusal.partition), 0)

@@ -1,4 +1,4 @@
-"""The log: one line per change, for a person or as JSON, with the place in the stream; repeats are held back.
+"""The log: one line per change, for a person or as JSON, with the position in the stream; repeats are suppressed.
 
 No line holds the text of an event, at any level.
 """
@@ -28,31 +28,31 @@ START: Place = {"step": 0, "version": 0, "positions": {}}
 
 
 class Placed(logging.Filter):
-    """Puts the place in the stream on every line that does not name another one."""
+    """Adds the position in the stream to every line that does not have another one."""
 
     def __init__(self, place: Callable[[], Place]) -> None:
         super().__init__()
         self.place = place
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the place to `record` and let it pass."""
+        """Add the position to `record` and let it pass."""
         for name, value in self.place().items():
             record.__dict__.setdefault(name, value)
         return True
 
 
 class RepeatFilter(logging.Filter):
-    """Lets a few warnings of a kind pass in a minute, and says on the next one how many it has held back.
+    """Lets a few warnings of a kind pass per minute, and adds the number of suppressed ones to the next.
 
-    Lines are of one kind when the same place in the code wrote them. Our own lines below a warning all pass: each is
-    a change of state, and the last one must be true.
+    Lines are of one kind when the same place in the code wrote them. Our own lines below the level of a warning all
+    pass: each is a change of state, and the last one must be true.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
         self._lock = threading.Lock()
-        self._kinds: dict[tuple[str, int], list[float]] = {}  # when its window began, lines passed, lines held back
+        self._kinds: dict[tuple[str, int], list[float]] = {}  # start of the window, lines passed, lines suppressed
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether `record` passes."""
@@ -71,17 +71,17 @@ class RepeatFilter(logging.Filter):
 
 
 class HumanFormatter(logging.Formatter):
-    """A line for a person: the step behind the level, and what was held back at the end."""
+    """A line for a person: the step after the level, and the number of suppressed lines at the end."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Return `record` as one line, without a trace."""
+        """Return `record` as one line, without a traceback."""
         held_back = getattr(record, "held_back", 0)
         line = super().formatMessage(record) + (f" (and {held_back} more like it before)" if held_back else "")
         lines = line.splitlines() if hasattr(record, "_lines") else [line]
         return "\n".join(escaped(masked(line)) for line in lines)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """Return the trace of `ei`, line by line."""
+        """Return the traceback of `ei`, line by line."""
         return "\n".join(escaped(line) for line in masked(super().formatException(ei)).splitlines())
 
 
@@ -94,7 +94,7 @@ class MaskedJsonFormatter(JsonFormatter):
 
 
 class AboveTheStatus(logging.StreamHandler[Any]):
-    """Writes lines above the one that stays on a terminal."""
+    """Writes lines above the status line of a terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write `record`."""
@@ -103,7 +103,7 @@ class AboveTheStatus(logging.StreamHandler[Any]):
 
 
 def configure(config: Monitor, place: Callable[[], Place]) -> Placed:
-    """Send the log to standard error as `config` says, with `place` asked for every line; it can be changed later."""
+    """Send the log to standard error as `config` says, with the position from `place`, which can be replaced later."""
     handler = AboveTheStatus(sys.stderr)
     if config.log_format == "human":
         STATUS.begin()
@@ -123,7 +123,7 @@ def configure(config: Monitor, place: Callable[[], Place]) -> Placed:
 
 
 def adopt() -> None:
-    """Let every library's log go where ours goes, whatever handlers it has brought."""
+    """Send every library's log to ours, replacing its own handlers."""
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger) and logger.handlers:
             logger.handlers.clear()
@@ -131,7 +131,7 @@ def adopt() -> None:
 
 
 def catch() -> None:
-    """Make a line of the log of an error that nobody can catch, which Python would otherwise print as it sees fit."""
+    """Log errors that cannot be caught, which Python would otherwise print itself."""
     log = logging.getLogger("streamlearn")
 
     def unraisable(found: Any) -> None:

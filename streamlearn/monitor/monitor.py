@@ -1,7 +1,7 @@
-"""The monitor: it is told everything that happens, shows it, and decides nothing.
+"""The monitor: receives everything that happens and shows it, but makes no decisions.
 
-What is told becomes metrics, the state of the probes, the live page, and the place in the stream that stands on each
-line of the log. The learning thread tells it most; the threads of the consumer and of the publisher tell it theirs.
+Reports become metrics, the state of the probes, the live page, and the position in the stream on each log line. Most
+come from the learning thread, the others from the threads of the consumer and the publisher.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 TAKING_OVER = "taking over: loading the newest checkpoint, then re-running the steps that the journal has behind it"
-IDLE_SECONDS = 3.0  # without a step: some more than a look, or a topic with a trickle of events flickers
+IDLE_SECONDS = 3.0  # without a step: longer than the interval of a beat, or the state would flicker on a slow topic
 
 
 class Monitor:
@@ -48,7 +48,7 @@ class Monitor:
     Parameters
     ----------
     config
-        The section ``monitor``, of ``kafka`` the names of topic and group, and where the state is.
+        The section ``monitor``, the names of topic and group in ``kafka``, and the state directory.
     clock
         A monotonic clock in seconds.
 
@@ -57,9 +57,9 @@ class Monitor:
     metrics, health, live, waiting
         What is shown.
     control
-        What operators have asked for over its port.
+        Requests of operators over its port.
     server
-        Shows it; None before :meth:`start`.
+        Serves it; None before :meth:`start`.
 
     """
 
@@ -80,7 +80,7 @@ class Monitor:
         self._unwritable = False
 
     def start(self) -> None:
-        """Begin to answer; the errors are those of :class:`Server`."""
+        """Start the server; the errors are those of :class:`Server`."""
         if self._config.control == "loopback":
             self._make_key()
         self.server = Server(
@@ -102,14 +102,14 @@ class Monitor:
             log.warning("pause, resume, checkpoint and publish are refused until a restart: no key: %s", error)
 
     def stop(self) -> None:
-        """Stop answering."""
+        """Stop the server."""
         STATUS.end()
         if self.server:
             self.server.stop()
 
     @property
     def failed(self) -> StreamlearnError | None:
-        """What has ended the server, None while nothing has."""
+        """The error that has ended the server, or None."""
         return self.server.failed if self.server else None
 
     def place(self) -> Place:
@@ -119,7 +119,7 @@ class Monitor:
     # What the loop tells.
 
     def beat(self, look: Callable[[], tuple[Standing, Mapping[Partition, int]]]) -> None:
-        """Show that the loop came round, and about once a second how the learner stands and its lag, by `look`."""
+        """Record a heartbeat of the loop, and about once a second show the learner's standing and lag, from `look`."""
         self.health.beat()
         self.metrics.heartbeat.set_to_current_time()
         self.metrics.paused.set(self.control.paused and self.health.active)
@@ -135,7 +135,7 @@ class Monitor:
             self.live.lags(lag)
         self.waiting.idle = now - self._moved >= IDLE_SECONDS
         self.waiting.behind = any(lag.values()) if lag else None
-        self.waiting.view()  # so that it is known since when
+        self.waiting.view()  # to record since when
         self._refusals.tell()
         if self.health.active:
             self._progress.tell(standing, lag)
@@ -151,44 +151,44 @@ class Monitor:
         self.waiting.takeover = TAKING_OVER if active else ""
 
     def taken_over(self) -> None:
-        """Show that this learner goes on from where the last active one was."""
+        """Show that this learner has taken over from the last active one."""
         self.waiting.takeover = ""
         self._moved, self.waiting.idle = self._clock(), False
 
     def blocked(self, why: str) -> None:
-        """Show why a takeover waits, empty where it goes on."""
+        """Show why a takeover waits; empty once it continues."""
         self.waiting.takeover = f"takeover blocked, and retried: {why}" if why else TAKING_OVER
 
     def faulty(self, fault: str) -> None:
-        """Show why learning comes to nothing, in a few words; empty where it comes to something."""
+        """Show why nothing can be learnt, in a few words; empty otherwise."""
         self.health.fault = fault
 
     # What the learner has come to.
 
     def recalled(self, written: bytes, snapshot: dict[str, Any] | None) -> None:
-        """Show what a checkpoint says of the past, before this learner takes over from it; as :meth:`restored` does."""
+        """Show the history in a checkpoint before this learner takes over from it; arguments as in :meth:`restored`."""
         if history := _read(written):
             self.live.recalled(history, _publication(snapshot))
 
     def restored(self, standing: Standing, snapshot: dict[str, Any] | None, written: bytes = b"") -> None:
-        """Show how a checkpoint has left the learner, and the manifest of the newest `snapshot`.
+        """Show the learner's standing in a checkpoint, and the manifest of the newest `snapshot`.
 
-        What :meth:`history` returned then is `written`; nothing where the checkpoint has none, or there is none yet.
+        `written` is what :meth:`history` returned then; empty if there is no checkpoint, or none with a history.
         """
         self._place = standing.place()
         show_standing(self.metrics, standing)
-        history = _read(written) or (None if standing.step else History())  # before the first step nothing has passed
+        history = _read(written) or (None if standing.step else History())  # before the first step the history is empty
         self.live.resumed(standing, history, _publication(snapshot))
-        if history:  # the page's are shown while these go on
+        if history:  # the page's copy is shown while these continue
             self._experts.by_name = {name: replace(course) for name, course in history.experts.items()}
         if snapshot:
             self.metrics.snapshot_version.set(snapshot["version"])
             self.metrics.last_publish.set(snapshot["created"])
             figures = "holdout_accuracy" if self._labelled else "holdout_bits_per_byte"
-            self.metrics.evaluated("champion", snapshot["metrics"].get(figures, {}))  # {}: it had another objective
+            self.metrics.evaluated("champion", snapshot["metrics"].get(figures, {}))  # {} if it had another objective
 
     def history(self) -> bytes:
-        """Return what the page remembers of what has passed, for a checkpoint; nothing where it cannot be written."""
+        """Return the page's history for a checkpoint; empty if it cannot be written."""
         try:
             history = self.live.history()
         except UNWRITABLE as error:
@@ -202,17 +202,17 @@ class Monitor:
         return history
 
     def stepped(self, standing: Standing, report: StepReport, seconds: float) -> None:
-        """Show `report` of a step that took `seconds`, and how the learner stands after it."""
+        """Show `report` of a step that took `seconds`, and the learner's standing after it."""
         self._place, self._moved = standing.place(), self._clock()
         self.waiting.idle = False
         show_step(self.metrics, self.live, self._experts, standing, report, seconds)
 
     def stalled(self) -> AbstractContextManager[Any]:
-        """Return a context that counts the seconds in it as time in which learning waits for a copy of the learner."""
+        """Return a context whose duration counts as time in which learning waits for a copy of the learner."""
         return self.metrics.publish_stall.time()
 
     def captured(self, standing: Standing, accuracy: Mapping[str, float | None]) -> None:
-        """Show where a copy was made, and the hold-out `accuracy` of the candidate in it; empty where it is none."""
+        """Show where a copy was made, and the hold-out `accuracy` of its candidate; empty if it has none."""
         self._place = standing.place()
         if accuracy:
             self.metrics.evaluated("candidate", accuracy)
@@ -225,7 +225,7 @@ class Monitor:
         self.metrics.poll_duration.observe(seconds)
 
     def decoded(self, events: int) -> None:
-        """Count records that are events, before those that are none are refused."""
+        """Count valid events, before the other records are refused."""
         self._refusals.decoded(events)
 
     def joined(self, joined: bool) -> None:
@@ -234,11 +234,11 @@ class Monitor:
         self.metrics.rebalances.inc(joined)
 
     def skipped(self, records: int) -> None:
-        """Count records that are gone before they were read."""
+        """Count records that were deleted before they were read."""
         self.metrics.events.labels(Outcome.SKIPPED.value).inc(records)
 
     def committed(self) -> None:
-        """Show that the group has taken offsets."""
+        """Show that offsets have been committed to the group."""
         self.metrics.last_commit.set_to_current_time()
 
     def answered(self, answers: bool) -> None:
@@ -247,7 +247,7 @@ class Monitor:
         self.health.kafka_answers = answers
 
     def waits(self, what: str) -> None:
-        """Show what reading waits for, as :class:`~streamlearn.source.Watch` says."""
+        """Show what reading waits for, as in :class:`~streamlearn.source.Watch`."""
         self.waiting.reading = what
 
     def refused(self, reason: Reason) -> None:
@@ -255,7 +255,7 @@ class Monitor:
         self.metrics.dead_letters.labels(reason.value).inc()
 
     def explained(self, record: Record, reason: Reason, detail: str) -> None:
-        """Tell of a dead letter, and the field that its reason is about; in the log, of some each step tells."""
+        """Show a dead letter and the field that its reason concerns; some reasons are logged with each step instead."""
         self.live.refused(record, reason.value, detail)
         if reason not in TRIED:
             self._refusals.refused(f"{reason.value}: {detail}" if detail else reason.value)
@@ -274,7 +274,7 @@ class Monitor:
             self.live.published(version)
 
     def settled(self, kept: Kept) -> None:
-        """Have the operators who asked for a copy told what became of it."""
+        """Pass the outcome of a copy on to the operators who requested it."""
         self.control.settle(kept)
 
 
@@ -287,7 +287,7 @@ def _read(written: bytes) -> History | None:
 
 
 def _publication(snapshot: dict[str, Any] | None) -> Publication | None:
-    """Return what the manifest of a `snapshot` says of its publication."""
+    """Return the publication described by the manifest of a `snapshot`."""
     if not snapshot:
         return None
     return Publication(snapshot["version"], snapshot.get("events", {}).get("trained"), snapshot["created"])

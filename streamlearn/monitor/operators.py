@@ -1,9 +1,10 @@
-"""Who may tell a learner what to do, over the port of its page.
+"""Who may control a learner over the port of its page.
 
-Unless a token is asked for, that is whoever can read the key in the learner's state directory, and asks from the same
-machine. A page in somebody's browser runs there, too, and so does a proxy that lets others in: so the key comes in a
-header that a page may not send to another site without being allowed to (CORS), and the request names this machine as
-its host (against DNS rebinding) and was passed on by nobody who says so. A proxy that says nothing has no key.
+Unless a token is required, that is any user who can read the key in the learner's state directory and sends the request
+from the same machine. A web page in a local browser and a local proxy that forwards others' requests are on that
+machine, too: so the key is in a header that a page must not send to another site without permission (CORS), the request
+must name this machine as its host (against DNS rebinding), and it must not have any header of a proxy. A proxy that
+sends no such header does not have the key.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "v
 
 
 class Operators:
-    """Takes what operators ask for.
+    """Receives the requests of operators.
 
     Parameters
     ----------
     config
-        The section ``monitor``: who may.
+        The section ``monitor``: who is allowed.
     health
         Says whether this learner is the active one.
     control
-        Where it goes.
+        Receives valid requests.
     key
-        What those have who may where ``monitor.control`` is ``loopback``; without one nobody has.
+        The key required if ``monitor.control`` is ``loopback``; without one nobody is allowed.
 
     """
 
@@ -48,7 +49,7 @@ class Operators:
         self._config, self._health, self._control, self._key = config, health, control, key
 
     def told(self, request: Request) -> PlainTextResponse:
-        """Answer a request to do something; on a thread of its own, for it reads from the disk."""
+        """Answer a command; on its own thread, because it reads from disk."""
         word = request.path_params["word"]
         if said := objection(request, self._config, self._key):
             return PlainTextResponse(f"{said}\n", 403)
@@ -61,7 +62,7 @@ class Operators:
         return PlainTextResponse(f"{word}: asked; it looks after its current step\n", 202, headers)
 
     def became(self, request: Request) -> Response:
-        """Answer what became of what was asked for, null while that is not known; likewise."""
+        """Answer with the outcome of a command, null while it is not known; on its own thread, too."""
         if said := objection(request, self._config, self._key):
             return PlainTextResponse(f"{said}\n", 403)
         try:
@@ -72,7 +73,7 @@ class Operators:
 
 
 def objection(request: Request, config: Monitor, key: ControlKey | None) -> str:
-    """Return why `request` is not obeyed, nothing where it is."""
+    """Return why `request` is refused; empty if it is accepted."""
     given = request.headers.get(HEADER, "")
     if config.control == "off":
         return "monitor.control is off: nobody may tell this learner what to do over its port"
@@ -90,7 +91,7 @@ def objection(request: Request, config: Monitor, key: ControlKey | None) -> str:
 
 
 def _without(key: ControlKey | None, given: str) -> str:
-    """Return why what was `given` is not taken for `key`, nothing where it is."""
+    """Return why what was `given` is not accepted as `key`; empty if it is."""
     try:
         wanted = key.read() if key else ""
     except (OSError, StateError) as error:

@@ -1,4 +1,4 @@
-"""How learning goes, for whoever started it: on the last line of a terminal, and elsewhere as a line a minute."""
+"""The progress of learning for the user: on the last line of a terminal, or else as a log line a minute."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from streamlearn.terminal import STATUS
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
-MOMENTS = 10  # over which the rate on a terminal is taken; they are a second apart
+MOMENTS = 10  # over which the rate on a terminal is computed; a second apart
 
 
 class Progress:
-    """Tells the rate, how right the learner is, how far behind it is, and what it has refused.
+    """Reports the rate, the accuracy, the lag and the refused records.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class Progress:
         self._said: tuple[float, int] | None = None
 
     def tell(self, standing: Standing, lag: Mapping[Partition, int]) -> None:
-        """Tell how things stand now; to be called about once a second."""
+        """Report the current state; to be called about once a second."""
         now = self._clock(), standing.counts.total()
-        if self._said is None or now[1] < self._said[1]:  # the first time, or the state of another learner
+        if self._said is None or now[1] < self._said[1]:  # the first call, or another learner's state
             self._said = now
             self._moments.clear()
         self._moments.append(now)

@@ -1,4 +1,4 @@
-"""What the log says of refused records: how many and why, at most once a minute, and at once where all are refused."""
+"""Log lines about refused records: how many and why, at most once a minute, and at once if all are refused."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
-GATHER_SECONDS = 2.0  # after the first one, so that a line tells of more than one record
-SURE = 20  # records from the start, all refused, of which a line is written at once
+GATHER_SECONDS = 2.0  # after the first one, so that a line covers more than one record
+SURE = 20  # a line is written at once if this many records are refused from the start
 LOOK = (
     "what they are: streamlearn dead-letters list; where the fields of the newest were looked for: "
     "streamlearn check --sample 20"
@@ -20,7 +20,7 @@ LOOK = (
 
 
 class RefusalLog:
-    """Gathers refusals for the log.
+    """Collects refusals for the log.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ class RefusalLog:
         self._untold: Counter[str] = Counter()
         self._first = 0.0  # when the first of them was refused
         self._said: float | None = None
-        self._all = 0  # refused since the start
+        self._all = 0  # number refused since the start
         self._events = 0
         self._alarmed = False
 
     def decoded(self, events: int) -> None:
-        """Count so many records that are `events`, before anything is said of what came with them."""
+        """Count valid `events`, before the records refused from the same poll."""
         with self._lock:
             self._events += events
             if events and self._alarmed:
@@ -65,7 +65,7 @@ class RefusalLog:
                 self._say()
 
     def tell(self) -> None:
-        """Say what has gathered, if it is time to."""
+        """Log what has been collected, if it is due."""
         now = self._clock()
         with self._lock:
             due = self._said is None or now - self._said >= EVERY_SECONDS

@@ -1,4 +1,4 @@
-"""Who may look: HTTP basic authentication, and what a browser is told to allow the page."""
+"""Read access: HTTP basic authentication, and security headers for browsers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from streamlearn.config import BasicAuth
 
-PROBES = ("/healthz", "/readyz")  # they say nothing but yes or no, and kubelet has no password
+PROBES = ("/healthz", "/readyz")  # they only say yes or no, and kubelet has no password
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -27,13 +27,13 @@ HEADERS = {
 
 
 class OneUser(AuthenticationBackend):
-    """Lets one user in, by name and password (RFC 7617), and everybody to the probes."""
+    """Admits one user, by name and password (RFC 7617), and everybody to the probes."""
 
     def __init__(self, user: BasicAuth) -> None:
         self._user = user
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
-        """Return the user of `conn`; AuthenticationError where it is not the one."""
+        """Return the user of `conn`; AuthenticationError if it is not that user."""
         if conn.scope["path"] in PROBES:  # conn.url would follow the client's Host header
             return None
         scheme, _, encoded = conn.headers.get("authorization", "").partition(" ")
@@ -48,7 +48,7 @@ class OneUser(AuthenticationBackend):
 
 
 def middleware(user: BasicAuth | None) -> list[Middleware]:
-    """Return what stands before every answer."""
+    """Return the middleware for all requests."""
     layers = [Middleware(BaseHTTPMiddleware, dispatch=_add_headers)]
     if user:
         layers.append(Middleware(AuthenticationMiddleware, backend=OneUser(user), on_error=_who_are_you))

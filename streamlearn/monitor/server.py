@@ -1,4 +1,4 @@
-"""The HTTP server: the live page, /metrics and the two probes on one port, on a thread of its own.
+"""The HTTP server: the live page, /metrics and the two probes on one port, on its own thread.
 
 It reads what the learner shows and never waits for it, so it answers while a step is being computed.
 """
@@ -44,13 +44,14 @@ class Server:
     Parameters
     ----------
     config
-        The section ``monitor``: where to listen, and who may look. Port 0 takes a free one, which :attr:`port` tells.
+        The section ``monitor``: where to listen, and who has access. Port 0 takes a free one, which :attr:`port`
+        returns.
     registry, health, live, waiting
         What to show.
     control
-        Takes what operators ask for.
+        Receives the requests of operators.
     key
-        What they have who may where ``monitor.control`` is ``loopback``; without one nobody may.
+        The key required if ``monitor.control`` is ``loopback``; without one nobody may control the learner.
 
     Raises
     ------
@@ -60,7 +61,7 @@ class Server:
     Attributes
     ----------
     failed
-        What has ended the thread, None while nothing has.
+        The error that has ended the thread, or None.
 
     """
 
@@ -82,8 +83,8 @@ class Server:
         app = Throttled(make_app(config, registry, health, live, waiting, operators))
         server = uvicorn.Config(
             app,
-            log_config=None,  # its lines go where ours go
-            log_level="error",  # a warning for each request that is none would be a way to fill a disk
+            log_config=None,  # its log lines go to our log
+            log_level="error",  # a warning for each invalid request could fill the disk
             access_log=False,
             lifespan="off",
             loop="asyncio",
@@ -116,11 +117,11 @@ class Server:
             self.failed = unforeseen("http", error)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what was asked, then stop listening."""
+        """Answer pending requests, then stop listening."""
         self._stopping = self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join()
@@ -143,7 +144,7 @@ def make_app(
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": content_type})
 
-    files = {path.name: path.read_bytes() for path in PAGE.iterdir() if path.suffix in TYPES}  # whoever asks opens none
+    files = {path.name: path.read_bytes() for path in PAGE.iterdir() if path.suffix in TYPES}  # requests open no files
 
     async def page(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")

@@ -1,4 +1,4 @@
-"""What a step did and where the learner stands, as metrics, on the live page and in the log."""
+"""Shows what a step did and where the learner stands, as metrics, on the live page and in the log."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from streamlearn.reports import Standing, StepReport, StepResult
 log = logging.getLogger(__name__)
 
 TRIED = {Reason.NOT_FINITE, Reason.MODEL_ERROR}
-"""The reasons that show themselves only when a text goes through the model."""
+"""The reasons that can be found only when a text goes through the model."""
 
 
 def show_step(
     metrics: Metrics, live: Live, experts: Experts, standing: Standing, report: StepReport, seconds: float
 ) -> None:
-    """Show `report`, of a step that took `seconds`, how its `experts` do, and how the learner stands after it."""
+    """Show `report` of a step that took `seconds`, the state of its `experts`, and the learner's standing after it."""
     result, now = report.result, time.time()
     for outcome, count in report.outcomes.items():
         metrics.events.labels(outcome.value).inc(count)
@@ -58,7 +58,7 @@ def show_step(
 
 
 def show_standing(metrics: Metrics, standing: Standing) -> None:
-    """Show the figures that describe a learner whatever its last step did."""
+    """Show the figures that do not depend on what the last step did."""
     for gauge, value in (
         (metrics.accuracy, standing.accuracy),
         (metrics.perplexity, standing.perplexity),
@@ -73,7 +73,7 @@ def show_standing(metrics: Metrics, standing: Standing) -> None:
 
 
 def _show_experts(metrics: Metrics, live: Live, experts: Experts, result: StepResult, now: float) -> None:
-    """Show how each expert did in the step, also in one that was not applied because they were left out."""
+    """Show how each expert did in the step, even if it was not applied because all were left out."""
     experts.stepped(result, now)
     for name, course in experts.by_name.items():
         metrics.expert(name, course.weight, course.loss)
@@ -91,7 +91,7 @@ def _log_refused(report: StepReport) -> None:
 
 
 def _why_skipped(report: StepReport) -> str:
-    """Return why the step of `report` was not applied: the first event's reason, where there was any to learn."""
+    """Return why the step of `report` was not applied: the first event's reason, if there were events to learn."""
     if not report.batch.fresh:
         return NO_FRESH
     return next((reason.value for _, reason in report.refused if reason in TRIED), NO_FRESH)

@@ -1,4 +1,4 @@
-"""What a learner waits for, in plain sentences, and since when: the first thing that somebody on call wants to know."""
+"""What a learner waits for, in plain sentences, and since when: the first question of the person on call."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ class Waiting:
     Parameters
     ----------
     health, control
-        Whether model, group and Kafka are there, and whether an operator has paused the learner.
+        Whether model, group and Kafka are available, and whether an operator has paused the learner.
     config
-        The section ``kafka``: names.
+        The section ``kafka``, for names.
     clock
         Seconds since 1970.
 
     Attributes
     ----------
     takeover
-        Why a takeover that has begun is not done; empty where none is under way.
+        Why a takeover has not finished; empty if none is in progress.
     reading
-        What reading waits for, as :class:`~streamlearn.source.Watch` says; empty where for nothing.
+        What reading waits for, as in :class:`~streamlearn.source.Watch`; empty for nothing.
     checkpoint
-        Why the last checkpoint could not be written; empty where it could.
+        Why the last checkpoint could not be written; empty if it was.
     idle, behind
-        Whether no step has been taken for a while, and whether Kafka has records that would make one; None where that
-        is not known yet.
+        Whether no step has been taken for a while, and whether Kafka has records for one; None if not known yet.
 
     """
 
@@ -52,15 +51,15 @@ class Waiting:
 
     @property
     def state(self) -> str:
-        """What the learner is doing, in a word or three."""
+        """The learner's state in one to three words."""
         state = self._health.state
         return "paused" if self._control.paused and state == "active" else state
 
     def view(self) -> list[dict[str, Any]]:
-        """Return each thing that is waited for: what it is ``for``, a sentence as ``text``, ``since`` when.
+        """Return everything that is waited for: what it is ``for``, a sentence as ``text``, and ``since`` when.
 
-        The time is in seconds since 1970, and that of the first call which found it, of those that go on finding it.
-        Nothing is waited for while the learner learns.
+        The time is in seconds since 1970: that of the first call in a row that found it. Nothing is waited for while
+        the learner learns.
         """
         now, found = self._clock(), self._found()
         with self._lock:
@@ -76,7 +75,7 @@ class Waiting:
         return found
 
     def _reasons(self) -> Iterator[tuple[str, bool, str]]:
-        """Yield what there may be to wait for, in the order in which it comes about: name, whether it is, sentence."""
+        """Yield the possible causes in the order in which they arise: name, whether it applies, sentence."""
         health, reading = self._health, self.reading
         topic, group, letters = self._config.topic, self._config.group, self._config.dead_letter_topic
         yield "model", not health.model_loaded, "waiting for its model, which is being loaded"

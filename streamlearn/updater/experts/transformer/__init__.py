@@ -1,1 +1,1 @@
-"""The transformer expert: a classifier of Hugging Face's that learns from micro-batches."""
+"""The transformer expert: a Hugging Face classifier that learns from micro-batches."""

@@ -1,6 +1,6 @@
-"""The transformer's weights averaged over its last steps: what it knows without what the last events have shaken.
+"""The transformer's weights averaged over its last steps, which smooths out the effect of single events.
 
-It is steadier than the transformer where labels are noisy, and slower after a switch, which the mixture finds out.
+It is more stable than the transformer with noisy labels, and slower after a switch; the mixture weights it accordingly.
 
 References
 ----------
@@ -27,20 +27,20 @@ from streamlearn.updater.experts.transformer.lora import is_factor, merged
 from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.randomness import OwnRandom
 
-KEPT = 0.99  # of the average at each step; fewer in the first steps, so that it does not hang on where they began
+KEPT = 0.99  # share of the average kept at each step; less in the first steps, so that the start has no lasting effect
 
 
 class AveragedTransformer:
-    """Predicts with the mean of the transformer's weights, which it takes after each of its steps.
+    """Predicts with the average of the transformer's weights, updated after each step.
 
     Parameters
     ----------
     config
-        Its seed counts.
+        Only its seed is read.
     labels
         The names of the labels known from the start.
     backbone
-        Its model is the one that the transformer trains; it stands before this one in the mixture.
+        Its model is the one that the transformer expert trains, which comes first in the mixture.
 
     """
 
@@ -56,20 +56,20 @@ class AveragedTransformer:
         self._copy()
 
     def _copy(self) -> None:
-        """Begin with the transformer's weights of now; what does not train is shared."""
+        """Start from the transformer's current weights; those that do not train are shared."""
         self._forward = copy_of(self._backbone)
         self._model = self._forward.model
         self._of = -1
 
     def predict(self, encoded: Encoded) -> Tensor:
-        """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises."""
+        """Return the log-probabilities of shape (texts, labels), NaN for a text on which the model raises."""
         log_probabilities, _ = self._forward.predict_each(encoded.tokens, columns=len(self.columns))
         return log_probabilities
 
     def gradients(
         self, encoded: Encoded, targets: Sequence[int], weights: Sequence[float] | None = None, *, apart: bool = False
     ) -> Gradients:
-        """Predict the texts; what there is to learn, the transformer learns."""
+        """Predict the texts; learning is left to the transformer."""
         del weights, apart
         log_probabilities = self.predict(encoded)
         return Gradients(log_probabilities, -log_probabilities[range(len(targets)), list(targets)])
@@ -84,10 +84,10 @@ class AveragedTransformer:
             torch._foreach_lerp_(own, theirs, 1.0 - kept)
 
     def drop(self) -> None:
-        """Forget what has been prepared: nothing."""
+        """Do nothing: nothing has been prepared."""
 
     def grow(self, name: str) -> None:
-        """Give the label `name` the column that the transformer has given it."""
+        """Add the column for the label `name` that the transformer has added."""
         if self.columns:
             with self.random:  # the row that is drawn is not kept, but torch's own generator must not move
                 grow_head(self._model, 1)
@@ -99,7 +99,7 @@ class AveragedTransformer:
         self.columns.append(name)
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`."""
+        """Remove the columns after the first `count`."""
         if len(self.columns) > max(1, count):
             with self.random:
                 shrink_head(self._model, max(1, count))
@@ -107,7 +107,7 @@ class AveragedTransformer:
         del self.columns[count:]
 
     def restart(self) -> None:
-        """Begin again with the transformer's weights of now."""
+        """Start over from the transformer's current weights."""
         self._steps = 0
         self._copy()
 
@@ -118,7 +118,7 @@ class AveragedTransformer:
         return math.isfinite(float(torch.nn.utils.get_total_norm(own)))
 
     def _pairs(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the averages, and the transformer's parameters of which they are, as long as it has the same head."""
+        """Return the averages and the corresponding parameters of the transformer, as long as it has the same head."""
         if self._of != self._backbone.heads:
             self._of = self._backbone.heads
             trained = [(name, p) for name, p in self._backbone.model.named_parameters() if p.requires_grad]
@@ -129,12 +129,12 @@ class AveragedTransformer:
         return self._own, self._theirs
 
     def _averages(self) -> dict[str, Tensor]:
-        """Return what is averaged, by name."""
+        """Return the averaged tensors, by name."""
         own, _ = self._pairs()
         return dict(zip(self._names, own, strict=True))
 
     def state(self) -> State:
-        """Return the averaged weights, and over how many steps they are."""
+        """Return the averaged weights, and the number of steps in them."""
         weights = {name: value.detach().to("cpu", copy=True) for name, value in self._averages().items()}
         return {"columns": list(self.columns), "steps": self._steps, "weights": weights}
 
@@ -146,7 +146,7 @@ class AveragedTransformer:
     def load(self, state: State) -> None:
         """Continue from `state`, growing to its labels.
 
-        What did not train when it was made begins as the transformer's, which is loaded first.
+        Weights that did not train when it was made start from the transformer's, which is loaded first.
         """
         for name in state["columns"][len(self.columns) :]:
             self.grow(name)

@@ -1,4 +1,4 @@
-"""The model that everything begins with: its tokenizer, its embeddings, and what its layers make of texts."""
+"""The pre-trained model that everything starts from: its tokenizer, its embeddings, and the outputs of its layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from streamlearn.updater.randomness import OwnRandom
 
 
 class Backbone:
-    """A pre-trained classifier with its tokenizer, of which experts read features, and which one of them may train.
+    """A pre-trained classifier with its tokenizer, from which experts read features, and which one of them may train.
 
     Parameters
     ----------
@@ -43,23 +43,23 @@ class Backbone:
     labels
         The names of the labels known from the start, or none.
     tuned
-        Whether the model is to be trained, as the configuration says.
+        Whether the model is trained, by the configuration.
     before
-        Where the model has been trained before: its parameters as they were at first, by name below its base, which is
-        what features are made with; ``embeddings`` likewise.
+        If the model has been trained before: its original parameters by name below its base, and ``embeddings``, with
+        which features are made.
 
     Attributes
     ----------
     model, tokenizer, layout
-        As they were loaded, and how texts are laid out for the model.
+        As loaded, and how texts are laid out for the model.
     columns
         The names of the head's columns.
     device, autocast
         Where the model runs, and whether in bfloat16.
     heads
-        How often the head has been replaced by another one, with other parameters.
+        How often the head has been replaced by one with other parameters.
     random
-        Drew the head, and goes on with what trains it.
+        The generator that drew the head, and is then used in its training.
 
     """
 
@@ -95,22 +95,22 @@ class Backbone:
             encoded = self.tokenizer(
                 list(texts), truncation=True, max_length=self._config.max_tokens, return_attention_mask=False
             )
-        nothing = [self.layout.padding]  # a text of which the tokenizer keeps nothing is read as one pad token
+        nothing = [self.layout.padding]  # a text without tokens is read as one pad token
         return [np.asarray(ids or nothing, dtype=np.int32) for ids in encoded["input_ids"]]
 
     @cached_property
     def encoding(self) -> State:
-        """What decides the token ids of a text."""
+        """The settings that decide the token ids of a text."""
         return {"max_tokens": self._config.max_tokens, "tokenizer": fingerprint(self.tokenizer)}
 
     def probes(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Return a short text and one as long as they may be."""
+        """Return a short text and one of the maximum length."""
         short, long = self.encode(probe_texts(self.tokenizer, self._config.max_tokens))
         return short, long
 
     @cached_property
     def embeddings(self) -> Tensor | None:
-        """The token embeddings that the model begins with, of shape (vocabulary, dimensions), if any."""
+        """The model's initial token embeddings, of shape (vocabulary, dimensions), if any."""
         if self._embeddings_before is not None:
             return self._embeddings_before
         try:
@@ -123,7 +123,7 @@ class Backbone:
 
     @property
     def embeddings_moved(self) -> bool:
-        """Whether the token embeddings of the model are not :attr:`embeddings` any more."""
+        """Whether the token embeddings of the model differ from :attr:`embeddings` by now."""
         if self.embeddings is None:
             return False
         table: Tensor = self.model.get_input_embeddings().weight  # type: ignore[assignment]
@@ -131,7 +131,7 @@ class Backbone:
 
     @cached_property
     def frozen(self) -> FrozenModel:
-        """The model as it was loaded, which must be asked for before anything moves it."""
+        """The model as it was loaded; must be accessed before training changes it."""
         base = base_of(self.model)
         moving, adapted = self._moving(), self._adapted()
         stays = [
@@ -146,7 +146,7 @@ class Backbone:
 
     @property
     def stopped(self) -> list[str]:
-        """The names of parameters that have been trained before, and are not to be trained any more."""
+        """The names of parameters that have been trained before but do not train any more."""
         if not self._tuned:
             return []
         moving = self._moving()
@@ -163,7 +163,7 @@ class Backbone:
 
     @cached_property
     def cut(self) -> int:
-        """How many layers, from the bottom, stay as they are together with all that comes before them."""
+        """How many layers from the bottom, and everything before them, never change."""
         layers, moving = _layers(base_of(self.model)), self._moving()
         if not self._tuned or not layers:
             return 0
@@ -181,7 +181,7 @@ class Backbone:
         return self._adapted() | {id(p) for p in (*trained.body, *trained.head, *trained.sparse)}
 
     def _adapted(self) -> set[int]:
-        """Return the ids of the weights that stay, and in whose place others compute."""
+        """Return the ids of the weights that never change but are replaced by adapted ones in the forward pass."""
         if not self._tuned or self._config.trains != "lora":
             return set()
         return {id(module.weight) for module in linear_layers(base_of(self.model), self._config).values()}
@@ -193,7 +193,7 @@ class Backbone:
             return base(**inputs(part, self.layout))
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the model's weights by name, on the CPU: without its head where it is not trained."""
+        """Return a copy of the model's weights by name, on the CPU: without its head if that is not trained."""
         model = self.model if self._tuned else base_of(self.model)
         return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
@@ -208,7 +208,7 @@ class Backbone:
 
     @cached_property
     def offers(self) -> frozenset[Feature]:
-        """The features that this model can give, tried on two texts."""
+        """The features that this model can provide, found by trying two texts."""
         offered: set[Feature] = {"ngrams", "pooled"}
         if self.embeddings is not None:
             offered.add("static")
@@ -219,13 +219,13 @@ class Backbone:
         return frozenset(offered)
 
     def extractor(self, wanted: frozenset[Feature]) -> FeatureExtractor:
-        """Return what makes the features that are `wanted`, all of which this model offers."""
+        """Return an extractor of the `wanted` features, all of which this model must offer."""
         special = self.tokenizer.all_special_ids
-        embeddings = self.embeddings if "static" in wanted else None  # where they train, this is a copy of them
+        embeddings = self.embeddings if "static" in wanted else None  # a copy if they train
         return FeatureExtractor(wanted, special=special, embeddings=embeddings, embed=self._embed)
 
     def _embed(self, tokens: NDArray[np.int32]) -> Embedding:
-        """Return what the frozen model makes of a text; DeviceError where that is the machine's fault."""
+        """Return the frozen model's embedding of a text; DeviceError if the device is at fault."""
         try:
             return self.frozen.embed(tokens)
         except Exception as error:
@@ -233,7 +233,7 @@ class Backbone:
             raise
 
     def _embeds(self) -> bool:
-        """Whether the model without its head gives a state of each token of a text."""
+        """Whether the model without its head returns a state for each token of a text."""
         if not _layers(base_of(self.model)):
             return False
         try:
@@ -247,7 +247,7 @@ class Backbone:
 
 
 def _layers(base: PreTrainedModel) -> Sequence[nn.Module]:
-    """Return the layers of a model without a head, or none where they are a decoder's or cannot be told apart."""
+    """Return the layers of a model without a head; none if they are a decoder's or cannot be told apart."""
     if base.config.is_encoder_decoder:
         return []
     try:

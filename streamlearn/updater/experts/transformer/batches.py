@@ -1,9 +1,8 @@
-"""How the texts of one micro-batch go through the model: sorted by length, in parts that waste little padding.
+"""Batches the texts of a micro-batch for the model: sorted by length, in parts that waste little padding.
 
-A part costs its rectangle of tokens, (texts, longest text), and a fixed overhead: the kernel launches and
-the weights that are read again. The cheapest cut of the sorted texts into parts is found exactly, by dynamic
-programming over where the last part begins. Gradients accumulate over the parts, so the cut changes nothing
-but the time.
+A part costs its rectangle of tokens, (texts, longest text), and a fixed overhead: the kernel launches and the weights
+that are read again. The cheapest cut of the sorted texts into parts is found exactly, by dynamic programming over where
+the last part begins. Gradients accumulate over the parts, so the cut affects only the time.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 # Tokens that cost as much as one more part. CPU: 13 ms against 0.22 ms a token (MiniLM of 3 layers on 2 cores);
-# elsewhere the launches weigh more, because tokens are cheap.
+# on GPUs the launches matter more, because tokens are cheap.
 CPU_PART_OVERHEAD = 64
 DEVICE_PART_OVERHEAD = 2048
-MAX_PART_TOKENS = 16_384  # tokens of one part, so that memory is bounded whatever the micro-batch
+MAX_PART_TOKENS = 16_384  # tokens of one part, which bounds the memory for any micro-batch
 
 
 @dataclass(frozen=True)
 class Companion:
-    """An input beside the token ids whose values follow from where a token stands, as token types do.
+    """An input besides the token ids whose values depend only on the position, such as token types.
 
     ``first`` and ``last`` are the values at the ends of a text, where its special tokens are.
     """
@@ -48,7 +47,7 @@ class Companion:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the token ids of several texts become what a model takes.
+    """How the token ids of several texts become the inputs of a model.
 
     ``side`` is where shorter texts are padded with the id ``padding``; with ``none`` only texts of one length go
     together. ``mask`` says whether the model takes an attention mask.
@@ -62,7 +61,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Part:
-    """Texts that go through together.
+    """Texts that go through the model together.
 
     ``rows`` are their indices in the micro-batch; ``input_ids``, ``attention_mask`` and each of ``companions`` are of
     shape (texts, tokens).
@@ -88,7 +87,7 @@ def cut(
     lengths
         Tokens of each text.
     overhead
-        What one more part costs, in tokens.
+        The cost of one more part, in tokens.
     most
         The most tokens, padding included, of a part with several texts.
     padded
@@ -125,7 +124,7 @@ def collate(
 ) -> list[Part]:
     """Lay `tokens`, each of shape (tokens,), out in the parts of the cheapest cut, on `device`.
 
-    ``overhead`` is what one more part costs, in tokens; by default what it costs on `device`.
+    ``overhead`` is the cost of one more part, in tokens; by default that on `device`.
     """
     if overhead is None:
         overhead = CPU_PART_OVERHEAD if device.type == "cpu" else DEVICE_PART_OVERHEAD
@@ -154,6 +153,6 @@ def collate(
 
 
 def inputs(part: Part, layout: Layout) -> dict[str, Tensor]:
-    """Return what a model of this `layout` is called with."""
+    """Return the arguments for calling a model of this `layout`."""
     mask = {"attention_mask": part.attention_mask} if layout.mask else {}
     return {"input_ids": part.input_ids, **mask, **part.companions}

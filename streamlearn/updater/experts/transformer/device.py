@@ -1,4 +1,4 @@
-"""Where the model runs and in which precision, and which errors are the machine's."""
+"""Where the model runs and in which precision, and which errors are the device's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamlearn.errors import ConfigurationError, DeviceError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; ``auto`` is CUDA where there is one.
+    """Return the device called `name`; ``auto`` is CUDA if available.
 
     Raises
     ------
@@ -44,12 +44,12 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def raise_if_it_is_the_machine(error: Exception, device: torch.device, tokens: Sequence[NDArray[np.int32]]) -> None:
-    """Raise a DeviceError where `error` is the machine's, which has no memory or has failed, and not that of a text."""
+    """Raise a DeviceError if `error` is due to the device, which is out of memory or has failed, and not to a text."""
     if is_out_of_memory(error):
         longest = max(map(len, tokens), default=0)
         raise DeviceError(
             f"there is no memory on {device} for {len(tokens)} texts of up to {longest} tokens: "
             "lower updater.micro_batch, updater.replay_ratio or updater.max_tokens, or give it more"
         ) from None
-    if isinstance(error, torch.AcceleratorError):  # after it nothing runs on the device any more
+    if isinstance(error, torch.AcceleratorError):  # after this error nothing runs on the device any more
         raise DeviceError(f"{device} has failed: {str(error).splitlines()[0]}") from error

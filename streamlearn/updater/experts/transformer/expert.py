@@ -1,4 +1,4 @@
-"""The transformer expert: a classifier of Hugging Face's, learning from micro-batches."""
+"""The transformer expert: a Hugging Face classifier that learns from micro-batches."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from streamlearn.updater.experts.transformer.weights import Weights
 from streamlearn.updater.features import Encoded, Feature
 from streamlearn.updater.objective import Objective
 
-NEAR = 1e-3  # of the largest value, within which layers that were passed by have changed nothing
+NEAR = 1e-3  # relative tolerance within which bypassed layers count as having no effect
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +46,16 @@ log = logging.getLogger(__name__)
 class TransformerExpert:
     """Learns labels from token ids by the cross-entropy of a sequence classification head.
 
-    It is worth its cost wherever meaning tells the label and there is time to learn it: it overtakes the frozen model
-    after some hundred events, and is the only expert that can learn what the pre-trained model does not know.
+    It is worth its cost wherever the label depends on meaning and there are enough events: it overtakes the frozen
+    model after some hundred events, and is the only expert that can learn what the pre-trained model does not know.
 
-    What a model cannot do is found here: it is tried on a few texts, and θ, the optimiser and the random state are
-    afterwards what they would be without. Layers at the bottom that do not train are run once for each text.
+    What a model cannot do is found when it is constructed: it is tried on a few texts, after which θ, the optimiser and
+    the random state are restored. Bottom layers that do not train are run once for each text.
 
     Parameters
     ----------
     config
-        What of the model trains, and how.
+        Which part of the model trains, and how.
     labels
         The names of the labels known from the start, which are those of the backbone's columns.
     backbone
@@ -70,7 +70,7 @@ class TransformerExpert:
     columns
         The names of the head's columns.
     random
-        What dropout and new columns draw from.
+        The generator for dropout and new columns.
     regularizer
         R of L + λR, or None.
 
@@ -99,14 +99,14 @@ class TransformerExpert:
         self.regularizer = make_regularizer(config, backbone)
 
     def _adapt(self) -> None:
-        """Give the model its adapters, where they are what trains; the frozen one goes on without them."""
+        """Add adapters to the model, if these are to be trained; the frozen model stays without them."""
         if self.adapted:
             _ = self.backbone.frozen
             with self.random:
                 adapt(base_of(self.model), self._config)
 
     def _probe(self) -> None:
-        """Take a step on texts of mixed length, then put everything back."""
+        """Take a step on texts of mixed length, then restore everything."""
         weights, mark = self._weights.copy(), self.random.mark()
         texts = mixed_lengths(*self.backbone.probes())
         with self.random:
@@ -118,7 +118,7 @@ class TransformerExpert:
         self.optimizer = Optimizer(select(self.model, self._config), self._config)
 
     def _pass_by_what_is_frozen(self) -> None:
-        """Have the frozen layers run once for each text, where the head is shown to be fed with the same."""
+        """Run the frozen layers only once for each text, if that demonstrably gives the head the same input."""
         if not self.backbone.cut:
             return
         texts = mixed_lengths(*self.backbone.probes())
@@ -134,9 +134,9 @@ class TransformerExpert:
         log.info("updater.trains: the frozen layers of '%s' run with the others each time", self._config.model)
 
     def predict(self, encoded: Encoded) -> Tensor:
-        """Return the log-probabilities of shape (texts, labels), NaN for a text at which the model raises.
+        """Return the log-probabilities of shape (texts, labels), NaN for a text on which the model raises.
 
-        The pooled states are handed on with `encoded` where they are wanted.
+        The pooled states are added to `encoded` if they are wanted.
         """
         mark = self.random.mark()
         try:
@@ -153,11 +153,10 @@ class TransformerExpert:
     def gradients(
         self, encoded: Encoded, targets: Sequence[int], weights: Sequence[float] | None = None, *, apart: bool = False
     ) -> Gradients | Reason:
-        """Leave the gradient with the parameters, or nothing where it or a loss is not finite or the model raises.
+        """Compute the gradient into the parameters; leave none if it or a loss is not finite or the model raises.
 
-        As :class:`~streamlearn.updater.experts.expert.Expert` says; the pooled states are handed on with `encoded`
-        where they are wanted. With `apart` each text goes through the model alone, which changes nothing but the time
-        where they can go together.
+        See :class:`~streamlearn.updater.experts.expert.Expert`; the pooled states are added to `encoded` if they are
+        wanted. With `apart` each text goes through the model alone, which only takes longer if they could be batched.
         """
         mark = self.random.mark()
         outputs: Rows = []
@@ -188,7 +187,7 @@ class TransformerExpert:
         return reason
 
     def _regularized(self, mean: Tensor, objective: Objective, part: Part, encoded: Encoded, logits: Tensor) -> Tensor:
-        """Return what `part` contributes to L + λR, and `mean` to L, as far as R is of what the model says of texts."""
+        """Return the contribution of `part` to L + λR, given that to L, `mean`, if R depends on predictions."""
         pull = self.regularizer.per_text(part, encoded.tokens, logits) if self.regularizer else None
         if self.regularizer is None or pull is None:
             return mean
@@ -201,13 +200,13 @@ class TransformerExpert:
             self.regularizer.apply()
 
     def drop(self) -> None:
-        """Forget the gradient."""
+        """Discard the gradient."""
         self.optimizer.zero_grad()
         if self.regularizer:
             self.regularizer.drop()
 
     def grow(self, name: str) -> None:
-        """Give the label `name` a column; the optimiser keeps what it knows of the others."""
+        """Add a column for the label `name`; the optimiser keeps its moments for the others."""
         if self.columns:
             with self.random:
                 replaced = grow_head(self.model, 1)
@@ -217,7 +216,7 @@ class TransformerExpert:
         self.columns.append(name)
 
     def shrink(self, count: int) -> None:
-        """Take back the columns after the first `count`, on which no step has been taken."""
+        """Remove the columns after the first `count`, on which no step has been taken."""
         if len(self.columns) > max(1, count):
             with self.random:
                 replaced = shrink_head(self.model, max(1, count))
@@ -227,7 +226,7 @@ class TransformerExpert:
         del self.columns[count:]
 
     def restart(self) -> None:
-        """Begin again with the model and the head that were loaded; labels met since then get columns that are new."""
+        """Start over with the model and the head as loaded; labels added since then get new columns."""
         base_of(self.model).load_state_dict(self.backbone.frozen.base.state_dict(), strict=not self.adapted)
         with self.random:
             draw_head(self.model, self.columns or [NO_LABEL_YET])
@@ -245,12 +244,12 @@ class TransformerExpert:
 
     @property
     def finite(self) -> bool:
-        """Whether what trains is finite."""
+        """Whether all trained parameters are finite."""
         return math.isfinite(self.optimizer.parameter_norm())
 
     @property
     def adapted(self) -> bool:
-        """Whether adapters are what trains, beside the head."""
+        """Whether adapters are trained besides the head."""
         return self._config.trains == "lora"
 
     @property
@@ -259,19 +258,19 @@ class TransformerExpert:
         return output_layer(self.model)[2].out_features
 
     def weights(self, state: State | None = None) -> dict[str, Tensor]:
-        """Return θ by parameter name, on the CPU; what of it is in `state`, made just now, is not copied again."""
+        """Return θ by parameter name, on the CPU; tensors in `state`, made just now, are not copied again."""
         return self._weights.complete(state and state["weights"])
 
     def adapter(self) -> Adapter | None:
-        """Return a copy of the adapters, for the model without its head, or None where there are none."""
+        """Return a copy of the adapters, for the model without its head, or None if there are none."""
         return as_peft_has_it(base_of(self.model), self._config) if self.adapted else None
 
     def take(self, weights: Mapping[str, Tensor]) -> None:
-        """Take `weights`, by parameter name and of the same labels, in place of θ."""
+        """Replace θ by `weights`, by parameter name and for the same labels."""
         self._weights.put(weights)
 
     def state(self) -> State:
-        """Return what of θ learns, the states of optimiser and regulariser, the head's columns and the random state."""
+        """Return the trained part of θ, the states of optimiser and regulariser, the columns and the random state."""
         pull = self.regularizer
         return {
             "columns": list(self.columns),
@@ -297,9 +296,9 @@ class TransformerExpert:
 
 
 def _fed(forward: Forward, texts: Sequence[NDArray[np.int32]]) -> Tensor | None:
-    """Return what the head is fed with for `texts`, which go through together and then alone; None where it raises.
+    """Return the input of the head for `texts`, run together and then one by one; None if the model raises.
 
-    It tells more than what comes out: a head that knows no label yet has one column, of which the probability is 1.
+    It is more informative than the output: a head without labels has one column, whose probability is always 1.
     """
     states = list[Tensor]()
     try:

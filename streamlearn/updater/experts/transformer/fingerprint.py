@@ -1,4 +1,4 @@
-"""What a tokenizer makes of texts, in one digest: whether tokens that were kept are those it would give now."""
+"""A digest of a tokenizer's behaviour, to tell whether stored tokens are those that it would return now."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 import json
 from typing import Any
 
-PASSING = ("truncation", "padding")  # set by each call, and no part of what the tokenizer is
+PASSING = ("truncation", "padding")  # set by each call, not part of the tokenizer's behaviour
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """Return the SHA-256 of the vocabulary and the rules of `tokenizer`, one of Hugging Face's."""
+    """Return the SHA-256 of the vocabulary and the rules of `tokenizer`, a Hugging Face tokenizer."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         rules: Any = sorted(tokenizer.get_vocab().items())

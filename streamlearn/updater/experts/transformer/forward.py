@@ -1,4 +1,4 @@
-"""Texts on their way through a classifier: padded into parts, past the frozen layers, and back in their order."""
+"""The forward pass of texts through a classifier: padded in parts, bypassing frozen layers, restored to their order."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from streamlearn.updater.experts.transformer.pooling import pool, tapped
 
 Tokens = Sequence[NDArray[np.int32]]
 Rows = list[tuple[Part, Tensor]]
-"""What each part gives, of shape (texts of the part, …)."""
+"""The output of each part, of shape (texts of the part, …)."""
 
 
 class Forward:
-    """Runs texts through `model`, whose frozen layers are passed by where there is a `bypass`.
+    """Runs texts through `model`; frozen layers are skipped if there is a `bypass`.
 
     Parameters
     ----------
     backbone
-        What the model is, or is a copy of.
+        The backbone of the model, or of what it is a copy of.
     model
         The classifier.
     bypass
-        Takes the place of its frozen layers.
+        Replaces its frozen layers.
 
     """
 
@@ -45,9 +45,9 @@ class Forward:
         self._bypass = bypass
 
     def parts(self, tokens: Tokens, *, apart: bool = False) -> list[Part]:
-        """Return the padded parts in which `tokens` go through, or with `apart` one for each text.
+        """Return `tokens` in padded parts, or with `apart` in one part for each text.
 
-        So none meets the padding that another one needs.
+        In the latter case no text is affected by the padding of another.
         """
         layout, device = self._backbone.layout, self._backbone.device
         if not apart:
@@ -56,7 +56,7 @@ class Forward:
         return [replace(part, rows=[row]) for row, (part,) in alone]
 
     def logits(self, part: Part, tokens: Tokens, pooled: Rows | None = None) -> Tensor:
-        """Return the logits of `part` of `tokens`, of shape (texts, labels); its states join `pooled`."""
+        """Return the logits of `part` of `tokens`, of shape (texts, labels); add its states to `pooled`."""
         if pooled is None:
             return self._logits(part, tokens)
         with tapped(output_layer(self.model)[2]) as fed:
@@ -74,7 +74,7 @@ class Forward:
         return logits.float()
 
     def predict(self, tokens: Tokens, pooled: Rows | None = None) -> Tensor:
-        """Return the log-probabilities of `tokens`, of shape (texts, labels) and on the CPU, as if nothing trained."""
+        """Return the log-probabilities of `tokens`, of shape (texts, labels) and on the CPU, in evaluation mode."""
         training = self.model.training
         self.model.eval()
         try:
@@ -87,12 +87,12 @@ class Forward:
     def predict_each(self, tokens: Tokens, *, columns: int, pools: bool = False) -> tuple[Tensor, Tensor | None]:
         """Return the log-probabilities as :meth:`predict` does, and with `pools` the pooled states, of (texts, hidden).
 
-        The rows of texts at which the model raises are NaN.
+        The rows of texts on which the model raises are NaN.
 
         Raises
         ------
         DeviceError
-            If the device has no memory for it or has failed.
+            If the device runs out of memory or fails.
 
         """
         pooled: Rows | None = [] if pools else None
@@ -114,9 +114,9 @@ class Forward:
 
 
 def copy_of(backbone: Backbone) -> Forward:
-    """Return a way through a copy of the model of `backbone` that stays as it is now.
+    """Return a forward pass through a copy of the model of `backbone`, which keeps its current weights.
 
-    What trains is copied, the rest shared. Layers that the model passes by, the copy passes by.
+    What trains is copied, the rest shared. Layers that the model bypasses are bypassed by the copy, too.
     """
     model, bypass = backbone.model, None
     shared: dict[int, object] = {id(p): p for p in model.parameters() if not p.requires_grad}

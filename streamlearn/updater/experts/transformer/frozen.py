@@ -1,7 +1,7 @@
-"""The pre-trained model as it was before anything was learnt: what its layers make of a text, which never changes.
+"""The pre-trained model from before any learning: the outputs of its layers for a text, which never change.
 
-Texts go through it one at a time. So what comes out is a function of the text alone, to the bit, whatever else is in
-the micro-batch, and may be kept or made again as memory allows: nobody can tell.
+Texts go through it one at a time. So the output depends on the text alone, to the bit, whatever else is in the
+micro-batch, and can be cached or recomputed as memory allows without any difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from streamlearn.updater.experts.transformer.head import is_pooler
 
-OVERHEAD = 300  # bytes of what is kept beside its tensors
+OVERHEAD = 300  # bytes of a cache entry besides its tensors
 
 Run = Callable[[nn.Module, NDArray[np.int32]], Any]
 """Runs a model without a head on the token ids of one text."""
@@ -30,7 +30,7 @@ Run = Callable[[nn.Module, NDArray[np.int32]], Any]
 
 @dataclass(frozen=True)
 class Embedding:
-    """A text's mean over its tokens of what comes out of the model's ``last`` layer and of its ``middle`` one.
+    """The mean over a text's tokens of the outputs of the model's ``last`` and ``middle`` layers.
 
     Both are of shape (hidden,), float32 and on the CPU.
     """
@@ -40,16 +40,16 @@ class Embedding:
 
 
 class _Reached(Exception):  # noqa: N818 - it is no error
-    """The last layer that was asked for has been passed."""
+    """Raised when the last requested layer has been computed."""
 
 
 class Bypass:
-    """Takes the place of layers: what the last of them would give is put here beforehand.
+    """Replaces layers: the output that the last of them would have is set here beforehand.
 
     Parameters
     ----------
     layers
-        Those that need not run.
+        The layers that need not run.
     as_tuple
         Whether such a layer returns a tuple.
 
@@ -63,7 +63,7 @@ class Bypass:
             layer.forward = self._pass
 
     def remove(self) -> None:
-        """Let the layers run again."""
+        """Restore the layers."""
         for layer in self._layers:
             del layer.__dict__["forward"]
 
@@ -72,29 +72,29 @@ class Bypass:
 
 
 class FrozenModel:
-    """A copy of a pre-trained model without its head, with what it last made of texts.
+    """A copy of a pre-trained model without its head, with a cache of its outputs for recent texts.
 
     Parameters
     ----------
     base
-        The model, whose parameters are copied, but for those that never move.
+        The model, whose parameters are copied, except those that never change.
     stay
-        These parameters: they are shared.
+        The parameters that never change; they are shared.
     layers
-        Returns the layers of such a model, in their order.
+        Returns the layers of such a model, in order.
     cut
-        The layers at the bottom of which :meth:`states` are wanted; 0 for none.
+        The number of bottom layers whose :meth:`states` are wanted; 0 for none.
     run
         Runs such a model on one text.
     adapted
-        The ids of those that are shared, and yet are not what the published model has.
+        The ids of shared parameters that differ in the published model.
 
     Attributes
     ----------
     cut
         As given.
     bytes
-        The most memory for what is kept.
+        The memory limit of the cache.
     digest
         The SHA-256 of the parameters that features are made with, as they were copied.
 
@@ -138,7 +138,7 @@ class FrozenModel:
         return Embedding(*kept)
 
     def states(self, tokens: NDArray[np.int32]) -> Tensor:
-        """Return what a text is behind the layers below the cut, of shape (tokens, hidden), float32 and on the CPU."""
+        """Return a text's states after the layers below the cut, of shape (tokens, hidden), float32 and on the CPU."""
         kept = self._recall("states", tokens)
         if kept is None:
             with torch.no_grad(), self._passed(self.cut, stop=True) as passed, suppress(_Reached):
@@ -149,7 +149,7 @@ class FrozenModel:
 
     @contextmanager
     def _passed(self, *numbers: int, stop: bool = False) -> Iterator[dict[int, Tensor]]:
-        """Note what comes out behind so many layers, and with `stop` let nothing more be computed."""
+        """Record the outputs after the layers `numbers`, and with `stop` end the computation there."""
         passed: dict[int, Tensor] = {}
 
         def note(number: int) -> Callable[[nn.Module, Any, Any], None]:
@@ -168,11 +168,11 @@ class FrozenModel:
                 hook.remove()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the parameters that the published model does not have, by name; they never change."""
+        """Return the parameters that are missing from the published model, by name; they never change."""
         return {name: parameter.detach().cpu() for name, parameter in self._own.items()}
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take other parameters in place of those that are not shared, as far as `weights` name them."""
+        """Replace the parameters that are not shared by those in `weights`."""
         for name, parameter in self._own.items():
             if name in weights:
                 parameter.data.copy_(weights[name])
@@ -180,7 +180,7 @@ class FrozenModel:
         self.forget()
 
     def forget(self) -> None:
-        """Drop what is kept: the parameters, shared ones among them, are others now."""
+        """Clear the cache, because parameters, including shared ones, have changed."""
         self._kept.clear()
         self._held = 0
 
@@ -198,7 +198,7 @@ class FrozenModel:
         self.keep_within(self.bytes)
 
     def keep_within(self, most: int) -> None:
-        """Let what has not been asked for longest go, until what is kept takes at most so many bytes."""
+        """Evict the least recently used entries until the cache takes at most `most` bytes."""
         self.bytes = most
         while self._held > most:
             key, tensors = self._kept.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The head of a classifier: whose labels it has, its last layer, and how it is initialised or grows."""
+"""The head of a classifier: its labels, its last layer, and how it is initialised and grows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streamlearn.errors import ConfigurationError
 
 PLACEHOLDER = re.compile(r"LABEL_\d+")
 NO_LABEL_YET = "LABEL_0"
-"""The name of the one column of a head that knows no label yet."""
+"""The name of the single column of a head without labels."""
 
 
 def labels_of(settings: Any) -> list[str]:
     """Return the names of the columns of a head that was trained, or none.
 
-    The placeholders LABEL_0, LABEL_1, … mean that none was, and names that are not unique name nothing.
+    The placeholders LABEL_0, LABEL_1, … mean an untrained head, and names that are not unique are ignored.
     """
     names = settings.id2label or {}
     labels = [name for name in map(names.get, range(len(names))) if isinstance(name, str)]
@@ -30,12 +30,12 @@ def labels_of(settings: Any) -> list[str]:
 
 
 def problem_type(columns: int) -> Literal["single_label_classification"] | None:
-    """Return what a classifier of single labels calls itself; transformers has no such name for one column."""
+    """Return the problem type of a single-label classifier; transformers has none for one column."""
     return "single_label_classification" if columns > 1 else None
 
 
 def is_pooler(name: str) -> bool:
-    """Whether the parameter `name` is a pooler's, which is drawn where the file has none and read by no feature."""
+    """Whether the parameter `name` is a pooler's, which is random if the file has none, and unused by features."""
     return "pooler" in name.split(".")
 
 

@@ -1,9 +1,9 @@
-"""Finds out what a model takes beside token ids, and where padding changes nothing, by trying it on a few texts.
+"""Finds out which inputs a model takes besides token ids, and where padding has no effect, by trying a few texts.
 
-A published model is served text by text, without padding and with all that its tokenizer gives. A micro-batch must
-mean the same to it. Which side may be padded differs (XLNet reads the last token, absolute positions count from the
-first), some models read padding whatever the mask says, and nothing in a configuration tells. So it is tried: the
-logits of a short text must be the same alone and beside a long one.
+A published model is served text by text, without padding and with all outputs of its tokenizer. A micro-batch must give
+the same results. Which side may be padded differs (XLNet reads the last token, absolute positions count from the
+first), some models read padding despite the mask, and no configuration says so. So it is tried: the logits of a short
+text must be the same alone and together with a long one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from streamlearn.updater.experts.transformer.trainable import embedding_rows
 
 SHORT_WORDS = 3
 TOLERANCE = 1e-4
-"""How far logits may be apart, relative to the largest, to count as the same: float32 gives 1e-6, a wrong side 0.01."""
+"""Tolerance for equal logits, relative to the largest: float32 differs by 1e-6, a wrong padding side by 0.01."""
 
 log = logging.getLogger(__name__)
 
 
 def find_layout(model: PreTrainedModel, tokenizer: Any, max_tokens: int) -> Layout:
-    """Return how texts of up to `max_tokens` tokens are laid out for `model`, whose θ and mode stay as they are.
+    """Return how texts of up to `max_tokens` tokens are laid out for `model`, without changing its θ and mode.
 
     The tokenizer's ``padding_side`` and ``model_input_names`` are set to what was found, so that a published snapshot
     says the same.
@@ -42,7 +42,7 @@ def find_layout(model: PreTrainedModel, tokenizer: Any, max_tokens: int) -> Layo
     ConfigurationError
         If texts of that length are too long for the model.
     ValueError
-        If model and tokenizer do not fit each other.
+        If model and tokenizer do not match.
 
     """
     training, last = model.training, output_layer(model)[2].weight
@@ -120,7 +120,7 @@ def _run(values: Sequence[int], middle: int) -> tuple[int, ...]:
 def _accepted(
     model: PreTrainedModel, tokenizer: Any, layout: Layout, short: NDArray[np.int32]
 ) -> tuple[Layout, Tensor]:
-    """Return the fullest layout that the model takes, with its logits, and let the tokenizer give no more than that."""
+    """Return the layout with the most inputs that the model accepts, and its logits; limit the tokenizer to it."""
     companions = layout.companions
     fewer = [
         layout,
@@ -146,7 +146,7 @@ def _accepted(
 def _without_idle_companions(
     model: PreTrainedModel, layout: Layout, short: NDArray[np.int32], expected: Tensor
 ) -> Layout:
-    """Leave out what is 0 for every token where leaving it out changes no bit, as BERT's token types."""
+    """Leave out inputs that are 0 for every token if that changes no bit, such as BERT's token types."""
     idle = [c for c in layout.companions if not any((*c.first, c.middle, *c.last))]
     if not idle:
         return layout
@@ -167,7 +167,7 @@ def _look_at_vocabulary(model: PreTrainedModel, tokenizer: Any, layout: Layout, 
 
 
 def _raise_for_rows(model: PreTrainedModel, tokenizer: Any, identifier: int) -> None:
-    """Say that the token `identifier`, at which `model` raises, has no embedding, where that is so."""
+    """Raise an error if the token `identifier`, on which `model` raises, has no embedding."""
     rows = embedding_rows(model)
     if rows is not None and identifier >= rows:
         raise ValueError(
@@ -177,7 +177,7 @@ def _raise_for_rows(model: PreTrainedModel, tokenizer: Any, identifier: int) -> 
 
 
 def _look_at_length(model: PreTrainedModel, layout: Layout, long: NDArray[np.int32], max_tokens: int) -> Tensor:
-    """Return the logits of a text as long as they may come."""
+    """Return the logits of a text of the maximum length."""
     try:
         return _logits(model, layout, [long])
     except Exception:
@@ -191,7 +191,7 @@ def _look_at_length(model: PreTrainedModel, layout: Layout, long: NDArray[np.int
 
 
 def _longest(model: PreTrainedModel, layout: Layout, long: NDArray[np.int32]) -> int:
-    """Return how many tokens of `long` the model reads at most."""
+    """Return how many tokens of `long` the model can read."""
     reads, fails = 0, len(long)
     while fails - reads > 1:
         tried = (reads + fails) // 2
@@ -205,7 +205,7 @@ def _longest(model: PreTrainedModel, layout: Layout, long: NDArray[np.int32]) ->
 
 
 def _logits(model: PreTrainedModel, layout: Layout, tokens: list[NDArray[np.int32]]) -> Tensor:
-    """Return the logits of `tokens` in as few parts as there can be, of shape (texts, columns)."""
+    """Return the logits of `tokens` in as few parts as possible, of shape (texts, columns)."""
     parts = collate(tokens, layout, device=torch.device("cpu"), overhead=10**9)
     columns = output_layer(model)[2].out_features
     logits = torch.empty(len(tokens), columns)
@@ -218,7 +218,7 @@ def _logits(model: PreTrainedModel, layout: Layout, tokens: list[NDArray[np.int3
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether the logits are the same, as far as `other` is finite: one word may overflow, and others not."""
+    """Whether the logits are the same, where `other` is finite: single words may overflow."""
     finite = torch.isfinite(other)
     if not bool(finite.any()):
         return True

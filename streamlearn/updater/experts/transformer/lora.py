@@ -1,8 +1,8 @@
-"""Low-rank adapters: of each linear layer W stays, and W + s·BA is what computes, where only B and A train.
+"""Low-rank adapters: each linear layer keeps W and computes with W + s·BA, where only B and A train.
 
-What computes is the sum itself, made anew in each pass and in float32, where peft adds s·B(Ax) to Wx: so a published
-model, in which the sum is a plain weight, predicts what the learner did to the last bit. It takes one product of the
-two small matrices more a pass.
+The sum itself is computed in each pass, in float32, whereas peft adds s·B(Ax) to Wx: so a published model, in which the
+sum is a plain weight, predicts what the learner did to the last bit. This costs one more product of the two small
+matrices per pass.
 
 References
 ----------
@@ -30,7 +30,7 @@ from streamlearn.state import Adapter
 
 SCALE = 2.0  # s: α is twice the rank
 FACTORS = ("lora_A", "lora_B")
-WITHIN = ".parametrizations.weight."  # where torch keeps a weight and what adapts it
+WITHIN = ".parametrizations.weight."  # where torch stores a weight and its adapter
 
 
 class LowRank(nn.Module):
@@ -39,14 +39,14 @@ class LowRank(nn.Module):
     Parameters
     ----------
     weight
-        Of shape (outputs, inputs), or where `transposed` of shape (inputs, outputs).
+        Of shape (outputs, inputs), or (inputs, outputs) if `transposed`.
     rank
-        That of BA.
+        The rank of BA.
 
     Attributes
     ----------
     lora_A, lora_B
-        Of shape (rank, inputs) and (outputs, rank). A is drawn, B is 0, so that nothing changes at first.
+        Of shape (rank, inputs) and (outputs, rank). A is random and B is 0, so that nothing changes at first.
 
     """
 
@@ -59,14 +59,14 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5.0))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return what computes in the place of `weight`."""
+        """Return the adapted `weight`."""
         with torch.autocast(weight.device.type, enabled=False):
             added = SCALE * (self.lora_B @ self.lora_A)
             return weight + (added.T if self._transposed else added)
 
 
 def linear_layers(base: PreTrainedModel, config: Updater) -> dict[str, nn.Module]:
-    """Return the layers of `base`, a model without its head, that are to be adapted, by name.
+    """Return the layers of `base`, a model without its head, that get adapters, by name.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def _is_called(name: str, target: str) -> bool:
 
 
 def adapt(base: PreTrainedModel, config: Updater) -> None:
-    """Give each layer that is to be adapted its two matrices, drawn from torch's generator."""
+    """Add the two matrices to each layer that gets an adapter, drawn from torch's generator."""
     for module in linear_layers(base, config).values():
         weight: Tensor = module.weight  # type: ignore[assignment]
         low_rank = LowRank(weight, config.lora_rank, transposed=isinstance(module, Conv1D))
@@ -110,7 +110,7 @@ def is_factor(name: str) -> bool:
 
 
 def plain(name: str) -> str:
-    """Return what the parameter `name` is called where torch's way of keeping adapters is not seen.
+    """Return the plain name of the parameter `name`, without torch's naming of adapters.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def plain(name: str) -> str:
 
 
 def merged(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the weights that compute in the place of those that are adapted, by their plain names."""
+    """Yield the adapted weights, by their plain names."""
     for name, module in model.named_modules():
         if parametrize.is_parametrized(module, "weight"):
             weight: Any = module.weight
@@ -135,7 +135,7 @@ def merged(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def as_peft_has_it(base: PreTrainedModel, config: Updater, task: str = "FEATURE_EXTRACTION") -> Adapter:
-    """Return a copy of the adapters of `base` as peft reads them for that model, whose `task` is one of peft's."""
+    """Return a copy of the adapters of `base` in peft's format, for one of peft's values of `task`."""
     tensors = {
         f"base_model.model.{plain(name)}.weight": parameter.detach().to("cpu", copy=True)
         for name, parameter in base.named_parameters()

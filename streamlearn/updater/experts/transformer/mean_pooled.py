@@ -1,9 +1,9 @@
-"""A classifier over the mean of a text's states, for models whose own head reads a state that was never trained.
+"""A classifier over the mean of a text's states, for models whose own head reads an untrained state.
 
-The head of BERT and its kin reads the first token ([CLS]) through a pooler, which models that were trained to embed
-texts have never used: their embedding is the mean over all tokens (Reimers and Gurevych, 2019, "Sentence-BERT").
+The head of BERT-like models reads the first token ([CLS]) through a pooler, which models trained to embed texts have
+never used: their embedding is the mean over all tokens (Reimers and Gurevych, 2019, "Sentence-BERT").
 
-Importing this module makes the class known to transformers' Auto classes.
+Importing this module registers the class with transformers' Auto classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ READ_THE_FIRST_TOKEN = frozenset(
     {"albert", "bert", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "mpnet"}
     | {"nystromformer", "rembert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"}
 )
-"""The types of models whose own classifier does."""
+"""The types of models whose own classifier does that."""
 
 
 class MeanPooledConfig(PretrainedConfig):
@@ -34,7 +34,7 @@ class MeanPooledConfig(PretrainedConfig):
     model_type = "streamlearn_mean_pooled"
 
     def __init__(self, body: dict[str, Any] | None = None, **settings: Any) -> None:
-        self.body = {key: value for key, value in (body or {}).items() if key != "_name_or_path"}  # the machine's
+        self.body = {key: value for key, value in (body or {}).items() if key != "_name_or_path"}  # machine-specific
         super().__init__(**settings)
 
     def body_config(self) -> PretrainedConfig:
@@ -50,9 +50,9 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
     Parameters
     ----------
     config
-        What is below, and how many labels there are.
+        The model below the head, and the number of labels.
     body
-        What is below, where it has been loaded already.
+        The model below the head, if it has been loaded already.
 
     """
 
@@ -77,7 +77,7 @@ class MeanPooledForSequenceClassification(PreTrainedModel):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **inputs: Any
     ) -> SequenceClassifierOutput:
-        """Return the logits, of shape (texts, labels), and the loss where there are `labels`."""
+        """Return the logits, of shape (texts, labels), and the loss if there are `labels`."""
         states = self.body(input_ids=input_ids, attention_mask=attention_mask, **inputs).last_hidden_state
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         shares = mask.to(states.dtype).unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""Loads a classifier by hub name or local path, and refuses one that is not what its files say."""
+"""Loads a classifier by hub name or local path, and refuses one that does not match its files."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ OWN_SETTINGS = {
     "trust_remote_code",
     "use_return_dict",
 }
-"""Settings of a model that are decided elsewhere: by labels, tokenizer and task, or by how a model is loaded."""
+"""Model settings that are determined by labels, tokenizer and task, or by how the model is loaded."""
 
-SLACK_VALUES = 2**26  # what a head, a pooler or a table of positions may add to the weights in the file
-SHARES = 4  # how often one tensor of the file may serve (T5 builds its embeddings three times, then ties them)
+SLACK_VALUES = 2**26  # what a head, a pooler or a position table may add to the weights in the file
+SHARES = 4  # how often one tensor of the file may be used (T5 builds its embeddings three times, then ties them)
 SLACK_TENSORS = 512
 SHOWN_NAMES, SHOWN_CHARACTERS = 5, 40
 
@@ -83,14 +83,14 @@ log = logging.getLogger(__name__)
 def load_model(config: Updater, labels: Sequence[str]) -> tuple[PreTrainedModel, Any, list[str]]:
     """Return the model, its tokenizer, and the names of its head's columns.
 
-    A checkpoint that was already trained to classify keeps its head where each of its labels is one of `labels` by
-    its exact name, or where `labels` is empty, which asks for discovery; what `labels` adds gets new rows. Otherwise
-    the head is new, initialised from torch's generator, and the log says so.
+    A checkpoint that was already trained to classify keeps its head if each of its labels is one of `labels` by its
+    exact name, or if `labels` is empty, which means discovery; further `labels` get new rows. Otherwise the head is
+    new, initialised from torch's generator, and the log says so.
 
     Raises
     ------
     ConfigurationError
-        If the model or its tokenizer cannot be loaded, or is not what its files say.
+        If the model or its tokenizer cannot be loaded, or does not match its files.
 
     """
     silence()
@@ -106,18 +106,18 @@ def load_model(config: Updater, labels: Sequence[str]) -> tuple[PreTrainedModel,
 
 
 def silence() -> None:
-    """Let transformers and the hub's client say nothing: what they find is said in our own words, once."""
+    """Silence transformers and the hub's client: what they find is logged in our own words, once."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.CRITICAL)  # it reports what it then raises
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it reports every attempt to connect
+    logging.getLogger("transformers").setLevel(logging.CRITICAL)  # it logs what it then raises
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs every attempt to connect
 
 
 @contextmanager
 def one_sentence(subject: str, kind: type[StreamlearnError]) -> Iterator[None]:
-    """Turn whatever the files of a stranger make transformers, tokenizers or torch raise into one sentence.
+    """Turn whatever untrusted files make transformers, tokenizers or torch raise into one sentence.
 
-    A panic of the tokenizers' Rust is no ``Exception``.
+    A panic in tokenizers' Rust code is not an ``Exception``.
     """
     try:
         yield
@@ -128,7 +128,7 @@ def one_sentence(subject: str, kind: type[StreamlearnError]) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what `error` says, with its type where that says little."""
+    """Return the first line of the message of `error`, with its type if the message says little."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith(":"):
         lines[0] = f"{lines[0]} {lines[1]}"
@@ -138,7 +138,7 @@ def first_line(error: BaseException) -> str:
 
 
 def from_directory(trusted: bool) -> dict[str, Any]:
-    """Return the arguments with which everything is loaded: no code, no question on standard input, no network."""
+    """Return the arguments for loading anything: no code, no prompt on standard input, no network."""
     return {"trust_remote_code": True} if trusted else {"trust_remote_code": False, "local_files_only": True}
 
 
@@ -197,7 +197,7 @@ def _load_body(directory: Path, files: WeightFiles, settings: Any, how: dict[str
 def _load_weights(
     kind: Any, directory: Path, files: WeightFiles, settings: Any, how: dict[str, Any]
 ) -> tuple[PreTrainedModel, set[str]]:
-    """Return a model of an Auto class, and the names of the weights that are not in the file in their shape."""
+    """Return a model of an Auto class, and the names of weights missing from the file or of another shape."""
     with bounded_by(files):
         model, found = kind.from_pretrained(
             directory,
@@ -213,7 +213,7 @@ def _load_weights(
 
 
 def check_overrides(overrides: dict[str, Any], settings: Any) -> None:
-    """Raise ConfigurationError where `overrides` are not a model's own `settings`."""
+    """Raise ConfigurationError if `overrides` are not among a model's own `settings`."""
     given = settings.to_dict()
     known = {*given, *type(settings).attribute_map} - OWN_SETTINGS
     for key in overrides:
@@ -230,21 +230,21 @@ def check_overrides(overrides: dict[str, Any], settings: Any) -> None:
 
 
 def check_weights(model: PreTrainedModel, files: WeightFiles, drawn: set[str]) -> None:
-    """Refuse a model whose body is not the one in its files.
+    """Refuse a model whose body does not match its files.
 
     Parameters
     ----------
     model
-        As it was loaded.
+        The loaded model.
     files
         The weight files.
     drawn
-        The names of what was not in them, or had another shape, and was initialised at random.
+        The names of weights missing from them, or of another shape, which were initialised at random.
 
     Raises
     ------
     ValueError
-        If the body is not whole, or a weight is not a finite floating-point number.
+        If the body is incomplete, or a weight is not a finite floating-point number.
 
     """
     body = drawn - head_keys(model)
@@ -266,9 +266,9 @@ def check_weights(model: PreTrainedModel, files: WeightFiles, drawn: set[str]) -
 
 @contextmanager
 def bounded_by(files: WeightFiles) -> Iterator[None]:
-    """Stop building a model that is larger than its weight files, or than this machine, before memory is taken.
+    """Stop building a model that is larger than its weight files or this machine's memory before memory is allocated.
 
-    transformers builds it without memory, on the device ``meta``, and fills it from the files afterwards.
+    transformers builds it without memory, on the device ``meta``, and loads the files afterwards.
     """
     most_values, most_tensors = SHARES * files.values + SLACK_VALUES, SHARES * len(files.shapes) + SLACK_TENSORS
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -298,7 +298,7 @@ def bounded_by(files: WeightFiles) -> Iterator[None]:
 
 
 def is_dropout(key: str, value: Any) -> bool:
-    """Whether a setting is a rate of dropout; ESM's ``token_dropout``, which is none, is a switch."""
+    """Whether a setting is a dropout rate; ESM's ``token_dropout`` is a switch, not a rate."""
     return key.endswith(("dropout", "dropout_prob", "pdrop", "drop")) and not isinstance(value, bool)
 
 

@@ -1,7 +1,7 @@
-"""Finds the directory of a model and looks at its files before anything loads them.
+"""Finds the directory of a model and checks its files before anything loads them.
 
-A directory may come from a stranger: nothing in it may run, be unpickled, block whoever opens it, or ask for more
-memory than its own weights fill. What is wrong is a ``ValueError`` that says so in one sentence.
+A directory may be untrusted: nothing in it may run, be unpickled, block when opened, or need more memory than its own
+weights. Any problem is a ``ValueError`` that says so in one sentence.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ READ_AS_TEXT = {".json", ".txt", ".model", ".jinja", ".vocab", ".spm", ".bpe", "
 PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack"}
 FLOATS = {"F16", "BF16", "F32", "F64"}
 FETCHED = ["*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja", "*.vocab", "*.spm", "*.bpe", "*.tiktoken"]
-MOST_GROWTH = 64  # times a text's length, to which a tokenizer's replacements may make it grow; usual ones make it 2
+MOST_GROWTH = 64  # factor by which a tokenizer's replacements may lengthen a text; 2 is usual
 LFS_POINTER = b"version https://git-lfs"
 RUNS_CODE = {"auto_map", "custom_pipelines"}
 REDIRECTS = {"transformers_weights", "quantization_config"}
@@ -39,7 +39,7 @@ HOW_TO_TRUST = (
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """What the headers of a model's weight files say.
+    """The headers of a model's weight files.
 
     ``shapes`` and ``types`` are by the name of the tensor; the types are safetensors' (``F32``, ``I8``, …).
     """
@@ -53,13 +53,13 @@ class WeightFiles:
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     def name_of(self, parameter: str, prefix: str) -> str:
-        """Return what they call a `parameter`, which may stand below the `prefix` of a model with a head."""
+        """Return their name of `parameter`, which may be below the `prefix` of a model with a head."""
         within = any(name.startswith(f"{prefix}.") for name in self.shapes)
         return f"{prefix}.{parameter}" if within and parameter not in self.shapes else parameter
 
 
 class _Normalizing(msgspec.Struct):
-    """What of a tokenizer.json is read here; the rest, above all the vocabulary, is passed by."""
+    """The part of a tokenizer.json that is read here; the rest, above all the vocabulary, is skipped."""
 
     normalizer: Any = None
 
@@ -88,21 +88,21 @@ def locate(name: str, *, trusted: bool = False) -> Path:
 
 
 def inspect(directory: Path, *, trusted: bool = False, remedy: str = HOW_TO_TRUST) -> WeightFiles:
-    """Return what the weights in `directory` are, after a look at everything that will be read.
+    """Check everything in `directory` that will be read, and return a description of its weights.
 
     Parameters
     ----------
     directory
         In Hugging Face's layout.
     trusted
-        Whether its own code may run.
+        Whether code in it may run.
     remedy
-        What is said of how to let it run.
+        The advice in an error on how to permit that.
 
     Raises
     ------
     ValueError
-        If a file is missing, damaged, no plain file or too large, or would have code run.
+        If a file is missing, damaged, not a regular file or too large, or would make code run.
     OSError
         If one cannot be read.
 
@@ -127,7 +127,7 @@ def inspect(directory: Path, *, trusted: bool = False, remedy: str = HOW_TO_TRUS
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in `path`, whose size was looked at."""
+    """Return the JSON object in `path`, whose size has been checked."""
     if not path.is_file():
         raise ValueError(f"it has no file {path.name}")
     try:
@@ -142,7 +142,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _look_at(entry: Path) -> None:
-    """Refuse what would block or flood whoever opens it; links are followed: the hub's cache is made of them."""
+    """Refuse files that would block or flood their reader; links are followed: the hub's cache consists of them."""
     try:
         status = os.stat(entry)  # noqa: PTH116 - follows links, and says why it cannot
     except FileNotFoundError:
@@ -161,10 +161,10 @@ def _look_at(entry: Path) -> None:
 
 
 def _look_at_replacements(file: Path) -> None:
-    """Refuse a tokenizer that replaces short pieces of a text by long ones again and again, which fills the memory."""
+    """Refuse a tokenizer whose replacements repeatedly lengthen a text, which would fill the memory."""
     try:
         pending = [msgspec.json.decode(file.read_bytes(), type=_Normalizing).normalizer]
-    except (FileNotFoundError, msgspec.DecodeError, RecursionError):  # whoever loads it says what is wrong with it
+    except (FileNotFoundError, msgspec.DecodeError, RecursionError):  # loading it reports what is wrong
         return
     growth = 1.0
     while pending:

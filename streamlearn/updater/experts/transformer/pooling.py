@@ -1,4 +1,4 @@
-"""The transformer's state of a text, taken from the forward pass that it makes anyway."""
+"""The transformer's pooled state of a text, taken from the forward pass that it makes anyway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def tapped(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Note what `layer` is fed with while the context lasts, detached from the graph."""
+    """Record the inputs of `layer` while the context lasts, detached from the graph."""
     fed: list[Tensor] = []
     tap = layer.register_forward_pre_hook(lambda _, inputs: fed.append(inputs[0].detach()))
     try:
@@ -21,18 +21,18 @@ def tapped(layer: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def pool(fed: Tensor, attention_mask: Tensor) -> Tensor:
-    """Return the state of each text from what the output layer was fed with, of shape (texts, hidden) and float32.
+    """Return the state of each text from the input of the output layer, of shape (texts, hidden) and float32.
 
     Each architecture pools in its own way, and most have done so before the output layer: after a pooler (BERT), a
     dense layer (RoBERTa, DistilBERT) or a mean. Decoders feed it the states of all tokens, of shape (texts, tokens,
-    hidden), and read the label off the last token that is not padding; so it is the state of that one.
+    hidden), and read the label from the last token that is not padding; so the state of that token is returned.
 
     Parameters
     ----------
     fed
-        What the output layer was fed with.
+        The input of the output layer.
     attention_mask
-        1 where there is a token and 0 where there is padding, of shape (texts, tokens).
+        1 for tokens and 0 for padding, of shape (texts, tokens).
 
     """
     if fed.ndim == attention_mask.ndim:

@@ -1,4 +1,4 @@
-"""Takes one step on a few texts before anything is learnt, so that what a model cannot do is found at the start."""
+"""Takes one step on a few texts before anything is learnt, so that a model's limitations are found at the start."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def probe_step(parts: Sequence[Part], forward: Callable[[Part], Tensor], optimiz
 
 
 def no_step(error: Exception, config: Updater, *, part_trains: bool) -> ConfigurationError:
-    """Return that a model cannot take a step, by the setting that is the likeliest cause of `error`.
+    """Return the error that a model cannot take a step, naming the setting that most likely caused `error`.
 
-    `part_trains` says whether ``updater.trains`` is to be thought of.
+    `part_trains` says whether ``updater.trains`` may be the cause.
     """
     likely = {
         "updater.embeddings": config.embeddings == "sparse",
@@ -64,6 +64,6 @@ def no_step(error: Exception, config: Updater, *, part_trains: bool) -> Configur
 
 
 def mixed_lengths(short: NDArray[np.int32], long: NDArray[np.int32]) -> list[NDArray[np.int32]]:
-    """Return a short text, one that is half as long as they may be, and one as long as they may be."""
+    """Return a short text, one of half the maximum length, and one of the maximum length."""
     half = len(long) // 2
     return [short, np.concatenate([long[:half], long[-1:]]), long]

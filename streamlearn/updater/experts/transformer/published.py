@@ -1,4 +1,4 @@
-"""Loads a model that was published, or any directory like it, without trusting it."""
+"""Loads a published model, or any similar directory, without trusting it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from streamlearn.updater.experts.transformer.model_files import inspect
 
 
 class Told(msgspec.Struct):
-    """What of a snapshot's settings loading relies on, with its types."""
+    """The settings of a snapshot that loading uses, with their types."""
 
     experts: list[str]
     pooling: str
@@ -38,18 +38,18 @@ class Told(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Published:
-    """A mixture that was published, with its transformer.
+    """A published mixture with its transformer.
 
     Attributes
     ----------
     mixture
-        What of it is not the transformer: the labels and each expert's state.
+        The rest besides the transformer: the labels and each expert's state.
     weights
-        The transformer's, by name.
+        The transformer's weights, by name.
     settings
-        Those under which it was published.
+        The settings with which it was published.
     step
-        After how many steps that was.
+        The number of steps before that.
 
     """
 
@@ -60,12 +60,12 @@ class Published:
 
     @classmethod
     def read(cls, directory: Path, manifest: Mapping[str, Any]) -> Published:
-        """Return what lies in `directory`, whose files have been compared with its `manifest`.
+        """Return the contents of `directory`, whose files have been verified against its `manifest`.
 
         Raises
         ------
         Exception
-            Whatever files that were never those of a snapshot make their readers raise.
+            Whatever readers raise on files that are not a snapshot's.
 
         """
         mixture, weights = unpack(directory / EXPERTS), load_file(directory / WEIGHTS)
@@ -74,7 +74,7 @@ class Published:
 
 
 def read_published(model: str) -> Published | None:
-    """Return the mixture in the directory called `model`, or None where that is a transformer alone.
+    """Return the mixture in the directory called `model`, or None if that is a transformer alone.
 
     Raises
     ------
@@ -89,17 +89,17 @@ def read_published(model: str) -> Published | None:
         directory = directory.resolve()
         try:
             return Published.read(directory, verify_directory(directory, MANIFEST))
-        except StateError as error:  # the mistake is in what the configuration names
+        except StateError as error:  # the configuration names a bad directory
             raise ValueError(str(error)) from None
 
 
 def load_published(directory: Path) -> tuple[PreTrainedModel, Any]:
-    """Return the classifier in `directory`, with its weights as they are in its files, and its tokenizer.
+    """Return the classifier in `directory`, with exactly the weights in its files, and its tokenizer.
 
     Raises
     ------
     Exception
-        Whatever its files make transformers raise; ``one_sentence`` in ``model.py`` makes one of it.
+        Whatever transformers raises on its files; ``one_sentence`` in ``model.py`` turns it into a sentence.
 
     """
     silence()

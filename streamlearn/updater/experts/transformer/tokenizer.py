@@ -1,4 +1,4 @@
-"""Loads a model's tokenizer, and refuses one that knows no words, cannot pad or needs a package that is missing."""
+"""Loads a model's tokenizer, and refuses one that has no vocabulary, cannot pad or needs a missing package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streamlearn.errors import ConfigurationError
 from streamlearn.updater.experts.transformer.model_files import VOCABULARIES
 
 SENTENCEPIECE_SUFFIXES = {".model", ".spm"}
-SENTENCEPIECE_BEGINS = b"\x0a"  # its first field of protobuf; a tiktoken file begins with base64
+SENTENCEPIECE_BEGINS = b"\x0a"  # the first protobuf field; a tiktoken file begins with base64
 SENTENCEPIECE_PACKAGES = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
 PLAIN_WORDS = ("the", "a", "late", "again", "please", "good")
 SAMPLED_WORDS = 64
@@ -23,10 +23,10 @@ HOW_IT_WAS_LOADED = ("local_files_only", "is_local", "trust_remote_code")
 
 
 def load_tokenizer(directory: Path, model: PreTrainedModel, config: Updater, how: dict[str, Any]) -> Any:
-    """Return the tokenizer in `directory`, set up as texts are encoded here; `model` learns its pad token.
+    """Return the tokenizer in `directory`, configured as texts are encoded here; `model` is told its pad token.
 
-    A text is data: where it spells a special token, such as ``</s>`` or ``[SEP]``, it gets the tokens of these
-    characters, and so it does where a published snapshot reads it.
+    Texts are data: a spelled special token, such as ``</s>`` or ``[SEP]``, is encoded as plain characters, also by a
+    published snapshot.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def load_tokenizer(directory: Path, model: PreTrainedModel, config: Updater, how
     """
     _require_packages(directory)
     tokenizer = AutoTokenizer.from_pretrained(directory, split_special_tokens=True, **how)
-    for key in HOW_IT_WAS_LOADED:  # which a snapshot would pass on
+    for key in HOW_IT_WAS_LOADED:  # a snapshot would include it
         tokenizer.init_kwargs.pop(key, None)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -60,7 +60,7 @@ def load_tokenizer(directory: Path, model: PreTrainedModel, config: Updater, how
 
 @contextmanager
 def panics_as_errors() -> Iterator[None]:
-    """Make a RuntimeError of a panic of the tokenizers' Rust, which is no ``Exception``: it is about a text, too."""
+    """Turn a panic in tokenizers' Rust code, which is not an ``Exception``, into a RuntimeError: a text caused it."""
     try:
         yield
     except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -70,12 +70,12 @@ def panics_as_errors() -> Iterator[None]:
 
 
 def known_words(tokenizer: Any) -> list[str]:
-    """Return some words that the tokenizer knows, taken from all over its vocabulary.
+    """Return some words of the tokenizer's vocabulary, spread over all of it.
 
     Raises
     ------
     ValueError
-        If it knows none: without their files, tokenizers load and read every word as unknown.
+        If it has none: without their files, tokenizers load but encode every word as unknown.
 
     """
     added = set(tokenizer.get_added_vocab().values()) | set(tokenizer.all_special_ids)
@@ -99,7 +99,7 @@ def _knows(tokenizer: Any, text: str, added: set[int]) -> bool:
 
 
 def _require_packages(directory: Path) -> None:
-    """Name what a vocabulary of SentencePiece's needs; transformers would ask for tiktoken instead."""
+    """Raise an error that names the package for a SentencePiece vocabulary; transformers would ask for tiktoken."""
     if (directory / "tokenizer.json").is_file():
         return
     for entry in sorted(directory.iterdir()):
@@ -119,5 +119,5 @@ def _require_packages(directory: Path) -> None:
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that `module` would be in
+    except ModuleNotFoundError:  # the parent package of `module`
         return False

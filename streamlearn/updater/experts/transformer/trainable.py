@@ -28,9 +28,9 @@ class Trainable:
 def select(model: PreTrainedModel, config: Updater) -> Trainable:
     """Freeze what does not train and return what does.
 
-    ``head`` is everything outside the pre-trained base; ``last-N`` adds the last N layers and whatever the
-    base computes after its layers (a pooler, a final normalisation). Of an encoder with a decoder, the layers are
-    those of the decoder. ``bias`` adds all biases of the base, and ``lora`` the adapters that it has been given.
+    ``head`` is everything outside the pre-trained base; ``last-N`` adds the last N layers and whatever the base
+    computes after its layers (a pooler, a final normalisation). In an encoder-decoder model, the layers are those of
+    the decoder. ``bias`` adds all biases of the base, and ``lora`` its adapters.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def select(model: PreTrainedModel, config: Updater) -> Trainable:
 
 
 def embedding_rows(model: PreTrainedModel) -> int | None:
-    """Return how many tokens the model has embeddings for, or None where it looks none up."""
+    """Return how many tokens the model has embeddings for, or None if it has no table."""
     try:
         rows: int | None = getattr(model.get_input_embeddings(), "num_embeddings", None)
     except NotImplementedError:  # CANINE hashes characters
@@ -72,7 +72,7 @@ def embedding_rows(model: PreTrainedModel) -> int | None:
 
 
 def _embeddings(model: PreTrainedModel, config: Updater) -> list[nn.Embedding]:
-    """Return every module that looks the token embeddings up: an encoder and its decoder share one table."""
+    """Return every module with token embeddings: an encoder and its decoder share one table."""
     try:
         table = getattr(model.get_input_embeddings(), "weight", None)
     except NotImplementedError:
@@ -90,7 +90,7 @@ def _embeddings(model: PreTrainedModel, config: Updater) -> list[nn.Embedding]:
 def _trained_in_base(base: PreTrainedModel, config: Updater) -> set[int]:
     """Return the ids of the parameters of `base` that train.
 
-    By default they are those of as many of the last layers as there are, or all where layers cannot be told apart.
+    By default they are those of the last layers, as many as there are, or all if layers cannot be told apart.
     """
     trains, chosen = config.trains, config.trains != Updater.model_fields["trains"].default
     if trains == "head":
@@ -132,10 +132,10 @@ def base_of(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def layers_of(base: PreTrainedModel) -> list[nn.Module]:
-    """Return the layers of the base; of an encoder with a decoder, those of the decoder.
+    """Return the layers of the base; in an encoder-decoder model those of the decoder.
 
-    They are the first list of modules that has their number. Lists side by side, one for the attentions and one for
-    the feed-forward networks (XLM), hold no layers.
+    They are the first list of modules of the configured length. Parallel lists, one for the attentions and one for the
+    feed-forward networks (XLM), are not layers.
     """
     config, within = base.config, "decoder" if base.config.is_encoder_decoder else ""
     names = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")[1 if within else 0 :]

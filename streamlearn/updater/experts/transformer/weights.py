@@ -1,7 +1,8 @@
-"""What of a model a checkpoint holds: what learns. What never moves is named by its digest, and comes from the model.
+"""The weights in a checkpoint: those that train. The rest is referred to by its digest and loaded from the model.
 
-So a checkpoint grows with what trains and not with the model. A weight that does not train any more, but has, is held
-on: the model does not have it. Names are those of a model without adapters, and an adapter's are its layer's.
+So the size of a checkpoint depends on what trains and not on the model. A weight that has been trained but does not
+train any more is kept, because the model does not have it. Names are those of a model without adapters, and an
+adapter's are its layer's.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ from streamlearn.updater.experts.transformer.lora import is_factor, merged, plai
 
 
 class Weights:
-    """The weights of a model of which some train, told apart.
+    """The weights of a model, split into those that train and those that do not.
 
     Parameters
     ----------
     model
         A parameter trains if it requires a gradient. Its head may be replaced.
     name
-        What the configuration calls it.
+        Its name in the configuration.
 
     """
 
     def __init__(self, model: PreTrainedModel, name: str) -> None:
         self._model = model
         self._name = name
-        self._moved = set[str]()  # what does not train, and yet is not what the model has
+        self._moved = set[str]()  # weights that do not train, but differ from the model's
         self._digests: dict[str, str] = {}
 
     def _held(self) -> dict[str, Tensor]:
-        """Return what a checkpoint holds, by name: what trains or has, and what no file says for sure.
+        """Return the weights for a checkpoint, by name: those that train or have, and those that no file guarantees.
 
-        A pooler may have been drawn, and buffers may move with each text.
+        A pooler may have been initialised at random, and buffers may change with each text.
         """
         parameters = {
             name: parameter.detach()
@@ -55,7 +56,7 @@ class Weights:
         return {plain(name): parameter for name, parameter in self._model.named_parameters()}
 
     def copy(self) -> dict[str, Tensor]:
-        """Return a copy of what a checkpoint holds, by name and on the CPU."""
+        """Return a copy of the weights for a checkpoint, by name and on the CPU."""
         return {name: value.to("cpu", copy=True) for name, value in self._held().items()}
 
     def state(self) -> State:
@@ -66,16 +67,16 @@ class Weights:
     def _frozen(self, held: Mapping[str, Tensor]) -> dict[str, str]:
         rest = {name: p for name, p in self._parameters().items() if name not in held}
         for name in rest.keys() - self._digests.keys():
-            self._digests[name] = digest_of(rest[name])  # once: it does not move
+            self._digests[name] = digest_of(rest[name])  # once: it does not change
         return {name: self._digests[name] for name in rest}
 
     def load(self, state: State) -> None:
-        """Take the weights of `state`, whose head has as many rows as the model's.
+        """Load the weights of `state`, whose head has as many rows as the model's.
 
         Raises
         ------
         StateError
-            If a weight that it names by its digest is another one in this model.
+            If a weight that it refers to by its digest differs in this model.
         ValueError
             If it is the state of a model with other weights.
 
@@ -101,19 +102,19 @@ class Weights:
         self.put(weights)
 
     def put(self, weights: Mapping[str, Tensor]) -> None:
-        """Take `weights`, by name, in place of those of the model; others stay."""
+        """Replace weights of the model by `weights`, by name; others stay."""
         names = {plain(name): name for name in self._model.state_dict()}
         self._model.load_state_dict({names.get(name, name): value for name, value in weights.items()}, strict=False)
 
     def complete(self, held: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Return all of θ by name, on the CPU, as a file of weights holds it.
+        """Return all of θ by name, on the CPU, as in a weights file.
 
         Parameters
         ----------
         held
-            What :meth:`copy` returned just now, which is not copied again; what never moves is not copied at all.
+            What :meth:`copy` returned just now, which is not copied again; constant weights are not copied at all.
 
-        What adapters make of a weight stands in its place, and they themselves are left out.
+        Adapters are merged into their weights and left out themselves.
         """
         held = {**(self.copy() if held is None else held), **dict(merged(self._model))}
         first = {id(parameter): name for name, parameter in self._parameters().items()}
@@ -124,7 +125,7 @@ class Weights:
             name = plain(own)
             value = held.get(first.get(id(kept), name), kept.detach().cpu())
             place = value.untyped_storage().data_ptr()
-            whole[name] = value.clone() if place in places else value  # a file has no two names for one tensor
+            whole[name] = value.clone() if place in places else value  # a file cannot have two names for one tensor
             places.add(place)
         return whole
 

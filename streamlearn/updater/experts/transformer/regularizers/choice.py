@@ -1,4 +1,4 @@
-"""Which regulariser the configuration names. To add one, write its file and name it here and in the configuration."""
+"""Chooses the configured regulariser. To add one, write its file and name it here and in the configuration."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from streamlearn.updater.experts.transformer.regularizers.regularizer import Reg
 
 
 def make_regularizer(config: Updater, backbone: Backbone) -> Regularizer | None:
-    """Return what `config` names, or None where it names none.
+    """Return the regulariser that `config` names, or None.
 
-    The model of `backbone` is as it was loaded, and what of it trains has been chosen.
+    The model of `backbone` must be as loaded, with the parameters that train already selected.
     """
     model, given = backbone.model, config.regularization
     match config.regularizer:

@@ -1,10 +1,10 @@
 """DER++: R = (1/K) ‖z − z'‖², where z' are the K logits that the model gave a text when it first learnt it.
 
-So ∇R by z is (2/K) (z − z'). A replayed text brings its label, which is in L, and what the model made of it then, which
-says more: how near the other labels were. Labels that have come since are left out of it.
+So ∇R by z is (2/K) (z − z'). A replayed text has its label, which is in L, and the model's earlier logits, which say
+more: how close the other labels were. Labels that are newer than these are left out.
 
-Use it with replay, where labels are many or alike and what was learnt must last; it costs some twenty bytes a text and
-no further pass. Where the labels of a text change (a switch), it holds on to what was right before.
+Use it with replay if labels are many or similar and what was learnt must last; it costs some twenty bytes per text and
+no further pass. If the labels of a text change (a switch), it holds on to what was right before.
 
 References
 ----------
@@ -29,15 +29,15 @@ from streamlearn.state import State
 from streamlearn.updater.experts.transformer.batches import Part
 from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer
 
-MOST = 2**25  # bytes of what is remembered: of all texts of the default buffer, with up to some 700 labels
+MOST = 2**25  # bytes of memory: enough for all texts of the default buffer with up to some 700 labels
 KEY = 16  # bytes of the digest of a text's token ids
-OVERHEAD = 200  # bytes of what is remembered of a text beside its logits
+OVERHEAD = 200  # bytes of memory per text besides its logits
 
 
 class DarkExperience(Regularizer):
-    """Pulls what the model says of a text that it has learnt towards what it said when it learnt it.
+    """Pulls the model's logits of a learnt text towards those from when it learnt it.
 
-    What has not been met for longest is forgotten first: what is replayed stays.
+    The least recently seen texts are forgotten first: what is replayed stays.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ class DarkExperience(Regularizer):
         self._met: dict[bytes, Tensor] = {}
 
     def restart(self) -> None:
-        """Forget what the model said before it began again."""
+        """Forget all logits, because the model has restarted."""
         self._said.clear()
         self._bytes = 0
         self.drop()
 
     def per_text(self, part: Part, tokens: Sequence[NDArray[np.int32]], logits: Tensor) -> Tensor:
-        """Return the squared distance of each text, 0 of those that are met for the first time."""
+        """Return the squared distance of each text, 0 for texts seen for the first time."""
         keys = [_key(tokens[row]) for row in part.rows]
         self._met |= dict(zip(keys, logits.detach().cpu(), strict=True))
         then = torch.full_like(logits, torch.nan)
@@ -72,7 +72,7 @@ class DarkExperience(Regularizer):
         return distance(logits, then)
 
     def apply(self) -> None:
-        """Remember what was said of the texts, where that is not remembered yet."""
+        """Remember the logits of texts that are not remembered yet."""
         for key, logits in self._met.items():
             if key not in self._said:
                 self._said[key] = logits.clone()
@@ -83,11 +83,11 @@ class DarkExperience(Regularizer):
         self.drop()
 
     def drop(self) -> None:
-        """Forget what was said just now."""
+        """Discard the logits of this step."""
         self._met = {}
 
     def state(self) -> State:
-        """Return the digests of the texts and what was said of each, all in a row, longest not met first."""
+        """Return the digests of the texts and their logits, concatenated, least recently seen first."""
         keys, said = b"".join(self._said), list(self._said.values())
         return {
             "texts": torch.from_numpy(np.frombuffer(keys, dtype=np.uint8).reshape(-1, KEY).copy()),
@@ -109,7 +109,7 @@ def distance(logits: Tensor, then: Tensor) -> Tensor:
     Parameters
     ----------
     logits, then
-        What the model says, and what it said, of shape (texts, labels); NaN where it did not know the label.
+        The model's logits now and then, of shape (texts, labels); NaN for labels that it did not know.
 
     """
     known = ~torch.isnan(then)

@@ -1,13 +1,13 @@
-"""Online EWC: R = ½ Σ F (θ − θ*)², so that ∇R = F (θ − θ*): weights that mattered are held where they were.
+"""Online EWC: R = ½ Σ F (θ − θ*)², so that ∇R = F (θ − θ*): important weights are held where they were.
 
-Every hundred steps count as a task. When one ends, θ* is where it has led, and F ← γF + F̂, where F̂ is the diagonal of
-the Fisher information, estimated from the gradients that the task's own steps have made, fresh and replayed texts
-alike: the mean of n g² over steps whose gradient g is the mean over n texts. So it costs no further pass (as in
-Chaudhry et al.), and what was estimated is a part of the state.
+Every hundred steps count as a task. At its end θ* is set to θ, and F ← γF + F̂, where F̂ is the diagonal of the Fisher
+information, estimated from the gradients of the task's own steps, on fresh and replayed texts alike: the mean of n g²
+over steps whose gradient g is the mean over n texts. So it costs no further pass (as in Chaudhry et al.), and the
+estimate is part of the state.
 
-Use it where replay is not possible or allowed (``updater.replay_ratio: 0``), and what was learnt must last. With
-replay it adds little: what is replayed defends itself. It holds on to what is wrong as well: after a switch of what
-labels mean it slows the change down. It takes three copies of what trains, in memory and in each checkpoint.
+Use it if replay is not possible or allowed (``updater.replay_ratio: 0``), and what was learnt must last. With replay it
+adds little. It also holds on to what has become wrong: after a switch of what labels mean it slows adaptation down. It
+takes three copies of the trained parameters, in memory and in each checkpoint.
 
 References
 ----------
@@ -29,22 +29,22 @@ from transformers import PreTrainedModel
 from streamlearn.state import State
 from streamlearn.updater.experts.transformer.regularizers.regularizer import Regularizer, trained
 
-STEPS = 100  # that count as a task
+STEPS = 100  # per task
 KEPT = 0.95  # γ
-MOST = 1e10  # of F, so that no gradient makes a pull that is not finite
+MOST = 1e10  # cap on F, so that the pull stays finite for any gradient
 
 Weights = dict[str, Tensor]
 
 
 class OnlineEWC(Regularizer):
-    """Pulls each weight towards where the last task left it, by how much it has mattered.
+    """Pulls each weight towards its value after the last task, in proportion to its importance.
 
     Parameters
     ----------
     strength
         λ.
     model
-        Whose weights, the head's among them. A label that comes later has no F until it has been learnt.
+        The model whose weights are pulled, including the head's. A new label has no F until it has been learnt.
 
     """
 
@@ -58,7 +58,7 @@ class OnlineEWC(Regularizer):
         self.restart()
 
     def restart(self) -> None:
-        """Begin with the first task again."""
+        """Start again with the first task."""
         self._steps = 0
         self._fisher: Weights = {}
         self._anchor: Weights = {}
@@ -71,14 +71,14 @@ class OnlineEWC(Regularizer):
         self._squares = {name: texts * gradient**2 for name, gradient in gradients.items()}
 
     def gradients(self) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        """Return F (θ − θ*), nothing during the first task."""
+        """Return F (θ − θ*); nothing during the first task."""
         for name, parameter in trained(self._model).items():
             if name in self._fisher:
                 fisher, anchor = (_fitted(one[name], parameter) for one in (self._fisher, self._anchor))
                 yield parameter, fisher * (parameter.detach() - anchor)
 
     def apply(self) -> None:
-        """Take the squares into F̂, and end the task where it has had its steps."""
+        """Add the squares to F̂, and end the task if it has had all its steps."""
         for name, squares in self._squares.items():
             total = self._sum.get(name)
             self._sum[name] = squares if total is None else _fitted(total, squares).add_(squares)
@@ -95,17 +95,17 @@ class OnlineEWC(Regularizer):
         self._sum = {}
 
     def drop(self) -> None:
-        """Forget the squares."""
+        """Discard the squares."""
         self._squares = {}
 
     def state(self) -> State:
-        """Return F, θ*, and the sum that is becoming the next F̂."""
+        """Return F, θ*, and the running sum for the next F̂."""
         parts = {"fisher": self._fisher, "anchor": self._anchor, "sum": self._sum}
         copies = {part: {n: v.to("cpu", copy=True) for n, v in weights.items()} for part, weights in parts.items()}
         return {"steps": self._steps, **copies}
 
     def load(self, state: State) -> None:
-        """Continue from `state`, as far as it is about what trains now."""
+        """Continue from `state`, for the parameters that train now."""
         names, device = trained(self._model), next(self._model.parameters()).device
         self._steps = state["steps"]
         self._fisher, self._anchor, self._sum = (
@@ -115,7 +115,7 @@ class OnlineEWC(Regularizer):
 
 
 def _fitted(value: Tensor, like: Tensor) -> Tensor:
-    """Return `value` with as many rows as `like`, those of later labels 0."""
+    """Return `value` with as many rows as `like`, 0 for newer labels."""
     if value.shape == like.shape:
         return value
     rows = min(len(value), len(like))

@@ -1,9 +1,9 @@
 """L2: R = ½‖θ‖² over the matrices that train, so that ∇R = θ.
 
-Use it where few events make large weights, and the start is not worth returning to: with a model that was hardly
-pre-trained. With a pre-trained one it pulls away from what is known, and ``l2_sp`` is the better choice. It is not
-what ``updater.weight_decay`` is with AdamW, which does not divide the pull by the size of the gradients (Loshchilov
-and Hutter, 2019); here it does, as by any gradient, so that what hardly moves is pulled most.
+Use it if few events make weights large and the initial weights are of little value: with a model that was hardly
+pre-trained. With a pre-trained one it pulls away from what is known, and ``l2_sp`` is the better choice. It differs
+from ``updater.weight_decay`` with AdamW, whose decay is not divided by the size of the gradients (Loshchilov and
+Hutter, 2019); here it is, as for any gradient, so that weights with small gradients are pulled most.
 
 References
 ----------
@@ -30,7 +30,7 @@ class L2(Regularizer):
     strength
         λ.
     model
-        Whose weights.
+        The model whose weights are pulled.
 
     """
 

@@ -1,10 +1,10 @@
 """L2-SP: R = ½‖θ − θ₀‖² of what trains below the head, where θ₀ is the model as it was loaded; ∇R = θ − θ₀.
 
-Use it where the model that everything begins with is good and the stream is short, noisy or narrow: fine-tuned on
-history, say, and then kept up to date. It keeps the weights near what is known without knowing which of them matter,
-and costs one more copy of them in memory and nothing in a checkpoint. Where the stream leads far away from the start
-it is a brake for ever: ``ewc`` and ``lwf`` hold on to what was known last instead. The head of a classifier, which
-begins with nothing, is left to ``updater.weight_decay``; of a language model all that trains is pulled.
+Use it if the initial model is good and the stream is short, noisy or narrow: fine-tuned on history, say, and then kept
+up to date. It keeps the weights near their start without knowing which of them matter, and costs one more copy of them
+in memory and nothing in a checkpoint. If the stream moves far away from the start, it slows learning down permanently:
+``ewc`` and ``lwf`` hold on to what was known last instead. The head of a classifier, which starts untrained, is left to
+``updater.weight_decay``; in a language model everything that trains is pulled.
 
 References
 ----------
@@ -28,16 +28,16 @@ from streamlearn.updater.experts.transformer.weights import digest_of
 
 
 class L2SP(Regularizer):
-    """Pulls what trains towards where it began, of a classifier what trains below the head.
+    """Pulls the trained parameters, in a classifier those below the head, towards their initial values.
 
     Parameters
     ----------
     strength
         λ.
     model
-        Whose weights, as they were loaded.
+        The model whose weights are pulled, as loaded.
     head
-        Whether its head was loaded, too, and is pulled.
+        Whether its head was loaded as well, and is pulled.
 
     """
 
@@ -60,12 +60,12 @@ class L2SP(Regularizer):
         return {"start": dict(self._digests)}
 
     def load(self, state: State) -> None:
-        """See that θ₀ is the same; what trains now and did not when `state` was made is as it was loaded."""
+        """Check that θ₀ is the same; parameters that train only now are as loaded."""
         refuse_another_start(self.name, self._digests, state["start"])
 
 
 def refuse_another_start(name: str, own: Mapping[str, str], saved: Mapping[str, str]) -> None:
-    """Raise StateError where the regularizer `name` begins with weights whose digests are not those that were saved."""
+    """Raise StateError if the initial weights of the regularizer `name` differ from those of the saved digests."""
     for weight, digest in saved.items():
         if own.get(weight, digest) != digest:
             raise StateError(

@@ -1,13 +1,14 @@
-"""Learning without forgetting: R = T² KL(p' ‖ p), where p' is what an earlier copy of the model says, both at T = 2.
+"""Learning without forgetting: R = T² KL(p' ‖ p), where p' are an earlier copy's predictions, both at T = 2.
 
-Of a text with the logits z and z' it is over the labels that the copy knows, so that ∇R by z is T (p − p'). The copy is
-of the weights that were published last. When they were published hangs on a clock, so the journal records with a step
-that the weights before it were offered for publication, and that those offered last have been published. Until then,
-and where nothing is ever published (``evaluate``, ``finetune``, the library), a copy is made every hundred steps.
+For a text with the logits z and z' it covers the labels that the copy knows, so that ∇R by z is T (p − p'). The copy is
+of the weights that were published last. When they are published depends on a clock, so the journal records with a step
+that the weights before it were submitted for publication, and that those submitted last have been published. Until
+then, and where nothing is ever published (``evaluate``, ``finetune``, the library), a copy is made every hundred steps.
 
-Use it where old texts cannot be kept (``updater.replay_ratio: 0``) and new ones are like them: the model then goes on
-saying what it said of such texts. On texts that are unlike all before, what the copy says is worth little, and R is a
-brake. It costs a further forward pass through what trains, and up to two copies of it in memory and in each checkpoint.
+Use it if old texts cannot be kept (``updater.replay_ratio: 0``) and new ones are similar to them: the model then keeps
+its predictions for such texts. On texts unlike any before, the copy's predictions are of little value, and R slows
+learning down. It costs another forward pass through the trained layers, and up to two copies of them in memory and in
+each checkpoint.
 
 References
 ----------
@@ -40,7 +41,7 @@ TEMPERATURE = 2.0
 
 
 class LearningWithoutForgetting(Regularizer):
-    """Pulls what the model says of a text towards what the weights that were published last say of it.
+    """Pulls the model's predictions towards those of the weights published last.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class LearningWithoutForgetting(Regularizer):
     def __init__(self, strength: float, backbone: Backbone) -> None:
         super().__init__(strength)
         self._backbone = backbone
-        self._random = OwnRandom(0, backbone.device)  # which a copy's smaller head is built from, and nothing is kept
+        self._random = OwnRandom(0, backbone.device)  # draws a copy's smaller head, whose values are then replaced
         self.restart()
 
     def restart(self) -> None:
@@ -66,10 +67,10 @@ class LearningWithoutForgetting(Regularizer):
         self._steps = 0
         self._earlier: Forward | None = None
         self._offered: Forward | None = None
-        self._follows = False  # what is published, and no longer makes copies of its own accord
+        self._follows = False  # published weights, and no longer makes copies at intervals
 
     def per_text(self, part: Part, tokens: Sequence[NDArray[np.int32]], logits: Tensor) -> Tensor | None:
-        """Return the divergence of each text, nothing before the first copy."""
+        """Return the divergence of each text, or nothing before the first copy."""
         if self._earlier is None:
             return None
         with torch.no_grad():
@@ -77,22 +78,22 @@ class LearningWithoutForgetting(Regularizer):
         return divergence(logits, earlier)
 
     def apply(self) -> None:
-        """Count the step, and make the next copy where it is due and nothing has been published."""
+        """Count the step, and make the next copy if it is due and nothing has been published."""
         self._steps += 1
         if self._steps % STEPS == 0 and not self._follows:
             self._earlier = copy_of(self._backbone)
 
     def offered(self) -> None:
-        """Keep the weights as they are, which may be published."""
+        """Keep a copy of the current weights, which may be published."""
         self._offered = copy_of(self._backbone)
 
     def published(self) -> None:
-        """Go by the weights that were offered last, from here on."""
+        """Use the weights that were submitted last from now on."""
         if self._offered:
             self._earlier, self._offered, self._follows = self._offered, None, True
 
     def state(self) -> State:
-        """Return the steps, and the weights of the copies that are not those of the model for ever."""
+        """Return the steps, and those weights of the copies that the model may change."""
         state: State = {"steps": self._steps}
         if self._follows:
             state["follows"] = True
@@ -103,7 +104,7 @@ class LearningWithoutForgetting(Regularizer):
         return state
 
     def load(self, state: State) -> None:
-        """Continue from `state`; what trains only now is in the copies as it is in the model."""
+        """Continue from `state`; parameters that train only now have the model's values in the copies."""
         self.restart()
         self._steps, self._follows = state["steps"], state.get("follows", False)
         if "weights" in state:
@@ -140,7 +141,7 @@ def divergence(logits: Tensor, earlier: Tensor) -> Tensor:
     Parameters
     ----------
     logits, earlier
-        What the model says and what its copy says, of shape (texts, labels); the copy may know fewer labels.
+        The logits of the model and of its copy, of shape (texts, labels); the copy may know fewer labels.
 
     """
     now = (logits[:, : earlier.shape[1]] / TEMPERATURE).log_softmax(-1)

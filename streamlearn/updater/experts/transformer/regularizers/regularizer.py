@@ -1,4 +1,4 @@
-"""What a regulariser is: R of L + λR, as a function of the weights, or of what the model says of the texts."""
+"""The interface of regularisers: R of L + λR, as a function of the weights or of the model's predictions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from streamlearn.updater.experts.transformer.batches import Part
 
 
 class Regularizer:
-    """Adds λR to the objective of a micro-batch. A subclass overrides what its R needs; nothing is the default.
+    """Adds λR to the objective of a micro-batch. A subclass overrides what its R needs; the defaults do nothing.
 
-    Like an expert's, a step has two halves: until :meth:`apply`, nothing is remembered of a micro-batch.
+    As for an expert, a step has two halves: until :meth:`apply`, nothing about a micro-batch is remembered.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Regularizer:
     strength
         As given.
     name
-        What the configuration calls it.
+        Its name in the configuration.
     default
-        The λ where the configuration names none.
+        The default of λ.
     heeds_publications
         Whether :meth:`offered` and :meth:`published` change anything, so that the journal has to record them.
 
@@ -46,23 +46,23 @@ class Regularizer:
         self.strength = strength
 
     def per_text(self, part: Part, tokens: Sequence[NDArray[np.int32]], logits: Tensor) -> Tensor | None:
-        """Return R of each text of `part` of `tokens`, of shape (texts,), or None where R is not of the texts.
+        """Return R of each text of `part` of `tokens`, of shape (texts,), or None if R does not depend on predictions.
 
-        `logits`, of shape (texts, labels), are what the model says of them. R of the micro-batch is the mean that the
-        loss is: weighted as the texts are.
+        `logits`, of shape (texts, labels), are the model's. R of the micro-batch is their mean with the weights of the
+        texts, like the loss.
         """
         del part, tokens, logits
         return None
 
     def prepare(self, texts: int) -> None:
-        """Look at ∇L, which is with the parameters and is the mean over so many texts, before ∇R joins it."""
+        """Inspect ∇L in the parameters, the mean over so many `texts`, before ∇R is added."""
 
     def gradients(self) -> Iterable[tuple[nn.Parameter, Tensor]]:
-        """Return ∇R of each parameter that R is a function of, where it is of the weights."""
+        """Return ∇R for each parameter, if R is a function of the weights."""
         return ()
 
     def join(self, texts: int) -> None:
-        """Make ∇(L + λR) of ∇L, which is the mean over so many texts."""
+        """Add λ∇R to ∇L, which is the mean over so many `texts`."""
         self.prepare(texts)
         with torch.no_grad():
             for parameter, gradient in self.gradients():
@@ -72,10 +72,10 @@ class Regularizer:
                     parameter.grad.add_(gradient, alpha=self.strength)
 
     def apply(self) -> None:
-        """Remember of the micro-batch what is to be remembered: the step has been taken."""
+        """Remember what is needed of the micro-batch, because the step has been taken."""
 
     def drop(self) -> None:
-        """Forget what has been prepared."""
+        """Discard what has been prepared."""
 
     def offered(self) -> None:
         """Take note that the model, as it is, has been handed over to be published."""
@@ -84,10 +84,10 @@ class Regularizer:
         """Take note that the model, as it was when it was offered last, has been published."""
 
     def restart(self) -> None:
-        """Begin again: the model has."""
+        """Start over, because the model has."""
 
     def state(self) -> State:
-        """Return a copy of what decides R."""
+        """Return a copy of everything that decides R."""
         return {}
 
     def load(self, state: State) -> None:
@@ -96,16 +96,16 @@ class Regularizer:
         Raises
         ------
         StateError
-            If R would be another one.
+            If R would differ.
 
         """
         del state
 
 
 def trained(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """Return the parameters of `model` that train, by name, but for embeddings with row-sparse gradients.
+    """Return the parameters of `model` that train, by name, except embeddings with row-sparse gradients.
 
-    Those move only where a token occurred, and nothing pulls at the others.
+    Of those only rows of tokens that occurred change, and no pull is applied.
     """
     tables = (module for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse)
     sparse = {id(table.weight) for table in tables}

@@ -1,4 +1,4 @@
-"""Which θ was offered for publication, and whether it was published, for the journal: see ``regularizers/lwf.py``."""
+"""Which θ was submitted for publication, and whether it was published, for the journal: see ``regularizers/lwf.py``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from streamlearn.records import Range
 
 
 class Offers:
-    """Follows the newest offer until it is recorded that it was made, and that it was published.
+    """Tracks the newest offer until the journal records that it was made and that it was published.
 
     Parameters
     ----------
     newest
-        Returns the newest version that is published.
+        Returns the newest published version.
 
     """
 
@@ -24,15 +24,15 @@ class Offers:
         self._recorded = self._published = False
 
     def made(self, step: int, version: int) -> None:
-        """Take note that θ, as it is after `step`, is about to become `version`."""
+        """Note that θ after `step` is to be published as `version`."""
         self._settle()
         self._step, self._version, self._recorded = step, version, False
 
     def next_step(self, step: int, ranges: list[Range], *, heeded: bool) -> Step:
         """Return the decision that follows `step`, over the records of `ranges`, with what is new if that is `heeded`.
 
-        Each offer and each publication is recorded once. A publication is recorded only if its offer was: what is run
-        again from the journal has to know of which θ.
+        Each offer and each publication is recorded once. A publication is recorded only if its offer was, because a
+        re-run from the journal must know which θ it refers to.
         """
         if not heeded:
             return Step(step + 1, ranges)

@@ -1,4 +1,4 @@
-"""One step θ_t = θ_{t−1} − η∇(L + λR) on texts, which is taken as a whole or leaves everything as it was."""
+"""One step θ_t = θ_{t−1} − η∇(L + λR) on texts, which is taken completely or changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a pass forward and back found: what texts cost in ``nats``, of shape (texts,), and the gradient's norm."""
+    """The result of both passes: the cost of the texts in ``nats``, of shape (texts,), and the gradient's norm."""
 
     nats: Tensor
     norm: float
@@ -38,11 +38,11 @@ class Descent:
     Parameters
     ----------
     forward
-        Runs texts through the model, which is as it was loaded.
+        Runs texts through the model, which is as loaded.
     optimizer
-        Moves what of it trains.
+        Updates the trained parameters.
     random
-        What dropout draws from.
+        The generator for dropout.
     config
         The regulariser.
 
@@ -59,12 +59,12 @@ class Descent:
         self.regularizer = make_regularizer(config, forward)
 
     def take(self, texts: Sequence[Tokens]) -> Learnt | Reason:
-        """Take a step on `texts`, or return why none can be taken, and leave everything as it was.
+        """Take a step on `texts`, or return why that is impossible and change nothing.
 
         Raises
         ------
         DeviceError
-            If the device has no memory for it, or has failed.
+            If the device runs out of memory or fails.
 
         """
         mark = self._random.mark()
@@ -78,14 +78,14 @@ class Descent:
         return found
 
     def objection(self, texts: Sequence[Tokens]) -> Reason | None:
-        """Return why no step can be taken on `texts`, or None where one can; nothing changes."""
+        """Return why no step can be taken on `texts`, or None if one can; nothing changes."""
         mark = self._random.mark()
         found = self.gradients(texts)
         self._drop(mark)
         return found if isinstance(found, Reason) else None
 
     def gradients(self, texts: Sequence[Tokens]) -> Learnt | Reason:
-        """Leave the gradient of L + λR with the parameters, or return why there is none that could be used."""
+        """Compute the gradient of L + λR into the parameters, or return why there is no usable one."""
         nats, total = torch.zeros(len(texts), dtype=torch.float64), sum(self._forward.counts(texts))
         try:
             with self._random:
@@ -104,13 +104,13 @@ class Descent:
         return Learnt(nats, norm) if good else Reason.NOT_FINITE
 
     def _regularized(self, found: Tensor, block: Block, logits: Tensor) -> Tensor:
-        """Return what each token of `block` adds to L + λR, as far as R is of what the model says of it."""
+        """Return the contribution of each token of `block` to L + λR, if R depends on predictions."""
         if not isinstance(self.regularizer, DivergenceFromStart):
             return found
         return found + self.regularizer.strength * self.regularizer.per_token(block, logits)
 
     def _drop(self, mark: Mark) -> None:
-        """Forget the gradient, and what was drawn for it."""
+        """Discard the gradient, and undo the random draws for it."""
         self.optimizer.zero_grad()
         if self.regularizer:
             self.regularizer.drop()
@@ -123,7 +123,7 @@ class Descent:
         return {"optimizer": self.optimizer.state(), **beside}
 
     def load(self, state: State) -> None:
-        """Continue from `state`; the weights have been loaded. StateError where R would be another one."""
+        """Continue from `state`; the weights have been loaded. StateError if R would differ."""
         self.optimizer.load(state["optimizer"])
         saved = state.get("regularizer", {})
         if self.regularizer and saved.get("name") == self.regularizer.name:

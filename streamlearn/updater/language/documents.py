@@ -1,4 +1,4 @@
-"""From the token ids of texts to documents: what predicts what, and where a text that is too long is cut."""
+"""Turns the token ids of texts into documents: contexts and targets, with long texts split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ Tokens = NDArray[np.int32]
 class Piece:
     """A part of a text that goes through the model as one document.
 
-    ``context`` and ``targets`` are of shape (tokens,): each target is predicted from the context up to its own place.
+    ``context`` and ``targets`` are of shape (tokens,): each target is predicted from the context up to its own
+    position.
     """
 
     text: int
@@ -27,7 +28,7 @@ class Piece:
 
 
 def pieces_of(texts: Sequence[Tokens], *, start: int, end: int, most: int) -> list[Piece]:
-    """Return what the model reads of `texts`, in their order: each token, and the end, is predicted exactly once.
+    """Return the pieces of `texts`, in order, in which each token, and the end, is predicted exactly once.
 
     A text begins with the token `start`, so that its first token is predicted, too, and ends with `end`. One of more
     than `most` tokens becomes several pieces; a piece begins with the last token of the one before it.

@@ -1,4 +1,4 @@
-"""Runs texts through a causal language model, packed into blocks or one by one, and gives what each of them costs."""
+"""Runs texts through a causal language model, packed into blocks or one by one, and returns the cost of each."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Forward:
     ends
         What texts begin and end with.
     most
-        The most tokens of a document; a longer text is cut into several.
+        The most tokens of a document; a longer text is split.
     device
         Where the model is.
     autocast
@@ -46,7 +46,7 @@ class Forward:
     model
         As given.
     packs
-        Whether documents may go side by side; otherwise each is a block of its own.
+        Whether several documents can share a block.
     device, autocast
         As given.
 
@@ -72,7 +72,7 @@ class Forward:
             yield make_block([pieces[row] for row in block], self.device)
 
     def logits(self, block: Block) -> Tensor:
-        """Return the logits at each place of `block`, of shape (tokens, vocabulary), float32."""
+        """Return the logits at each position of `block`, of shape (tokens, vocabulary), float32."""
         beside = {} if block.mask is None else {"attention_mask": block.mask, "position_ids": block.position_ids}
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             logits: Tensor = self.model(input_ids=block.input_ids, use_cache=False, **beside).logits[0]
@@ -83,13 +83,13 @@ class Forward:
         return losses(self.logits(block), block)
 
     def of(self, model: PreTrainedModel) -> Forward:
-        """Return a way through `model`, a copy of this one's."""
+        """Return a forward pass through `model`, a copy of this one's."""
         other = copy.copy(self)
         other.model = model
         return other
 
     def nats(self, texts: Sequence[Tokens]) -> Tensor:
-        """Return what each of `texts` costs in nats, of shape (texts,), float64; no gradient is kept."""
+        """Return the cost of each of `texts` in nats, of shape (texts,), float64, without gradients."""
         found = torch.zeros(len(texts), dtype=torch.float64)
         with torch.no_grad():
             for block in self.blocks(texts):
@@ -97,7 +97,7 @@ class Forward:
         return found
 
     def counts(self, texts: Sequence[Tokens]) -> list[int]:
-        """Return how many tokens are predicted of each of `texts`: its own, and the end."""
+        """Return how many tokens of each of `texts` are predicted, the end included."""
         return [len(text) + 1 for text in texts]
 
 
@@ -107,7 +107,7 @@ def losses(logits: Tensor, block: Block) -> Tensor:
 
 
 def add_up(nats: Tensor, block: Block, losses: Tensor) -> None:
-    """Add the `losses` of `block` to what its texts cost, `nats` of shape (texts,); each in the same order always."""
+    """Add the `losses` of `block` to the costs of its texts, `nats` of shape (texts,), always in the same order."""
     parts = losses.detach().to("cpu", torch.float64).split([len(piece) for piece in block.pieces])
     for piece, part in zip(block.pieces, parts, strict=True):
         nats[piece.text] += part.sum()

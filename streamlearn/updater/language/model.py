@@ -1,4 +1,4 @@
-"""Loads a causal language model by hub name or local path, and refuses one that is not what its files say."""
+"""Loads a causal language model by hub name or local path, and refuses one that does not match its files."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def load_language_model(config: Updater) -> tuple[PreTrainedModel, Any, Ends]:
     Raises
     ------
     ConfigurationError
-        If the model or its tokenizer cannot be loaded, or is not what its files say, or texts may be longer than it
-        reads.
+        If the model or its tokenizer cannot be loaded, or does not match its files, or ``max_tokens`` is more than it
+        can read.
 
     """
     silence()
@@ -83,12 +83,12 @@ def load_language_model(config: Updater) -> tuple[PreTrainedModel, Any, Ends]:
 
 
 def ends_of(tokenizer: Any) -> Ends:
-    """Return what texts begin and end with: the tokenizer's own tokens for it; one that has no first takes the last.
+    """Return the tokenizer's tokens for the start and end of texts; without one for the start, that for the end.
 
     Raises
     ------
     ValueError
-        If it has none for the end.
+        If it has no token for the end.
 
     """
     end = tokenizer.eos_token_id
@@ -103,7 +103,7 @@ def ends_of(tokenizer: Any) -> Ends:
 
 
 def _as_published(tokenizer: Any, longest: int | None) -> None:
-    """Let a snapshot's tokenizer be as it came: it cuts where the model ends, and reads special tokens as such."""
+    """Restore the tokenizer's settings for a snapshot: it truncates at the model's limit and reads special tokens."""
     tokenizer.init_kwargs.pop("split_special_tokens", None)
     if longest is not None:
         tokenizer.model_max_length = longest

@@ -1,9 +1,8 @@
-"""Packing: documents go through the model in blocks, side by side, and none of them sees another.
+"""Packing: several documents go through the model in one block, without attending to each other.
 
-Each document has positions of its own, and the mask is block-diagonal, so that every token has the loss that it has
-when its document goes alone. A block is thus a layout and nothing else: how documents are put into blocks changes the
-time that a step takes, and not what it learns. That is why all texts of a step are packed and none is left over for the
-next one. Where documents are one stream that is cut into blocks of one length, what is left over has to wait; here the
+Each document has positions of its own, and the mask is block-diagonal, so that every token has the same loss as if its
+document went alone. So packing affects only the time that a step takes, not what it learns. All texts of a step are
+packed and none is left over for the next one: unlike with a stream of documents cut into blocks of equal length, the
 last block is merely shorter.
 """
 
@@ -24,7 +23,7 @@ class Block:
     """Pieces that go through the model together.
 
     ``input_ids``, ``position_ids`` are of shape (1, tokens), ``targets`` of shape (tokens,). ``mask`` is added to the
-    attention scores, of shape (1, 1, tokens, tokens); it is None where there is one piece, which needs none.
+    attention scores, of shape (1, 1, tokens, tokens); None for a single piece, which needs no mask.
     """
 
     pieces: Sequence[Piece]
@@ -35,9 +34,9 @@ class Block:
 
 
 def pack(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Return the indices of what goes into each block of at most `most` tokens, by first fit decreasing.
+    """Return the indices of the documents in each block of at most `most` tokens, by first fit decreasing.
 
-    It takes at most 11/9 of the fewest blocks possible, and one more [1]_. What is longer has a block of its own.
+    It takes at most 11/9 of the minimum number of blocks plus one [1]_. A longer document gets its own block.
 
     Examples
     --------

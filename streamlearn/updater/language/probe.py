@@ -1,4 +1,4 @@
-"""Finds out at the start what a language model can bear: documents side by side, and a step on long texts."""
+"""Finds out at the start what a language model supports: packed documents, and a step on long texts."""
 
 from __future__ import annotations
 
@@ -17,26 +17,24 @@ from streamlearn.updater.language.documents import Tokens
 from streamlearn.updater.language.forward import Forward
 
 TOLERANCE = 1e-4
-"""How far the losses of a text's tokens may be apart in sum, relative to what it costs, to count as the same; float32
-gives 1e-6."""
-TRIED_TOKENS = 24  # of a short text: one that another is seen from has another loss already with the next token
+"""Tolerance for equal losses of a text's tokens, summed and relative to its cost; float32 differs by 1e-6."""
+TRIED_TOKENS = 24  # of a short text: attending to another document changes the loss of the very next token
 
 log = logging.getLogger(__name__)
 
 
 def find_out_whether_it_packs(forward: Forward, texts: Sequence[Tokens], config: Updater) -> None:
-    """Have `forward` put documents side by side where each text then costs what it costs alone.
+    """Let `forward` pack documents if each text then has the same cost as alone.
 
-    A model that takes no mask of this kind, or reads positions that it makes itself, gives others; one that is
-    recurrent reads on from one document into the next. One that attends to a window gives others, too, for texts that
-    are longer than that, since the mask takes its place; and one whose rotation depends on the longest text gives
-    others for those beside it. So a block is tried that is as long as any, and as full. Where something is not as it
-    was, each text goes alone, which takes longer.
+    The costs differ if a model does not support such a mask, or computes its own positions, or is recurrent and reads
+    on from one document into the next. They differ, too, with attention to a window, for longer texts, since the mask
+    replaces the window; and with a rotation that depends on the longest text. So a full block of the maximum length is
+    tried. If anything differs, each text goes alone, which takes longer.
 
     Raises
     ------
     ConfigurationError
-        If the model cannot read a text at all, or none of ``max_tokens``, or gives no finite loss for any.
+        If the model cannot read a text at all, or not one of ``max_tokens``, or has no finite loss for any.
 
     """
     long, short = _tried(*texts, most=config.max_tokens)
@@ -94,19 +92,19 @@ def try_a_step(forward: Forward, texts: Sequence[Tokens], optimizer: Optimizer, 
 
 
 def _tried(short: Tokens, long: Tokens, *, most: int) -> tuple[list[Tokens], list[Tokens]]:
-    """Return texts of one document each, long ones and short ones, which fill more than two blocks of `most` tokens.
+    """Return long and short texts of one document each, which fill more than two blocks of `most` tokens.
 
-    In one block is a text that fills it but for a short one, in another one of three quarters beside one of a quarter.
+    One block has a long text and a short one, another has texts of three quarters and one quarter.
     """
     short = short[: max(0, most // 4 - 1)]
-    lengths = [most - len(short) - 1, most - most // 4, most // 4]  # with the end of the text
+    lengths = [most - len(short) - 1, most - most // 4, most // 4]  # including the end of the text
     long_ones = [long[: max(0, length - 1)] for length in lengths]
     few = long[: min(TRIED_TOKENS, most - 1)]
     return long_ones, [short, few, few[: len(few) // 2], short[::-1].copy()]
 
 
 def _costs(forward: Forward, texts: Sequence[Tokens]) -> list[torch.Tensor]:
-    """Return the losses of the tokens of each of `texts`, which are one document each; no gradient is kept."""
+    """Return the losses of the tokens of each of `texts`, which are one document each, without gradients."""
     found: dict[int, torch.Tensor] = {}
     with torch.no_grad():
         for block in forward.blocks(texts):
@@ -116,9 +114,9 @@ def _costs(forward: Forward, texts: Sequence[Tokens]) -> list[torch.Tensor]:
 
 
 def _same(ones: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
-    """Whether each text costs the same, as far as `others` are finite: one word may overflow, and others not.
+    """Whether each text has the same cost, where `others` are finite: single words may overflow.
 
-    What one token costs more and another less does not cancel out.
+    Differences of opposite sign between tokens do not cancel out.
     """
 
     def apart(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -1,12 +1,11 @@
-"""R = KL(p₀ ‖ p), the mean over tokens, where p₀ is what the model as it was loaded says of each.
+"""R = KL(p₀ ‖ p), the mean over tokens, where p₀ are the predictions of the model as loaded.
 
-So ∇R by the logits is p − p₀. It is what ``lwf`` is for a language model: the earlier copy is the one that everything
-begins with, which is known to be good at more than the stream is about. The temperature is 1: among 50,000 words the
-probabilities are soft already, and R is in nats so, as L is, and λ says how much of the one outweighs how much of the
-other.
+So ∇R by the logits is p − p₀. It is the form of ``lwf`` for language models: the earlier copy is the initial model,
+which is known to be good at more than the stream is about. The temperature is 1: with 50,000 words the probabilities
+are soft already, and R is in nats like L, so that λ is a ratio between the two.
 
-Use it where the model is to go on being what it was elsewhere, and no text of elsewhere can be replayed. It costs a
-further forward pass, and a copy of what trains in memory; a checkpoint holds its digests only.
+Use it if the model should keep its abilities outside the stream, and no texts from there can be replayed. It costs
+another forward pass, and a copy of the trained parameters in memory; a checkpoint contains only their digests.
 
 References
 ----------
@@ -37,14 +36,14 @@ from streamlearn.updater.language.packing import Block
 
 
 class DivergenceFromStart(Regularizer):
-    """Pulls what the model says of each token towards what it said when it was loaded.
+    """Pulls the model's predictions of each token towards those of the model as loaded.
 
     Parameters
     ----------
     strength
         λ.
     forward
-        Runs texts through the model as it was loaded, of which what trains is copied.
+        Runs texts through the model as loaded, whose trained parameters are copied.
 
     """
 
@@ -57,29 +56,30 @@ class DivergenceFromStart(Regularizer):
         self._digests = {name: digest_of(value) for name, value in trained(forward.model).items()}
 
     def per_token(self, block: Block, logits: Tensor) -> Tensor:
-        """Return R of each token of `block`, of shape (tokens,), where `logits` are what the model says now."""
+        """Return R of each token of `block`, of shape (tokens,), given the model's current `logits`."""
         with torch.no_grad():
             start = self._start.logits(block)
         return divergence(logits, start)
 
     def state(self) -> State:
-        """Return the SHA-256 of each weight of the start that trains; the others are the updater's to name."""
+        """Return the SHA-256 of each weight of the start that trains; the updater records the others."""
         return {"start": dict(self._digests)}
 
     def load(self, state: State) -> None:
-        """See that the start is the same."""
+        """Check that the initial weights are the same."""
         refuse_another_start(self.name, self._digests, state["start"])
 
 
 def divergence(logits: Tensor, start: Tensor) -> Tensor:
-    """Return KL(p₀ ‖ p) at each place in nats, of shape (tokens,); both are of shape (tokens, vocabulary)."""
+    """Return KL(p₀ ‖ p) at each position in nats, of shape (tokens,); both are of shape (tokens, vocabulary)."""
     return F.kl_div(logits.log_softmax(-1), start.log_softmax(-1), reduction="none", log_target=True).sum(-1)
 
 
 def make_regularizer(config: Updater, forward: Forward) -> Regularizer | None:
-    """Return what `config` names, or None where it names none.
+    """Return the regulariser that `config` names, or None.
 
-    The model is as it was loaded, and what of it trains has been chosen. ``der`` is refused with the configuration.
+    The model must be as loaded, with the parameters that train already selected. ``der`` is refused in the
+    configuration.
     """
     model, given = forward.model, config.regularization
     match config.regularizer:
@@ -95,6 +95,6 @@ def make_regularizer(config: Updater, forward: Forward) -> Regularizer | None:
 
 
 def _still(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy of `model` that stays as it is; what does not train is shared."""
+    """Return a copy of `model` that does not change; parameters that do not train are shared."""
     shared: dict[int, object] = {id(p): p for p in model.parameters() if not p.requires_grad}
     return copy.deepcopy(model, memo=shared).requires_grad_(False).eval()  # type: ignore[no-any-return]

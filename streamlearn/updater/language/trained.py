@@ -1,6 +1,6 @@
-"""What of a language model trains: what ``updater.trains`` says, and its output layer where all or the last layers do.
+"""Which parameters of a language model train: ``updater.trains``, and with all or last layers the output layer.
 
-Beside adapters or biases the output layer stays: unlike a classifier's head it has been trained, and it is large.
+With adapters or biases the output layer stays fixed: unlike a classifier's head it is pre-trained, and it is large.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FEW = ("bias", "lora")
 
 
 def give_adapters(model: PreTrainedModel, config: Updater) -> None:
-    """Give `model` its adapters, drawn from torch's generator, where they are what trains.
+    """Add adapters to `model`, drawn from torch's generator, if these are to be trained.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def give_adapters(model: PreTrainedModel, config: Updater) -> None:
 
 
 def select_what_trains(model: PreTrainedModel, config: Updater) -> Trainable:
-    """Freeze what does not train and return what does; the rate of all of it is that of the body.
+    """Freeze what does not train and return what does; all of it has the body's learning rate.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The updater of language models: texts in, one step of θ out. Labels are none of its affair."""
+"""The updater of language models: texts in, one step of θ out, without labels."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from streamlearn.updater.language.probe import find_out_whether_it_packs, try_a_
 from streamlearn.updater.language.trained import give_adapters, select_what_trains
 from streamlearn.updater.randomness import OwnRandom
 
-PROOF_TOKENS = 32  # of a text, which show whether θ predicts: whole texts of a large model would take seconds
+PROOF_TOKENS = 32  # of a text, enough to show whether θ predicts: whole texts would take seconds with a large model
 
 
 class LanguageUpdater:
     """Applies θ_t = θ_{t−1} − η∇(L + λR) to texts, L being the mean of −log p(token | those before it in its text).
 
-    What every text costs is found in the same forward pass, before the step. θ that does not train is named in a state
-    by its digest and not copied into it.
+    The cost of every text is measured in the same forward pass, before the step. Parameters that do not train are not
+    copied into a state, which has only their digests.
 
     Parameters
     ----------
     config
-        The section ``updater`` counts.
+        The section ``updater`` is read.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class LanguageUpdater:
     config
         The section ``updater``.
     model, tokenizer
-        As they were loaded; θ is the model's.
+        As loaded; θ are the parameters of the model.
     descent
         Takes the steps.
     steps
@@ -98,7 +98,7 @@ class LanguageUpdater:
         optimizer = Optimizer(select_what_trains(self.model, settings), settings)
         self.descent = Descent(self._forward, optimizer, self._random, settings)
         self.steps = 0
-        self.warm_from: int | None = None  # a model that was published begins as any other does
+        self.warm_from: int | None = None  # a published model starts like any other
 
     def encode(self, events: Sequence[Event]) -> list[Event]:
         """Return `events` with the token ids of their whole texts, without special tokens."""
@@ -115,7 +115,7 @@ class LanguageUpdater:
         return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
 
     def encode_each(self, events: Sequence[Event]) -> tuple[dict[int, Event], dict[int, Reason]]:
-        """Return `events` with their token ids by their index, and those on which the tokenizer raises."""
+        """Return `events` with their token ids, keyed by index, and the events on which the tokenizer raises."""
         encoded: dict[int, Event] = {}
         refused: dict[int, Reason] = {}
         for index, event in enumerate(events):
@@ -132,16 +132,15 @@ class LanguageUpdater:
         *,
         proofs: Sequence[Event] = (),  # noqa: ARG002 - no part of θ begins again by itself
     ) -> StepResult:
-        """Measure what the fresh events cost, then learn from them and the replayed ones in one step.
+        """Measure the cost of the fresh events, then learn from them and the replayed ones in one step.
 
-        Where no step can be taken on all of them, those on which none can be taken are found and left out, and it is
-        the step on the others that is taken. Where none can be taken on the others together, each fresh one of them is
-        a step of its own.
+        If no step can be taken on all of them, the offending events are found and left out, and the step is taken on
+        the others. If that fails for the others together, each fresh event is a step of its own.
 
         Raises
         ------
         DeviceError
-            If the device has no memory for it, or has failed.
+            If the device runs out of memory or fails.
 
         """
         rate, events = self.descent.optimizer.rate, [*fresh, *replayed]
@@ -190,15 +189,15 @@ class LanguageUpdater:
         )
 
     def measure(self, events: Sequence[Event]) -> TextFigures:
-        """Return what each encoded event costs θ as it is; NaN where the model raises, or that is not finite."""
+        """Return the cost of each encoded event with the current θ; NaN if the model raises or it is not finite."""
         return self._figures(dict(enumerate(events)), dict(enumerate(self._nats(_tokens(events)))))
 
     def predictable(self, events: Sequence[Event]) -> list[bool]:
-        """Return of each encoded event whether its first tokens have probabilities."""
+        """Return for each encoded event whether its first tokens have valid probabilities."""
         return [math.isfinite(nats) for nats in self._nats([text[:PROOF_TOKENS] for text in _tokens(events)])]
 
     def _nats(self, texts: Sequence[Tokens]) -> list[float]:
-        """Return what each of `texts` costs, NaN where that is not known: one that has no cost spoils no other's."""
+        """Return the cost of each of `texts`, NaN if unknown; a text without a cost does not affect the others."""
         training = self.model.training
         self.model.eval()
         try:
@@ -213,18 +212,18 @@ class LanguageUpdater:
         return [nats if math.isfinite(nats) else math.nan for nats in found]
 
     def keep_within(self, most: int) -> None:
-        """Do nothing: nothing is kept of texts beside their tokens."""
+        """Do nothing: nothing but tokens is cached."""
 
     @cached_property
     def _encoding(self) -> State:
         return {"tokenizer": fingerprint(self.tokenizer)}
 
     def encodes_as(self, state: State) -> bool:
-        """Whether texts get the token ids that they got when `state` was made."""
+        """Whether texts still get the same token ids as when `state` was made."""
         return bool(state["encoding"] == self._encoding)
 
     def state(self) -> State:
-        """Return what of θ learns, the digests of the rest, the states of optimiser and regulariser, the random one."""
+        """Return what of θ trains, the digests of the rest, the states of optimiser, regulariser and generator."""
         return {
             "objective": "language_model",
             "model": self.config.model,
@@ -262,12 +261,12 @@ class LanguageUpdater:
         self.steps = state["steps"]
 
     def export(self, state: State) -> Export:
-        """Return the model of `state`, which :meth:`state` returned just now, as transformers loads it."""
+        """Return the model of `state`, which :meth:`state` returned just now, in the form that transformers loads."""
         config = copy.deepcopy(self.model.config)
         config.architectures = [type(self.model).__name__]
         whole = self._weights.complete(state["weights"])
         again = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
-        again -= {name for name, _ in self.model.named_parameters()}  # a table that serves twice is there once
+        again -= {name for name, _ in self.model.named_parameters()}  # a shared table is listed once
         weights = {name: value for name, value in whole.items() if name not in again}
         adapter = as_peft_has_it(self.model, self.config, "CAUSAL_LM") if self.config.trains == "lora" else None
         return Export(config, weights, self.tokenizer, columns=0, adapter=adapter, language_model=True)

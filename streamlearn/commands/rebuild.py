@@ -1,4 +1,4 @@
-"""Makes a published snapshot again from an older checkpoint and the log, and compares every bit."""
+"""Rebuilds a published snapshot from an older checkpoint and the Kafka log, and compares every bit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from streamlearn.storage.states import pack, tensors_of, unpack
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What rebuilding a snapshot came to; ``difference`` is None where every bit is the same, the mixture's included.
+    """The result of rebuilding a snapshot; ``difference`` is None if every bit is the same, including the mixture's.
 
     ``tensors`` is how many were compared.
     """
@@ -33,17 +33,17 @@ class Rebuilt:
 
 
 def rebuild(config: Config, version: str) -> Rebuilt:
-    """Make the snapshot called `version` again, by the steps and under the settings that the journal records.
+    """Rebuild the snapshot called `version` from the steps and settings in the journal.
 
-    Where that is read is what `config` says. The promise holds on one machine and one type of device, with the same
-    number of threads.
+    `config` says where the journal and the records are. The guarantee holds on one machine and one type of device, with
+    the same number of threads.
 
     Raises
     ------
     ConfigurationError
-        If the snapshot was made under another configuration than the one that is recorded.
+        If the snapshot was made with another configuration than the recorded one.
     StateError
-        If there is no such snapshot, or no checkpoint and journal that lead to it.
+        If there is no such snapshot, or no checkpoint and journal from which it can be reached.
     BrokerError
         If Kafka cannot be reached or no longer has all of the events.
 
@@ -61,7 +61,7 @@ def rebuild(config: Config, version: str) -> Rebuilt:
     with learner.as_published(learner.state()) as export:
         pass
     published, made = load_file(path / WEIGHTS), dict(export.weights)
-    mixed = EXPERTS in manifest["files"]  # earlier versions published the transformer alone
+    mixed = EXPERTS in manifest["files"]  # earlier versions published only the transformer
     if mixed:
         published |= tensors_of(unpack(path / EXPERTS))
         made |= tensors_of(export.mixture)
@@ -72,7 +72,7 @@ def rebuild(config: Config, version: str) -> Rebuilt:
 
 
 def first_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str | None:
-    """Return a sentence on the first tensor, by name, whose bits differ, or None where all are the same."""
+    """Return a sentence about the first tensor, by name, whose bits differ, or None if all are the same."""
     for name in sorted(one.keys() | other.keys()):
         if name not in one or name not in other:
             return f"{name} is in only one of them"

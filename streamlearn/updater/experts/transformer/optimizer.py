@@ -1,9 +1,9 @@
 """The step θ_t = θ_{t−1} − η∇(L + λR): the optimisers, the rate's schedule and the clipping.
 
-R is ½‖θ‖² over the matrices; biases and normalisation gains are not pulled to zero. With SGD its gradient
-λθ is added to ∇L, as the formula says; with AdamW the decay is decoupled from the adaptive scaling
-(Loshchilov and Hutter, 2019), which is what λR means there. Embeddings with row-sparse gradients are updated
-only where a token occurred and are not decayed.
+R is ½‖θ‖² over the matrices; biases and normalisation gains are not pulled to zero. With SGD its gradient λθ is added
+to ∇L, as the formula says; with AdamW the decay is decoupled from the adaptive scaling (Loshchilov and Hutter, 2019),
+which is what λR means there. Of embeddings with row-sparse gradients only the rows of tokens that occurred are updated,
+without decay.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from streamlearn.state import State
 from streamlearn.updater.experts.transformer.trainable import Trainable
 
 SHAPING = ("optimizer", "trains", "embeddings")
-"""The settings that decide which moments there are."""
+"""The settings that determine which moments there are."""
 
-HEAD_RATE = 10.0  # times the configured rate, by default: the head begins with nothing
-FEW_RATE = {"bias": 10.0, "lora": 10.0}  # times it, of the body: where little of it trains, that has to go further
+HEAD_RATE = 10.0  # times the configured rate, by default: the head starts untrained
+FEW_RATE = {"bias": 10.0, "lora": 10.0}  # times the rate for the body: few trained parameters have to move further
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +107,11 @@ class Optimizer:
             optimizer.zero_grad(set_to_none=True)
 
     def gradient_norm(self) -> float:
-        """Return the norm of the whole gradient as it is, before clipping."""
+        """Return the norm of the whole gradient before clipping."""
         return float(torch.nn.utils.get_total_norm(self._gradients()))
 
     def parameter_norm(self) -> float:
-        """Return the norm of what trains."""
+        """Return the norm of the trained parameters."""
         return float(torch.nn.utils.get_total_norm([parameter.detach() for parameter in self._parameters()]))
 
     def _gradients(self) -> list[Tensor]:
@@ -139,7 +139,7 @@ class Optimizer:
         self._steps += 1
 
     def replace(self, old: nn.Parameter, new: nn.Parameter) -> None:
-        """Let `new`, which has more or fewer rows than `old`, take its place; rows of both keep their moments."""
+        """Replace `old` by `new`, which has more or fewer rows; rows in both keep their moments."""
         for optimizer in self._optimizers():
             for group in optimizer.param_groups:
                 group["params"] = [new if p is old else p for p in group["params"]]
@@ -162,7 +162,7 @@ class Optimizer:
         }
 
     def load(self, state: State) -> None:
-        """Continue from `state`; its moments count where they are of the same optimiser and parameters."""
+        """Continue from `state`; its moments are used if they are of the same optimiser and parameters."""
         self._steps = state["steps"]
         changed = [name for name, value in self._shaping().items() if state["settings"][name] != value]
         if changed:

@@ -15,12 +15,12 @@ from streamlearn.masking import is_secret, shown_key
 
 ENVIRONMENT_PREFIX = "STREAMLEARN_"
 FILE_SUFFIX = "_file"
-MOST_BYTES = 2**20  # of a file, before it is looked at more closely
+MOST_BYTES = 2**20  # of a file, checked before it is parsed
 PIPE_SECONDS = 10.0
 LONGEST_NAME = 300  # characters of a name in an error
 
 Origins = dict[tuple[str, ...], str]
-"""The environment variable that has set what stands at a path in the tree."""
+"""The environment variable that has set the value at each path in the tree."""
 
 
 FILE_ONLY = ("updater", "trust_remote_code")
@@ -35,7 +35,7 @@ def merge(
     Raises
     ------
     ConfigurationError
-        If a source cannot be read, or holds what no setting can be.
+        If a source cannot be read, or contains something that cannot be a setting.
 
     """
     origins = {} if origins is None else origins
@@ -65,7 +65,7 @@ def merge(
 
 
 def _at(tree: Any, keys: Sequence[str]) -> Any:
-    """Return what stands under `keys`, or None where nothing does."""
+    """Return the value under `keys`, or None."""
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
@@ -106,7 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path, limit: int) -> str:
-    """Return the text in `path`, a file or a pipe, which is looked at before it is read.
+    """Return the text in `path`, a file or a pipe, whose type and size are checked first.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def _set(tree: dict[str, Any], keys: Sequence[str], text: str, *, source: str) -
 
 
 def _value(key: str, text: str, source: str) -> Any:
-    """Return the value that `text` gives to `key`: itself for a secret, and where it is no YAML."""
+    """Return the value that `text` gives to `key`: the text itself for a secret, or if it is not YAML."""
     if not plain.is_text(text):
         raise ConfigurationError(f"{source} is not UTF-8 text")
     if is_secret(key):

@@ -15,7 +15,7 @@ from streamlearn.masking import is_secret, shown_key
 MOST_TOLD = 10
 LONGEST_KEY = 64  # characters: longer ones are not compared with what is known
 SHOWN = re.compile(r"[a-z]{1,6}|[-+.e0-9]{1,6}")
-"""What may be shown of a value: words and numbers that are too short for a secret."""
+"""What may be shown of a value: words and numbers too short to be secrets."""
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
@@ -30,11 +30,11 @@ def sentence(error: ValidationError, tree: type[BaseModel], origins: Mapping[tup
     Parameters
     ----------
     error
-        With all mistakes, of which the first few are told.
+        All mistakes, of which the first few are reported.
     tree
         The model of the whole configuration.
     origins
-        The environment variable that has set what stands at a path in the tree.
+        The environment variable that has set the value at each path in the tree.
 
     """
     mistakes = error.errors(include_url=False)

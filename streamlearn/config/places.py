@@ -1,4 +1,4 @@
-"""Where a field of an event stands: under a path in the value, in the record's key, or in one of its headers.
+"""Where a field of an event is: under a path in the value, in the record's key, or in one of its headers.
 
 >>> parse("text"), parse("payload.body"), parse('"a.b"')
 (Names(names=('text',)), Names(names=('payload', 'body')), Names(names=('a.b',)))
@@ -50,7 +50,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Expression:
-    """What an expression of JMESPath finds in the value; null where it finds nothing."""
+    """The result of a JMESPath expression on the value; null if it finds nothing."""
 
     spelling: str
     compiled: Any = field(compare=False, repr=False)
@@ -65,7 +65,7 @@ def parse(spelling: str) -> Place:
     Raises
     ------
     ValueError
-        If it is no path; the message shows nothing of it.
+        If it is not a valid path; the message does not quote it.
 
     """
     if spelling == "key":
@@ -107,7 +107,7 @@ def _names(node: Any) -> tuple[str, ...] | None:
 
 
 def _check(node: Any, levels: int) -> None:
-    """Raise ValueError where `node` calls what is no function, which JMESPath would say at each record."""
+    """Raise ValueError if `node` calls an unknown function, which JMESPath would report only for each record."""
     if not levels:
         raise ValueError(f"this path is nested more than {MOST_LEVELS} levels deep")
     if node["type"] == "function_expression":

@@ -23,7 +23,7 @@ QUOTED = re.compile(r" ?'([^']*)'")
 
 
 class NotPlainError(ValueError):
-    """The text is no YAML, or holds what no setting can be; the message is a predicate and shows none of the text."""
+    """The text is not YAML, or cannot be settings; the message is a predicate and does not quote the text."""
 
     def __init__(self, what: str, line: int | None = None) -> None:
         super().__init__(what)
@@ -31,7 +31,7 @@ class NotPlainError(ValueError):
 
 
 class NotYamlError(NotPlainError):
-    """The text is no YAML at all, or has a tag."""
+    """The text is not YAML at all, or has a tag."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -89,7 +89,7 @@ def read(text: str) -> Any:
 
 
 def _harmless(error: yaml.MarkedYAMLError) -> str:
-    """Return what is wrong without what stands there, which may be a secret."""
+    """Return what is wrong without quoting the text, which may be a secret."""
 
     def shown(quoted: re.Match[str]) -> str:
         names_a_token = quoted[1].startswith("<") or not re.search(r"\w", quoted[1])

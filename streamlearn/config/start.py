@@ -42,7 +42,7 @@ def parse(spelled: str) -> Start:
     Raises
     ------
     ValueError
-        If it is none.
+        If it is not a valid beginning.
 
     """
     kind, _, rest = spelled.partition(":")

@@ -1,1 +1,1 @@
-"""A laptop's Kafka, feed and demo. Production code never imports it."""
+"""A local Kafka, feed and demo for a laptop. Production code never imports it."""

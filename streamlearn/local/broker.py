@@ -1,8 +1,8 @@
-"""Starts a Kafka broker on this machine: Apache Kafka where ``KAFKA_HOME`` names one, noida-db otherwise.
+"""Starts a Kafka broker on this machine: Apache Kafka if ``KAFKA_HOME`` is set, noida-db otherwise.
 
 ``KAFKA_HOME`` is a directory whose ``libs`` holds Apache Kafka's jars, as in its distribution; Java runs them as one
-KRaft node. noida-db is a small development broker that pip installs; it keeps all messages in memory, so it
-suits some ten thousand of them.
+KRaft node. noida-db is a small development broker that pip installs; it keeps all messages in memory, so it is good for
+some ten thousand of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STOP_SECONDS = 30.0
 
 
 def start_broker(*, environment: Mapping[str, str] | None = None) -> Broker:
-    """Return a started broker of the kind that this machine has.
+    """Return a started broker of the kind available on this machine.
 
     Raises
     ------
@@ -44,21 +44,21 @@ def start_broker(*, environment: Mapping[str, str] | None = None) -> Broker:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
+    """Return an unused TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Broker(ABC):
-    """A broker process with a directory of its own, which goes when it stops.
+    """A broker process with its own directory, which is removed when it is closed.
 
     Attributes
     ----------
     port
-        Where it listens on the loopback interface.
+        Its port on the loopback interface.
     directory
-        What it writes, and its log as ``broker.log``.
+        Its data, and its log ``broker.log``.
 
     """
 
@@ -83,10 +83,10 @@ class Broker(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Prepare the directory where that is needed and return the command that runs the broker."""
+        """Prepare the directory if needed, and return the command that runs the broker."""
 
     def start(self) -> Self:
-        """Start it and wait until it accepts connections; a broker that was stopped goes on with its data.
+        """Start it and wait until it accepts connections; a broker that was stopped continues with its data.
 
         Raises
         ------
@@ -200,7 +200,7 @@ class ApacheKafka(Broker):
             "transaction.state.log.min.isr": 1,
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
-            "log.retention.ms": -1,  # it goes by a record's own time, and records with odd ones are wanted too
+            "log.retention.ms": -1,  # it uses records' own timestamps, and records with odd ones are needed, too
         }
 
     def _tool(self, *arguments: str) -> None:

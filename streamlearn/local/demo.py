@@ -1,4 +1,4 @@
-"""The demo: the whole walk on one machine, with a real stream, a drift, poison, and a summary at the end."""
+"""The demo: everything on one machine, with a real stream, a drift, malformed records, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STREAMS: dict[str, Callable[[], list[Part]]] = {
 
 @dataclass(frozen=True)
 class Summary:
-    """What the demo came to, and what ``--json`` prints."""
+    """The results of the demo, which ``--json`` prints."""
 
     sent: int
     trained: int
@@ -98,9 +98,9 @@ def walk(
     keep: bool,
     conclude: Callable[[], None],
 ) -> None:
-    """Send `feed` and let a learner of `config` learn it, seen on `console` and noted in `record`, then `conclude`.
+    """Send `feed` and let a learner of `config` learn it, shown on `console` and recorded in `record`, then `conclude`.
 
-    With `keep` everything is left running until Ctrl-C.
+    With `keep` everything keeps running until Ctrl-C.
     """
     for topic in (config.kafka.topic, config.kafka.dead_letter_topic):
         create_topic(config.kafka, topic)
@@ -123,9 +123,9 @@ def walk(
 
 
 def demo_config(broker: Broker, output: Path, *, model: Path | None = None, name: str = "demo") -> Config:
-    """Return the configuration in ``NAME.yaml`` for `broker`, its state in `output` from an earlier run removed.
+    """Return the configuration in ``NAME.yaml`` for `broker`, after removing the state of an earlier run from `output`.
 
-    The model is MiniLM where no other is named.
+    The model is MiniLM unless another is given.
     """
     state = output / "state"
     shutil.rmtree(state, ignore_errors=True)
@@ -139,7 +139,7 @@ def demo_config(broker: Broker, output: Path, *, model: Path | None = None, name
 
 
 def _show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> None:
-    """Say where the live page is, once there is one."""
+    """Print the address of the live page once it is up."""
     while not pipeline.monitor.server and not learning.done():
         time.sleep(0.05)
     if pipeline.monitor.server:
@@ -147,7 +147,7 @@ def _show_page(console: Console, pipeline: Pipeline, learning: Future[None]) -> 
 
 
 def _look(record: Record, done: threading.Event, records: int, state: Path, report: StepReport) -> None:
-    """Take in a step, on the learning thread."""
+    """Record a step; called on the learning thread."""
     record.add(report, SnapshotStore(state / "snapshots").latest())
     if record.dealt_with >= records:
         done.set()
@@ -161,7 +161,7 @@ def _watch(
     until: threading.Event,
     tasks: list[Future[None]],
 ) -> None:
-    """Show what happens until all records are dealt with; raise what ended a task before."""
+    """Show progress until all records are processed; raise the error that ended a task before."""
     with Screen(console, record, feed) as screen:
         while not until.wait(0.5):
             screen.show()
@@ -195,14 +195,14 @@ def _summarise(
 
 
 def _conclude(summary: Summary, record: Record, feed: Feed, parts: list[Part], config: Config, output: Path) -> None:
-    """Draw the picture, write the summary, and check that every record is accounted for."""
+    """Draw the plot, write the summary, and check that every record is accounted for."""
     draw(record, feed, parts, output / "demo.png")
     (output / "summary.json").write_text(json.dumps(asdict(summary), indent=1) + "\n")
     require_accounted(record, feed, config)
 
 
 def require_accounted(record: Record, feed: Feed, config: Config) -> None:
-    """Raise StreamlearnError where a record of `feed` is not accounted for, or a dead letter is missing."""
+    """Raise StreamlearnError if a record of `feed` is not accounted for, or a dead letter is missing."""
     sent, accounted = len(feed.records), record.dealt_with - record.outcomes["skipped"]  # of which nothing came
     if accounted != sent:
         raise StreamlearnError(f"{sent} records were sent and {accounted} are accounted for")
@@ -232,7 +232,7 @@ def _print(summary: Summary, console: Console, output: Path, *, as_json: bool) -
 
 
 def _stay(console: Console, broker: Broker, pipeline: Pipeline, learning: Future[None]) -> None:
-    """Leave everything running until Ctrl-C."""
+    """Keep everything running until Ctrl-C."""
     url = pipeline.monitor.server.url if pipeline.monitor.server else ""
     console.print(
         f"\nstill learning: {url} and {url}metrics, broker at {broker.bootstrap_servers}; Ctrl-C ends it",

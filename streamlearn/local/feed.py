@@ -1,4 +1,4 @@
-"""The demo's feed: a real stream through a real producer, with poison and repetitions on the way."""
+"""The demo's feed: a real stream through a real producer, with malformed and repeated records in between."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ POISON: tuple[tuple[bytes | None, Reason], ...] = (
 
 
 OF_LABELS = frozenset({b'{"text": "no label"}', b'{"text": "one label of another type", "label": 3}'})
-"""Those of them that are malformed for want of a label, and so are events where none is looked for."""
+"""Those of them that only lack a label, and so are valid events for a language model."""
 
 
 @dataclass
 class Feed:
-    """The records of a stream in their order, and what is expected of them.
+    """The records of a stream in order, and their expected outcomes.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Feed:
     begins
         The number of the record with which each part begins.
     poison
-        The malformed records by number, with the reason for which each must be refused.
+        The malformed records by number, with the reason why each must be refused.
 
     """
 
@@ -56,7 +56,7 @@ class Feed:
 
 
 def make_feed(parts: list[Part], *, labelled: bool = True) -> Feed:
-    """Return the records of `parts` with a malformed one and a repeated one now and then, with their labels or not."""
+    """Return the records of `parts`, with or without labels, with occasional malformed and repeated ones in between."""
     feed = Feed()
     malformed = [(value, reason) for value, reason in POISON if labelled or value not in OF_LABELS]
     for part in parts:
@@ -82,7 +82,7 @@ def send(config: Kafka, feed: Feed) -> None:
     Raises
     ------
     BrokerError
-        If Kafka does not take one.
+        If Kafka refuses one.
 
     """
     with as_sentence(config):

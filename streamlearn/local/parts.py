@@ -1,4 +1,4 @@
-"""What the demo needs beside the package itself, which is the extra ``demo``, or ``demo-lm``."""
+"""What the demo needs besides the package itself: the extra ``demo``, or ``demo-lm``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LANGUAGE = {"gguf": "gguf"}
 
 
 def require_parts(environment: Mapping[str, str] = os.environ, *, language_model: bool = False) -> None:
-    """Raise ConfigurationError where a part of the demo is not installed, before anything is downloaded or started."""
+    """Raise ConfigurationError if a part of the demo is not installed, before anything is downloaded or started."""
     needed = PARTS if environment.get("KAFKA_HOME") else PARTS | BROKER
     if language_model:
         needed = needed | LANGUAGE

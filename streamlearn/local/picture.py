@@ -1,4 +1,4 @@
-"""The demo's picture: accuracy and loss over events, with the drifts and the publishes."""
+"""The demo's plot: accuracy and loss over events, with the drifts and publications."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def draw(record: Record, feed: Feed, parts: list[Part], path: Path) -> None:
 
 
 def draw_bits(record: TextRecord, feed: Feed, parts: list[Part], path: Path) -> None:
-    """Draw what a byte of each text cost a language model to `path`, a PNG."""
+    """Plot a language model's bits per byte for each text to `path`, a PNG."""
     figure, axes = plt.subplots(figsize=(10, 4.2), dpi=110)
     bits = record.rolling_bits(WINDOW_OF_TEXTS)
     axes.plot(record.numbers, bits, color=LOSS, linewidth=1.6)
-    top = max(bits[WINDOW_OF_TEXTS:], default=max(bits))  # a start from far above would flatten all that follows
+    top = max(bits[WINDOW_OF_TEXTS:], default=max(bits))  # a much higher start would flatten the rest of the curve
     axes.set_ylim(0.97 * min(bits), 1.03 * top)
     axes.set(ylabel=f"bits per byte, last {WINDOW_OF_TEXTS} texts", xlabel="text")
     _mark(record, feed, parts, [axes])

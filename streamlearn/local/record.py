@@ -1,4 +1,4 @@
-"""What the demo remembers of a run, to draw and to sum up."""
+"""What the demo records of a run, for the plot and the summary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamlearn.reports import StepReport, StepResult
 
 RECENT = 200  # events whose mean loss is shown
 LAST = 500  # events at the end of a part whose accuracy is reported
-COLD, EARLY = 200, 300  # events that a start may take, and those after them whose accuracy is reported
+COLD, EARLY = 200, 300  # events allowed for warming up, and those after them whose accuracy is reported
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Record:
     drifts, publishes
         The numbers of the events at which a drift was detected, and the newest one learnt at each publication.
     outcomes
-        How many records became what.
+        How many records had each outcome.
 
     """
 
@@ -40,7 +40,7 @@ class Record:
     _version: int | None = None
 
     def add(self, report: StepReport, version: int | None) -> None:
-        """Take in what one micro-batch did; `version` is the newest published one."""
+        """Add the report of one micro-batch; `version` is the newest published one."""
         self.outcomes.update({outcome.value: count for outcome, count in report.outcomes.items()})
         if report.result and report.result.applied:
             self.numbers += [event.offset for event in report.learnt]
@@ -55,7 +55,7 @@ class Record:
         self.losses += result.losses.tolist()
 
     def headline(self) -> dict[str, str]:
-        """Return how well the last events were predicted, as it is shown."""
+        """Return the figures for the last events, formatted for display."""
         losses = self.losses[-RECENT:]
         return {
             "loss": f"{sum(losses) / len(losses):.3f}" if losses else "-",
@@ -64,7 +64,7 @@ class Record:
 
     @property
     def dealt_with(self) -> int:
-        """Records of which it is known what became of them."""
+        """Records whose outcome is known."""
         return self.outcomes.total()
 
     def accuracy(self, begin: int, end: float) -> float:
@@ -73,7 +73,7 @@ class Record:
         return sum(hits) / len(hits) if hits else float("nan")
 
     def early_accuracy(self) -> float:
-        """Return the accuracy over the first 300 events after the first 200: how soon it is of use."""
+        """Return the accuracy over the first 300 events after the first 200: how soon the model is useful."""
         hits = self.correct[COLD : COLD + EARLY]
         return sum(hits) / len(hits) if hits else float("nan")
 
@@ -92,7 +92,7 @@ class TextRecord(Record):
     Attributes
     ----------
     nats, sizes
-        What each trained text cost before it was learnt, and its bytes.
+        The cost of each trained text before it was learnt, and its bytes.
 
     """
 
@@ -105,20 +105,20 @@ class TextRecord(Record):
             self.sizes += result.texts.bytes.tolist()
 
     def headline(self) -> dict[str, str]:
-        """Return what a byte of the last texts cost, as it is shown."""
+        """Return the bits per byte of the last texts, formatted for display."""
         recent = self.bits_per_byte(range(max(0, len(self.nats) - RECENT), len(self.nats)))
         return {f"bits per byte (last {RECENT})": f"{recent:.3f}" if self.nats else "-"}
 
     def within(self, begin: int, end: float) -> range:
-        """Return where the texts numbered from `begin` to below `end` stand."""
+        """Return the indices of the texts numbered from `begin` to below `end`."""
         places = [place for place, number in enumerate(self.numbers) if begin <= number < end]
         return range(places[0], places[-1] + 1) if places else range(0)
 
     def bits_per_byte(self, places: range) -> float:
-        """Return what a byte of the texts at these places cost, NaN where there are none."""
+        """Return the bits per byte of the texts at these indices, NaN if there are none."""
         size = sum(self.sizes[place] for place in places)
         return math.fsum(self.nats[place] for place in places) / math.log(2.0) / size if size else math.nan
 
     def rolling_bits(self, window: int) -> list[float]:
-        """Return for each text what a byte of up to `window` texts up to it cost."""
+        """Return for each text the bits per byte over up to `window` texts ending with it."""
         return [self.bits_per_byte(range(max(0, end - window), end)) for end in range(1, len(self.nats) + 1)]

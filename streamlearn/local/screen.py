@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a live table on a terminal, a line now and then elsewhere."""
+"""The demo's display while it runs: a live table on a terminal, or else an occasional line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Screen:
     Parameters
     ----------
     console
-        Where to; whether it is a terminal decides how.
+        The output; a terminal gets the live table.
     record, feed
         What is shown.
 
@@ -48,7 +48,7 @@ class Screen:
             self._live.stop()
 
     def show(self) -> None:
-        """Show the state of things now."""
+        """Show the current state."""
         now = time.monotonic()
         self._announce()
         if now - self._shown_at < (1.0 if self._live else LINE_SECONDS):

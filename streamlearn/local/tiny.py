@@ -1,4 +1,4 @@
-"""Models that are too small to be clever: what tests and the soak learn with, in milliseconds a step."""
+"""Tiny models for tests and the soak, which take milliseconds per step."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def save_tiny_model(directory: Path) -> Path:
 def save_tiny_language_model(directory: Path, *, kind: str = "llama") -> Path:
     """Save a causal language model of two layers and a vocabulary of WORDS, and return `directory`.
 
-    The `kind` ``llama`` turns its positions and shares no table; ``gpt2`` adds its positions, and its output layer is
-    its table of embeddings.
+    The `kind` ``llama`` has rotary positions and an output layer of its own; ``gpt2`` has learnt positions and an
+    output layer tied to its embeddings.
     """
     vocabulary = {word: index for index, word in enumerate(["<unk>", "<s>", "</s>", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))  # noqa: S106 - a token, not a secret

@@ -1,8 +1,8 @@
-"""The annealed copy of a language model, which is published while the learner goes on as it was.
+"""The annealed copy of a language model, which is published while the learner itself stays unchanged.
 
-A constant rate follows a stream and leaves the weights some way above the bottom of the valley that they are in; a rate
-that falls to nothing takes them down, and could follow nothing afterwards. So a copy takes some more steps on replayed
-texts while its rate falls linearly. Nothing of that stays with the learner, to the last bit.
+A constant learning rate can follow a stream but leaves the loss somewhat above its minimum; a rate that falls to zero
+reaches it, but could not follow the stream afterwards. So a copy takes some more steps on replayed texts while its rate
+falls linearly. The learner is not changed by that, to the last bit.
 
 References
 ----------
@@ -25,15 +25,15 @@ from streamlearn.updater.language.updater import LanguageUpdater
 
 @contextmanager
 def annealed(updater: LanguageUpdater, learnt: Sequence[Event]) -> Iterator[State | None]:
-    """Let `updater` be its annealed copy meanwhile, and yield the state of that; None where it stays as it is.
+    """Turn `updater` into its annealed copy within the context, and yield the copy's state; None without annealing.
 
     Parameters
     ----------
     updater
-        Whose ``annealing_steps`` are taken, each on ``micro_batch`` texts. They are drawn by its seed and its steps, so
-        that a snapshot that is rebuilt has the same bits.
+        Takes ``annealing_steps`` steps, each on ``micro_batch`` texts. These are drawn from its seed and number of
+        steps, so that a rebuilt snapshot has the same bits.
     learnt
-        The encoded events of the replay buffer. Without any nothing is annealed, nor without such steps.
+        The encoded events of the replay buffer. Without any, or without such steps, nothing is annealed.
 
     """
     settings = updater.config

@@ -155,7 +155,7 @@ def beginnings(config: Config) -> list[Beginning]:
 def regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[StepReport]:
     """Let `learner` learn the records of `steps` in micro-batches of its own size.
 
-    A decision of a special kind is applied at the same point, with its own records, which it may refer to.
+    A decision of a special kind, or one that tells of a publication, is applied at the same point with its records.
     """
 
     def learn(batch: MicroBatch, decision: Decision | None = None) -> StepReport:
@@ -164,7 +164,7 @@ def regrouped(learner: Learner, steps: Iterable[Reread], size: int) -> Iterator[
 
     draft = learner.draft()
     for step in steps:
-        if not isinstance(step.decision, Step):
+        if not (isinstance(step.decision, Step) and step.decision.plain):
             if draft.batch:
                 yield learn(draft.batch)
             yield learn(step.batch(learner.draft()), step.decision)

@@ -80,9 +80,10 @@ class Updater(Section):
     decay: Literal["constant", "inverse_sqrt"] = "constant"
     """What the rate does after that. A stream that changes needs a ``constant`` rate; ``inverse_sqrt`` settles down on
     one that does not."""
-    annealing_steps: Annotated[int, Unit("steps")] = Field(default=0, ge=0, le=10_000)
+    annealing_steps: Annotated[int, Unit("steps")] = Field(default=0, ge=0, le=1000)
     """How many further steps, on replayed texts and with a rate that falls to zero, the copy of a language model takes
-    that is published. More publish a better model, and learning waits meanwhile."""
+    that ``run`` publishes; it is published as it was where the validation set does not gain. Learning waits
+    meanwhile."""
     weight_decay: NotNegative = 0.01
     """How much the weights shrink: AdamW's decoupled decay, or λ of ½‖θ‖² with SGD."""
     clip_norm: NotNegative = 1.0

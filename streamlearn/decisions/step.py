@@ -25,6 +25,11 @@ class Step(Decision, frozen=True, tag=False):
     published: bool = False
     offered: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether it says nothing but which records the step takes."""
+        return not (self.published or self.offered)
+
     def apply(self, learner: Any) -> None:
         """Tell the regulariser, if there is one, what was published and then what was offered."""
         regularizer = learner.objective.regularizer

@@ -85,8 +85,9 @@ class Classification:
         """Whether there is a label and at least one step has been taken."""
         return bool(self.updater.labels) and self.updater.steps > 0
 
-    def annealed(self, learnt: Sequence[Event]) -> AbstractContextManager[State | None]:  # noqa: ARG002 - `averaged` does that
-        """Change nothing: the mean of the last weights is an expert of its own."""
+    def annealed(self, learnt: Sequence[Event], holdout: HoldOut) -> AbstractContextManager[State | None]:
+        """Change nothing: the mean of the last weights is an expert of its own, ``averaged``."""
+        del learnt, holdout
         return nullcontext()
 
     def export(self, state: State) -> Export:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
@@ -102,9 +103,14 @@ class LanguageModel:
         """Whether a step has been taken."""
         return self.updater.steps > 0
 
-    def annealed(self, learnt: Sequence[Event]) -> AbstractContextManager[State | None]:
-        """Let the updater be its annealed copy meanwhile, where the configuration has it take steps."""
-        return annealed(self.updater, learnt)
+    def annealed(self, learnt: Sequence[Event], holdout: HoldOut) -> AbstractContextManager[State | None]:
+        """Let the updater be its annealed copy meanwhile, if one is configured and better on the validation set."""
+
+        def cost() -> tuple[float, float]:
+            bits = Bits.of(self.updater.measure(self._measured("validation", dict(holdout.splits())["validation"])))
+            return bits.unpredictable, math.inf if bits.figure is None else bits.figure
+
+        return annealed(self.updater, learnt, cost)
 
     def export(self, state: State) -> Export:
         """Return the model in the form that transformers loads."""

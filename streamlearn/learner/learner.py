@@ -250,7 +250,7 @@ class Learner:
 
         `state` is what :meth:`state` has just returned.
         """
-        with self.objective.annealed(self.buffer.last(len(self.buffer))) as annealed:
+        with self.objective.annealed(self.buffer.last(len(self.buffer)), self.holdout) as annealed:
             yield self.export(state if annealed is None else {"updater": annealed})
 
     def export(self, state: State) -> Export:

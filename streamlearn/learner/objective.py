@@ -100,10 +100,10 @@ class Objective(Protocol):
         """Whether there is anything to publish."""
         ...
 
-    def annealed(self, learnt: Sequence[Event]) -> AbstractContextManager[State | None]:
+    def annealed(self, learnt: Sequence[Event], holdout: HoldOut) -> AbstractContextManager[State | None]:
         """Let the updater be what is published of it meanwhile, for which it may go over the `learnt` events again.
 
-        That is its state in the context; None where it is the updater as it is.
+        It yields what :meth:`export` takes; None where that is the updater as it is.
         """
         ...
 

@@ -139,6 +139,10 @@ class Publisher:
         except OSError as error:  # no reason to stop learning
             log.warning("cannot read which snapshots are published: %s", error)
             self.version = 0
+        self.offers = Offers(lambda: self.version)
+        newest = self.snapshots.newest()
+        if newest and newest["step"] == step:
+            self.offers.made(step, newest["version"])
 
     def next_version(self, counted: int) -> int:
         """Return the version after all published ones and the last one `counted` by the learner."""

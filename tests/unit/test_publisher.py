@@ -12,6 +12,7 @@ from streamlearn.checkpointing.fence import Fence
 from streamlearn.checkpointing.keeper import Keeper
 from streamlearn.config import Publisher as PublisherConfig
 from streamlearn.control import Kept
+from streamlearn.decisions import Step
 from streamlearn.errors import StateError, UnforeseenError
 from streamlearn.publisher.gate import rejection
 from streamlearn.publisher.progress import Accuracy
@@ -195,6 +196,17 @@ def publish(
     publisher.stop()
     keeper.close()
     return keeper, publisher
+
+
+def test_what_a_step_records_of_publications_begins_anew_with_each_term(export: Export, tmp_path: Path) -> None:
+    _, publisher = publish(tmp_path, Told(), capture(export))
+    assert publisher.version == 1
+    assert publisher.offers.next_step(3, [], heeded=True) == Step(4, offered=True)
+    publisher.begin(7)  # another term, of a learner that another process has brought further
+    assert publisher.offers.next_step(7, [], heeded=True) == Step(8)
+    publisher.begin(3)  # a start with what was published at the stop
+    assert publisher.offers.next_step(3, [], heeded=True) == Step(4, offered=True)
+    assert publisher.offers.next_step(4, [], heeded=True) == Step(5, published=True)
 
 
 def capture(export: Export | None = None) -> Capture:

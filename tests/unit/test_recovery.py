@@ -157,3 +157,12 @@ def test_in_micro_batches_of_another_size_a_decision_acts_where_it_did_on_its_ow
     learnt = [[event.offset for event in report.learnt] for report in reports]
     assert learnt == [[0, 1, 2], [3], [], [4, 5, 6], [7], [8, 9, 10, 11, 12, 13], [14, 15, 16], [17]]
     assert learner.step == len(reports)
+
+
+def test_in_micro_batches_of_another_size_a_publication_is_told_where_it_was(make_config: MakeConfig) -> None:
+    learner = Learner(make_config("events.holdout_ratio=0", "updater.regularizer=lwf"))
+    steps = [Step(1, over(0, 4)), Step(2, over(4, 8), offered=True), Step(3, over(8, 12), published=True)]
+    reports = list(regrouped(learner, reread(steps, Log()), 3))  # type: ignore[arg-type]
+    learnt = [[event.offset for event in report.learnt] for report in reports]
+    assert learnt == [[0, 1, 2], [3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert learner.state()["updater"]["transformer"]["regularizer"]["follows"] is True

@@ -14,39 +14,63 @@ models. TMLR.
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from streamlearn.errors import DeviceError
 from streamlearn.events import Event
 from streamlearn.state import State
 from streamlearn.updater.language.updater import LanguageUpdater
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
-def annealed(updater: LanguageUpdater, learnt: Sequence[Event]) -> Iterator[State | None]:
-    """Turn `updater` into its annealed copy within the context, and yield the copy's state; None without annealing.
+def annealed(
+    updater: LanguageUpdater, learnt: Sequence[Event], cost: Callable[[], tuple[float, float]]
+) -> Iterator[State | None]:
+    """Turn `updater` into its annealed copy within the context, and yield what of the copy's state is published.
+
+    None stands for the updater as it is: without ``annealing_steps``, without events, where the device has no memory
+    for them, and where the copy is no better.
 
     Parameters
     ----------
     updater
-        Takes ``annealing_steps`` steps, each on ``micro_batch`` texts. These are drawn from its seed and number of
-        steps, so that a rebuilt snapshot has the same bits.
+        Takes the steps, each on ``micro_batch`` texts. These are drawn from its seed and number of steps, so that a
+        rebuilt snapshot has the same bits.
     learnt
-        The encoded events of the replay buffer. Without any, or without such steps, nothing is annealed.
+        The encoded events of the replay buffer.
+    cost
+        Returns what the validation set costs the updater as it is then; less is better.
 
     """
     settings = updater.config
     if not (learnt and settings.annealing_steps):
         yield None
         return
-    before = updater.state()
-    draws = random.Random(f"{settings.seed} {updater.steps}")
+    as_it_is, before = cost(), updater.state()
     try:
-        for step in range(settings.annealing_steps):
-            updater.descent.optimizer.scale = 1.0 - step / settings.annealing_steps
-            updater.step(draws.sample(list(learnt), min(settings.micro_batch, len(learnt))))
-        yield updater.state()
+        try:
+            _take_steps(updater, learnt)
+            better = cost() < as_it_is
+            if not better:
+                log.warning("what is published is not annealed: %d steps make it no better", settings.annealing_steps)
+        except (DeviceError, MemoryError, RuntimeError) as error:
+            log.warning("what is published is not annealed: %s", error)
+            better = False
+        if not better:
+            updater.go_back(before)
+        yield {"weights": updater.weights()} if better else None
     finally:
-        updater.descent.optimizer.scale = 1.0
-        updater.load(before)
+        updater.go_back(before)
+
+
+def _take_steps(updater: LanguageUpdater, learnt: Sequence[Event]) -> None:
+    settings, optimizer = updater.config, updater.descent.optimizer
+    draws, begun, events = random.Random(f"{settings.seed} {updater.steps}"), optimizer.factor, list(learnt)
+    for step in range(settings.annealing_steps):
+        optimizer.fixed = begun * (1.0 - step / settings.annealing_steps)
+        updater.step(draws.sample(events, min(settings.micro_batch, len(events))))

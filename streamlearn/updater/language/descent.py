@@ -111,10 +111,14 @@ class Descent:
 
     def _drop(self, mark: Mark) -> None:
         """Discard the gradient, and undo the random draws for it."""
+        self.forget()
+        self._random.reset(mark)
+
+    def forget(self) -> None:
+        """Discard the gradient, and what the regulariser has prepared."""
         self.optimizer.zero_grad()
         if self.regularizer:
             self.regularizer.drop()
-        self._random.reset(mark)
 
     def state(self) -> State:
         """Return the states of the optimiser and, where there is one, of the regulariser."""

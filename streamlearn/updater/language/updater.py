@@ -10,6 +10,7 @@ from functools import cached_property
 import msgspec
 import numpy as np
 import torch
+from torch import Tensor
 
 from streamlearn.config import Config
 from streamlearn.errors import StateError
@@ -259,6 +260,16 @@ class LanguageUpdater:
         self.descent.load(state)
         self._random.reset(tuple(state[name] for name in ("random", "random_cuda") if name in state))
         self.steps = state["steps"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights that :meth:`state` has, which is all that :meth:`export` needs of it."""
+        return self._weights.copy()
+
+    def go_back(self, state: State) -> None:
+        """Load an earlier `state` of this updater's, whatever a step since then has left behind."""
+        self.descent.forget()
+        self.descent.optimizer.fixed = None
+        self.load(state)
 
     def export(self, state: State) -> Export:
         """Return the model of `state`, which :meth:`state` returned just now, in the form that transformers loads."""

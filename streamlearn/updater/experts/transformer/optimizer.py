@@ -40,12 +40,17 @@ class Optimizer:
     config
         ``optimizer``, rates, ``weight_decay``, ``clip_norm`` and the schedule.
 
+    Attributes
+    ----------
+    fixed
+        The factor of the rates in place of the schedule's, or None.
+
     """
 
     def __init__(self, trainable: Trainable, config: Updater) -> None:
         self._config = config
         self._steps = 0
-        self.scale = 1.0
+        self.fixed: float | None = None
         self._body_rate = config.learning_rate * FEW_RATE.get(config.trains, 1.0)
         self._dense = self._make_dense(trainable)
         self._sparse = self._make_sparse(trainable.sparse)
@@ -79,7 +84,7 @@ class Optimizer:
     @property
     def rate(self) -> float:
         """The body's learning rate η of the next step."""
-        return self._body_rate * self._factor()
+        return self._body_rate * self.factor
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         return [self._dense] if self._sparse is None else [self._dense, self._sparse]
@@ -91,12 +96,18 @@ class Optimizer:
         for group in self._groups():
             yield from group["params"]
 
-    def _factor(self) -> float:
-        """Return the schedule's factor: linear warm-up, then 1 or the inverse square root of the steps."""
+    @property
+    def factor(self) -> float:
+        """What the schedule multiplies the rates by: a linear warm-up, then 1 or the inverse square root of the steps.
+
+        It is `fixed` where that is set.
+        """
+        if self.fixed is not None:
+            return self.fixed
         step, warmup = self._steps + 1, self._config.warmup_steps
         if step <= warmup:
-            return self.scale * step / warmup
-        return self.scale * (1.0 if self._config.decay == "constant" else math.sqrt(max(1, warmup) / step))
+            return step / warmup
+        return 1.0 if self._config.decay == "constant" else math.sqrt(max(1, warmup) / step)
 
     def _shaping(self) -> dict[str, str]:
         return {name: getattr(self._config, name) for name in SHAPING}
@@ -132,7 +143,7 @@ class Optimizer:
         if limit and norm > limit:
             torch._foreach_mul_(self._gradients(), limit / norm)
         for group, rate in zip(self._groups(), self._rates, strict=True):
-            group["lr"] = rate * self._factor()
+            group["lr"] = rate * self.factor
         for optimizer in self._optimizers():
             optimizer.step()
         self.zero_grad()

@@ -12,7 +12,6 @@ same steps at the constant rate, since more steps alone are worth something.
 from __future__ import annotations
 
 import argparse
-import copy
 import random
 import statistics
 from collections.abc import Iterator, Sequence
@@ -65,18 +64,14 @@ class Annealed:
             yield f"{steps} steps, constant", self._cooled(buffer, steps, random.Random(seed), falling=False)
 
     def _cooled(self, buffer: Sequence[Event], steps: int, draws: random.Random, *, falling: bool) -> Weights:
-        descent, size = self._updater.descent, 4
-        before, state = self.weights(), copy.deepcopy(descent.state())
-        optimizer: Any = descent.optimizer
-        rates = list(optimizer._rates)  # noqa: SLF001 - an experiment
+        updater, before = self._updater, self._updater.state()
+        optimizer = updater.descent.optimizer
+        begun = optimizer.factor
         for step in range(steps):
-            factor = 1 - step / steps if falling else 1.0
-            optimizer._rates = [rate * factor for rate in rates]  # noqa: SLF001
-            self._updater.step(draws.sample(list(buffer), size), [], proofs=[])
+            optimizer.fixed = begun * (1 - step / steps if falling else 1.0)
+            updater.step(draws.sample(list(buffer), updater.config.micro_batch))
         cooled = self.weights()
-        optimizer._rates = rates  # noqa: SLF001
-        self.put(before)
-        descent.load(state)
+        updater.go_back(before)
         return cooled
 
     def put(self, weights: Weights) -> None:

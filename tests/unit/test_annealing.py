@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamlearn.capture import capture_snapshot
-from streamlearn.config import load
+from streamlearn.config import Config, load
 from streamlearn.errors import ConfigurationError, DeviceError
 from streamlearn.learner import Learner
 from streamlearn.learner.evaluation.bits import Bits
@@ -78,6 +78,20 @@ def test_it_is_refused_where_labels_are_learnt() -> None:
         load(overrides=["updater.annealing_steps=3"])
 
 
+def two_of(config: Config) -> tuple[Learner, Learner]:
+    learners = Learner(config), Learner(config)
+    for learner in learners:
+        take_steps(learner, 0, 6)
+    return learners
+
+
+def assert_the_same_bits_later(*learners: Learner) -> None:
+    for learner in learners:
+        take_steps(learner, 6, 9)
+    one, other = (flat(learner.state()) for learner in learners)
+    assert one == other
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, updater: LanguageUpdater, at: int, error: BaseException) -> None:
     """Let the `at`-th step from now on fail in the middle, with the gradient in place."""
     step, count = updater.descent.optimizer._dense.step, itertools.count(1)
@@ -100,34 +114,26 @@ def test_where_it_fails_the_model_is_published_as_it_is_and_the_learner_keeps_it
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     config = make_language_config("updater.annealing_steps=3")
-    learner, other = Learner(config), Learner(config)
-    for one in (learner, other):
-        take_steps(one, 0, 6)
+    learner, other = two_of(config)
     with monkeypatch.context() as patched:
         failing(patched, updater_of(learner), 2, error)
         captured = capture_snapshot(learner, config, version=1)
     assert captured.export is not None
     assert flat(captured.export.weights) == flat(other.export(other.state()).weights)
     assert f"what is published is not annealed: {error}" in caplog.text
-    for one in (learner, other):
-        take_steps(one, 6, 9)
-    assert flat(learner.state()) == flat(other.state())
+    assert_the_same_bits_later(learner, other)
 
 
 def test_an_interruption_leaves_nothing_behind_either(
     make_language_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_language_config("updater.annealing_steps=3")
-    learner, other = Learner(config), Learner(config)
-    for one in (learner, other):
-        take_steps(one, 0, 6)
+    learner, other = two_of(config)
     with monkeypatch.context() as patched:
         failing(patched, updater_of(learner), 2, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             capture_snapshot(learner, config, version=1)
-    for one in (learner, other):
-        take_steps(one, 6, 9)
-    assert flat(learner.state()) == flat(other.state())
+    assert_the_same_bits_later(learner, other)
 
 
 def test_a_copy_that_is_no_better_is_not_published(make_language_config: MakeConfig) -> None:

@@ -52,20 +52,20 @@ def annealed(
         yield None
         return
     as_it_is, before = cost(), updater.state()
+    why = f"{settings.annealing_steps} steps make it no better"
     try:
         try:
             _take_steps(updater, learnt)
             better = cost() < as_it_is
-            if not better:
-                log.warning("what is published is not annealed: %d steps make it no better", settings.annealing_steps)
         except (DeviceError, MemoryError, RuntimeError) as error:
-            log.warning("what is published is not annealed: %s", error)
-            better = False
-        if not better:
-            updater.go_back(before)
-        yield {"weights": updater.weights()} if better else None
+            better, why = False, str(error)
+        if better:
+            yield {"weights": updater.weights()}
     finally:
         updater.go_back(before)
+    if not better:
+        log.warning("what is published is not annealed: %s", why)
+        yield None
 
 
 def _take_steps(updater: LanguageUpdater, learnt: Sequence[Event]) -> None:

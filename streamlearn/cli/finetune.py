@@ -16,7 +16,7 @@ from streamlearn.terminal import say, say_json
 if TYPE_CHECKING:
     from streamlearn.commands.finetuning import Epoch, Outcome, Standing
 
-FILE = "JSON lines, .csv or .parquet"
+FILE = "JSON lines, .csv, .parquet, or a directory that the package datasets saved"
 
 
 def finetune(

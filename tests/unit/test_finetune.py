@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -11,8 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import streamlearn as library
 from streamlearn.cli.finetune import Progress
@@ -20,9 +24,11 @@ from streamlearn.commands.finetuning import Standing, finetune
 from streamlearn.commands.finetuning.course import Course
 from streamlearn.commands.finetuning.examples import Examples, read
 from streamlearn.commands.finetuning.figures import LabelFigures
+from streamlearn.commands.finetuning.files import values
 from streamlearn.commands.finetuning.outcome import Epoch
-from streamlearn.config import Config, load
+from streamlearn.config import Config, Fields, load
 from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
+from streamlearn.events import Label
 from streamlearn.learner import Learner
 from streamlearn.learner.direct import take_step
 from streamlearn.learner.rehearsal import Rehearsal
@@ -33,6 +39,7 @@ from tests.unit.builders import Terminal, flat, make_event
 from tests.unit.test_warm_start import configured
 
 Example = dict[str, Any]
+SAVED = "data-00000-of-00001.arrow", "dataset_info.json", "state.json"
 
 
 def examples(count: int, *, seed: int = 0) -> list[Example]:
@@ -54,6 +61,14 @@ def write(path: Path, rows: Sequence[Example]) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write(tmp_path / "train.jsonl", examples(160))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return the files of a saved data set."""
+    directory = tmp_path_factory.mktemp("saved")
+    datasets.Dataset.from_list(examples(60)).class_encode_column("label").save_to_disk(directory)
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 @pytest.fixture
@@ -316,6 +331,78 @@ def test_parquet_is_read_where_the_package_is_there(config: Config, data: Path, 
         read(config, tmp_path / "bad.parquet", None, None)
 
 
+def test_a_saved_data_set_of_the_same_examples_is_the_same(config: Config, data: Path, tmp_path: Path) -> None:
+    rows, saved = examples(160), tmp_path / "saved"
+    classes = datasets.ClassLabel(names=["label-2", "label-1", "label-0"])
+    named = datasets.Dataset.from_list(rows).cast_column("label", classes)
+    assert set(named["label"]) == {0, 1, 2}
+    named.save_to_disk(saved, num_shards=3)
+    same = read(config, data, None, data).digest()
+    assert read(config, saved, None, saved).digest() == same
+    datasets.Dataset.from_list(rows).to_json(tmp_path / "by_datasets.jsonl")
+    assert read(config, tmp_path / "by_datasets.jsonl", None, saved).digest() == same
+
+
+@pytest.mark.parametrize(
+    ("names", "listed", "learnt"),
+    [
+        (["no", "yes"], None, {"no", "yes"}),
+        (["1", "5"], None, {1, 5}),
+        (["1", "5"], ["1", "5"], {"1", "5"}),
+        (["no", "yes"], [0, 1], {0, 1}),
+        (["1", "other"], [0, 1], {0, 1}),
+    ],
+)
+def test_a_class_is_what_its_name_says_unless_the_labels_are_integers(
+    config: Config, tmp_path: Path, names: list[str], listed: list[Label] | None, learnt: set[Label]
+) -> None:
+    rows = [{"text": row["text"], "label": number % 3 - 1} for number, row in enumerate(examples(60))]
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=names))
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "saved")
+    chosen = config.events.model_copy(update={"labels": listed or "discover"})
+    found = read(config.model_copy(update={"events": chosen}), tmp_path / "saved", tmp_path / "saved", None)
+    assert {event.label for event in found.train} == learnt
+    assert found.refused == {"missing_field": 40}  # the class −1 is none
+
+
+def test_other_directories_are_refused_in_a_sentence(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = datasets.Dataset.from_list(examples(60))
+    datasets.DatasetDict(train=one, test=one).save_to_disk(tmp_path / "both")
+    (tmp_path / "empty").mkdir()
+    one.save_to_disk(tmp_path / "half")
+    (tmp_path / "half" / "data-00000-of-00001.arrow").unlink()
+    one.rename_column("label", "class").save_to_disk(tmp_path / "renamed")
+    for name, said in (
+        ("both", r"both holds several data sets: name one of them \(.*both/train, .*both/test\)"),
+        ("empty", "empty: it is a directory, but not one that Dataset.save_to_disk wrote"),
+        ("half", r"cannot read .*half as a data set of the package datasets \(FileNotFoundError: "),
+        ("renamed", r"renamed has no column 'label' \(there: text, class\); events.fields.label names"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            read(config, tmp_path / name, None, None)
+    assert read(config, tmp_path / "both" / "train", None, tmp_path / "both" / "test").test
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ConfigurationError, match=r"both takes the package datasets: pip install datasets"):
+        read(config, tmp_path / "both", None, None)
+
+
+@given(position=st.integers(0, 10**4), byte=st.integers(0, 255), cut=st.booleans(), file=st.sampled_from(SAVED))
+@settings(max_examples=100)
+def test_a_damaged_data_set_is_read_or_refused_in_a_sentence(
+    saved: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, position: int, byte: int, cut: bool, file: str
+) -> None:
+    directory = tmp_path_factory.mktemp("damaged")
+    for name, held in saved.items():
+        (directory / name).write_bytes(held)
+    held = saved[file]
+    position %= len(held)
+    (directory / file).write_bytes(held[:position] + (b"" if cut else bytes([byte]) + held[position + 1 :]))
+    with contextlib.suppress(ConfigurationError):
+        assert len(list(values(directory, Fields(), kind=None))) <= 60
+
+
 def test_what_is_no_example_is_counted_and_what_is_odd_is_said(
     config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -356,7 +443,7 @@ def test_a_learner_goes_on_from_it_with_its_own_bits(config: Config, data: Path,
     ("data", "validation", "overrides", "said"),
     [
         ("no/such/file", None, [], r"cannot read .*no/such/file: No such file or directory"),
-        ("d.jsonl", "", [], r"cannot read .*: Is a directory"),
+        ("d.jsonl", "", [], r"cannot read .*: it is a directory, but not one that Dataset.save_to_disk wrote"),
         ("d.jsonl", None, ["events.holdout_ratio=0"], "no text is held out to choose the epoch by"),
         ("d.jsonl", None, ["events.fields.text=body"], "holds no example that can be learnt: 9 missing_field"),
         ("t.csv", None, [], r"has no column 'label' \(there: text, class\); events.fields.label names the one"),

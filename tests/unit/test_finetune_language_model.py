@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import peft
 import pytest
@@ -182,7 +183,8 @@ def test_tables_need_no_column_of_labels_and_whatever_stands_there_is_not_looked
     labelled = write(tmp_path / "labelled.jsonl", [{**row, "label": [1, "x"][n % 2]} for n, row in enumerate(rows)])
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
     expected = read(config, data, None, None).digest()
-    for path in (tmp_path / "t.csv", tmp_path / "t.parquet", labelled):
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "saved")
+    for path in (tmp_path / "t.csv", tmp_path / "t.parquet", tmp_path / "saved", labelled):
         assert read(config, path, None, None).digest() == expected
     found = read(config, data, labelled, labelled)
     assert (len(found.validation), len(found.test), found.refused) == (100, 100, {})

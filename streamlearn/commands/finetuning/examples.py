@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streamlearn.commands.finetuning.files import TABLES, values
+from streamlearn.commands.finetuning.files import is_table, values
 from streamlearn.commands.finetuning.past import Past
 from streamlearn.config import Config
 from streamlearn.config import Events as EventsConfig
@@ -107,8 +107,10 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
 
 
 def decoded(path: Path, config: EventsConfig, kind: type[Label] | None, *, labelled: bool) -> Iterable[Event | Reason]:
-    """Yield each example in the file `path` as an event, or the reason why it is invalid."""
-    if path.suffix in TABLES:  # a row is an object, whatever the format of the topic
+    """Yield each example at `path` as an event, or the reason why it is invalid; `kind` as for :func:`values`."""
+    if config.labels != "discover":
+        kind = type(config.labels[0])
+    if is_table(path):  # a row is an object, whatever the format of the topic
         config = config.model_copy(update={"format": "json", "decoder": None})
     decoder = Decoder(config, labelled=labelled)
     for number, value in enumerate(values(path, config.fields, kind=kind, labelled=labelled)):

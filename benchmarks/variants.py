@@ -3,7 +3,8 @@
     python -m benchmarks.variants adapters
     python -m benchmarks.variants regularizers
 
-The streams of labels are learnt by the transformer alone, so that nothing hides what is tried; the language stream is
+The streams of labels are learnt by the transformer alone, so that nothing hides what is tried, and what gains there by
+all experts, too (``mixture``); the language stream is
 learnt by the whole of SmolLM2-135M-Instruct, which has no biases, and whose head is its table of embeddings. All else
 is as by default, and a tenth of the labelled events is learnt. Each run is kept, over three seeds, and may have been
 made on another machine than the one that the result names. What variants cost is measured on that one, over some
@@ -66,11 +67,13 @@ REGULARIZERS: Variants = {
     "der 0.1, replay": ("updater.regularizer=der", "updater.regularization=0.1"),  # which is about what is replayed
     **UNHELD,
 }
+MIXTURE: Variants = {said: given for said, given in REGULARIZERS.items() if NO_REPLAY not in given}
 LANGUAGE_ADAPTERS: Variants = {said: given for said, given in ADAPTERS.items() if said not in ("bias", "head")}
 LANGUAGE_REGULARIZERS: Variants = {  # of what trains in the last layers, where there is something to forget
     said: ("updater.trains=last-3", *given)
     for said, given in {"none, replay": (), **UNHELD, **regularized(OTHER_STRENGTHS)}.items()
 }
+MIXED = "tuned"  # the tier with all experts
 LANGUAGE = "language"
 LOOKED_AT = ("overall", "first_300", "first_500", "return", "log_loss")
 WARM = 8  # events, behind which a step takes what it always takes
@@ -137,21 +140,30 @@ def language_row(runs: list[dict[str, Any]]) -> dict[str, float]:
 
 def measure(variants: Variants, language: Variants) -> dict[str, Any]:
     """Return what comes of `variants` on each labelled stream and of `language` on the other, means over the seeds."""
-    found: dict[str, Any] = {name: {} for name in (*NAMES, LANGUAGE)}
+    found: dict[str, Any] = labelled(ours.ALONE, variants) | {LANGUAGE: {}}
+    for said, overrides in language.items():
+        found[LANGUAGE][said] = language_row([LanguageTask("whole", seed, overrides).fetch() for seed in SEEDS])
+        print(LANGUAGE, said, found[LANGUAGE][said], flush=True)
+    return found
+
+
+def labelled(learner: str, variants: Variants) -> dict[str, Any]:
+    """Return what comes of `variants` of `learner` on each labelled stream, means over the seeds."""
+    found: dict[str, Any] = {name: {} for name in NAMES}
     for name in NAMES:
         streams = {seed: built_in(name, seed, SHARE) for seed in SEEDS}
         for said, overrides in variants.items():
             rows = []
             for seed, stream in streams.items():
-                run = Task(ours.ALONE, name, seed, SHARE, overrides).fetch(stream)
+                run = Task(learner, name, seed, SHARE, overrides).fetch(stream)
                 if run is not None:
                     rows.append({f: value for f, value in figures(stream, run).items() if f in LOOKED_AT})
-            row = means(rows) | {"overall_deviation": round(statistics.stdev(row["overall"] for row in rows), 4)}
-            found[name][said] = row
-            print(name, said, row, flush=True)
-    for said, overrides in language.items():
-        found[LANGUAGE][said] = language_row([LanguageTask("whole", seed, overrides).fetch() for seed in SEEDS])
-        print(LANGUAGE, said, found[LANGUAGE][said], flush=True)
+            overall = [row["overall"] for row in rows]
+            found[name][said] = means(rows) | {
+                "overall_deviation": round(statistics.stdev(overall), 4),
+                "overall_by_seed": [round(value, 4) for value in overall],
+            }
+            print(learner, name, said, found[name][said], flush=True)
     return found
 
 
@@ -173,7 +185,8 @@ def main() -> None:
         keep("adapters", {"share": SHARE, "seeds": SEEDS, "streams": found, "costs": costs})
     else:
         found = measure(REGULARIZERS, LANGUAGE_REGULARIZERS)
-        keep("regularizers", {"share": SHARE, "seeds": SEEDS, "streams": found})
+        mixture = labelled(MIXED, MIXTURE)
+        keep("regularizers", {"share": SHARE, "seeds": SEEDS, "streams": found, "mixture": mixture})
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class Updater(Section):
     annealing_steps: Annotated[int, Unit("steps")] = Field(default=0, ge=0, le=1000)
     """How many further steps, on replayed texts and with a rate that falls to zero, the copy of a language model takes
     that ``run`` publishes; it is published as it was where the validation set does not gain. Learning waits
-    meanwhile."""
+    meanwhile, and so does a learner that was told to stop."""
     weight_decay: NotNegative = 0.01
     """How much the weights shrink: AdamW's decoupled decay, or λ of ½‖θ‖² with SGD."""
     clip_norm: NotNegative = 1.0

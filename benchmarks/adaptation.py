@@ -3,10 +3,10 @@
     python -m benchmarks.adaptation
     python -m benchmarks.adaptation --seeds 0     # a part of it, which is kept for the whole
 
-The stream is that of newsgroups, or with ``--streams`` that of ratings, with a share of each part's events. Before it
-begins, the encoder of one of two learners, each with all experts, is trained further to fill masked words (continued
-pre-training, task-adaptive: Gururangan et al., 2020, https://aclanthology.org/2020.acl-main.740) in texts of the part
-behind the first switch that are not in the stream. Then both learn the same stream, and what counts is how they do
+The streams are those of newsgroups and of ratings, with a share of each part's events. Before one begins, the encoder
+of one of two learners, each with all experts, is trained further to fill masked words (continued pre-training,
+task-adaptive: Gururangan et al., 2020, https://aclanthology.org/2020.acl-main.740) in texts of the part behind the
+first switch that are not in the stream. Then both learn the same stream, and what counts is how they do
 behind that switch. Everything is on one thread.
 """
 
@@ -39,7 +39,7 @@ SHARE = 0.1  # of the events of each part
 TEXTS = 1000  # without labels, at most
 EPOCHS = 3
 SEEDS = (0, 1, 2)
-STREAMS = ("newsgroups",)
+STREAMS = NAMES
 
 
 def unlabelled(name: str, seed: int, stream: Stream) -> list[str]:
@@ -86,11 +86,12 @@ def behind_the_switch(stream: Stream, seed: int, overrides: Sequence[str]) -> di
     begun = time.process_time()
     stepper = ours.Stepper(ours.configuration(LEARNER, seed, overrides), stream)
     stepper.run(0, stream.ends[1])
-    switch, right = stream.ends[0], stepper.correct
+    switch, end = stream.ends[:2]
+    before, behind = stepper.correct[:switch], stepper.correct[switch:end]
     return {
-        "before": float(right[:switch].mean()),
-        "first_300": float(right[switch : switch + 300].mean()),
-        "new_domain": float(right[switch : stream.ends[1]].mean()),
+        "before": float(before.mean()),
+        "first_300": float(behind[:300].mean()),
+        "new_domain": float(behind.mean()),
         "processor_seconds": round(time.process_time() - begun, 1),
     }
 

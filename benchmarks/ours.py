@@ -42,9 +42,13 @@ def configuration(name: str, seed: int, overrides: Sequence[str] = ()) -> Config
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """Return what of `config` decides θ, as plain values, without the path of the model, which is the machine's."""
+    """Return what of `config` decides θ, as plain values, without the path of the model, which is the machine's.
+
+    Annealing decides what is published, and nothing of θ.
+    """
     decisive = config.decisive()
-    decisive["updater"] = {name: value for name, value in decisive["updater"].items() if name != "model"}
+    for name in ("model", "annealing_steps"):
+        decisive["updater"].pop(name)
     return decisive
 
 

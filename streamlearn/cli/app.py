@@ -28,7 +28,7 @@ from streamlearn.terminal import readable, say, say_json, say_texts
 
 app = typer.Typer(
     name="streamlearn",
-    help="Keeps a transformer text classifier up to date from a Kafka topic of labelled events.",
+    help="Keeps text classifiers and language models up to date from a Kafka topic.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -106,7 +106,7 @@ def demo(
 
 @app.command()
 def produce(
-    file: Annotated[Path | None, typer.Argument(help="JSON lines; standard input by default.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="JSON lines; standard input by default, and for -.")] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
     rate: Annotated[float | None, typer.Option(help="Lines per second; as fast as possible by default.")] = None,
@@ -122,7 +122,7 @@ def produce(
         raise ConfigurationError(f"--rate is {rate:g}, and must be above 0")
     settings = configuration(config, overrides)
     try:
-        source = file.open("rb") if file else sys.stdin.buffer
+        source = sys.stdin.buffer if file in (None, Path("-")) else file.open("rb")
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}") from None
     with source:
@@ -222,8 +222,8 @@ def predict(
 
 
 def _snapshot_path(name: str, config: Path | None, overrides: list[str] | None) -> Path:
-    if "/" in name:
-        path = Path(name)
+    path, is_version = Path(name), name == "latest" or name.isdecimal()
+    if "/" in name or (not is_version and path.is_dir()):
         if not path.is_dir():
             raise ConfigurationError(f"there is no snapshot at {path}")
         return path

@@ -28,11 +28,16 @@ def finetune(
     validation: Annotated[
         Path | None,
         typer.Option(
-            "--validation", help="Examples that choose the epoch; by default some are held out.", metavar="FILE"
+            "--validation",
+            help="Examples that choose the epoch; by default events.holdout_ratio of the texts are held out.",
+            metavar="FILE",
         ),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option("--test", help="Examples that are only reported on.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            "--test", help="Examples that are only reported on; by default half of what is held out.", metavar="FILE"
+        ),
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="The most passes over the data.")] = 5,
     patience: Annotated[
@@ -94,6 +99,8 @@ def _show(outcome: Outcome) -> None:
     odd += [f"{outcome.duplicates} repeated ids"] if outcome.duplicates else []
     labels = f" of {outcome.labels} labels" if outcome.labels else ""
     say(f"learnt {outcome.train} examples{labels}" + (f" ({'; '.join(odd)})" if odd else ""))
+    if outcome.before:
+        say(f"before: validation {outcome.before.in_words()}")
     say(f"kept epoch {outcome.chosen} of {len(outcome.epochs)}: validation {outcome.validation.in_words()}")
     if outcome.test:
         alone = outcome.transformer_test_accuracy

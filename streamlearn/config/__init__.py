@@ -27,6 +27,7 @@ from streamlearn.config.monitor import BasicAuth, Drift, Monitor, Tls
 from streamlearn.config.objectives import refuse_what_is_of_the_other
 from streamlearn.config.publisher import Checkpoints, Journal, Keep, Publisher, Snapshots
 from streamlearn.config.schema_registry import SchemaRegistry, check_registry
+from streamlearn.config.shape import check_places
 from streamlearn.config.updater import Updater
 from streamlearn.errors import ConfigurationError
 from streamlearn.masking import hide, masked_tree, without_secrets
@@ -79,6 +80,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _sections_fit_one_another(self) -> Config:
         check_registry(self)
+        check_places(self)
         refuse_what_is_of_the_other(self)
         return self
 

@@ -16,12 +16,24 @@ def check_shape(events: Any) -> None:
     if events.decoder and events.format != "json":
         raise ValueError("decoder reads the whole record, and format how its value is read; leave one of them out")
     _check_csv(events)
+
+
+def check_places(config: Any) -> None:
+    """Raise ValueError where `config`, the whole tree, looks up a text or a label that no value has."""
+    events = config.events
     if events.format == "csv":
+        known = set(events.csv.columns)
         said = "csv.columns has no column of that name, and it is neither key nor header:NAME"
-        _check_names(events.fields, set(events.csv.columns), said)
-    if events.format == "text":
-        said = f"a value that is text has but the field '{WHOLE_TEXT}', all of it; others stand in key or header:NAME"
-        _check_names(events.fields, {WHOLE_TEXT}, said)
+    elif events.format == "text":
+        known = {WHOLE_TEXT}
+        said = f"with format: text the whole value is the field '{WHOLE_TEXT}'; any other is in key or header:NAME"
+    else:
+        return
+    for field in ("text", "label") if config.labelled else ("text",):
+        setting = getattr(events.fields, field)
+        places = map(parse, [setting] if isinstance(setting, str) else setting)
+        if not any(_may_be_there(place, known) for place in places):
+            raise ValueError(f"events.fields.{field} is nowhere: {said}")
 
 
 def _check_csv(events: Any) -> None:
@@ -36,14 +48,6 @@ def _check_csv(events: Any) -> None:
         raise ValueError(
             "csv.delimiter is one character, such as ';' or a tab, and neither a quotation mark nor a space"
         )
-
-
-def _check_names(fields: Any, known: set[str], said: str) -> None:
-    """Raise ValueError, with `said`, where text or label is looked up in the value under none of the `known` names."""
-    for field, setting in (("text", fields.text), ("label", fields.label)):
-        places = map(parse, [setting] if isinstance(setting, str) else setting)
-        if not any(_may_be_there(place, known) for place in places):
-            raise ValueError(f"fields.{field} is nowhere: {said}")
 
 
 def _may_be_there(place: Place, known: set[str]) -> bool:

@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import random
+import struct
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ from streamlearn.commands.finetuning import Standing, finetune
 from streamlearn.commands.finetuning.course import Course
 from streamlearn.commands.finetuning.examples import Examples, read
 from streamlearn.commands.finetuning.figures import LabelFigures
-from streamlearn.commands.finetuning.files import values
+from streamlearn.commands.finetuning.files import shown_name, values
 from streamlearn.commands.finetuning.outcome import Epoch
 from streamlearn.config import Config, Fields, load
 from streamlearn.errors import ConfigurationError, StateError, StreamlearnError
@@ -61,6 +63,18 @@ def write(path: Path, rows: Sequence[Example]) -> Path:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write(tmp_path / "train.jsonl", examples(160))
+
+
+def with_events(config: Config, **settings: Any) -> Config:
+    return config.model_copy(update={"events": config.events.model_copy(update=settings)})
+
+
+def restore(saved: dict[str, bytes], directory: Path, **others: bytes) -> Path:
+    """Write a saved data set, with `others` in place of some of its files."""
+    directory.mkdir()
+    for name, held in (saved | others).items():
+        (directory / name).write_bytes(held)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -346,46 +360,105 @@ def test_a_saved_data_set_of_the_same_examples_is_the_same(config: Config, data:
 @pytest.mark.parametrize(
     ("names", "listed", "learnt"),
     [
-        (["no", "yes"], None, {"no", "yes"}),
-        (["1", "5"], None, {1, 5}),
+        (["no", "yes"], "discover", {"no", "yes"}),
+        (["1", "5"], "discover", {1, 5}),
         (["1", "5"], ["1", "5"], {"1", "5"}),
-        (["no", "yes"], [0, 1], {0, 1}),
-        (["1", "other"], [0, 1], {0, 1}),
+        (["5", "1"], [1, 5], {1, 5}),
+        (["-0", "0"], "discover", {"-0", "0"}),
     ],
 )
-def test_a_class_is_what_its_name_says_unless_the_labels_are_integers(
-    config: Config, tmp_path: Path, names: list[str], listed: list[Label] | None, learnt: set[Label]
+def test_a_class_is_what_its_name_says(
+    config: Config, tmp_path: Path, names: list[str], listed: Any, learnt: set[Label]
 ) -> None:
     rows = [{"text": row["text"], "label": number % 3 - 1} for number, row in enumerate(examples(60))]
     features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=names))
     datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "saved")
-    chosen = config.events.model_copy(update={"labels": listed or "discover"})
-    found = read(config.model_copy(update={"events": chosen}), tmp_path / "saved", tmp_path / "saved", None)
+    found = read(with_events(config, labels=listed), tmp_path / "saved", tmp_path / "saved", None)
     assert {event.label for event in found.train} == learnt
     assert found.refused == {"missing_field": 40}  # the class −1 is none
+    as_listed = [str(names[number % 3 - 1]) for number in range(60) if number % 3]
+    assert [str(event.label) for event in found.train] == as_listed
+
+
+@pytest.mark.parametrize("place", ["p.label", "p.several[0]", "p.label || p.several[1]"])
+def test_a_class_within_others_is_given_by_its_name_too(config: Config, tmp_path: Path, place: str) -> None:
+    rows = [{"p": row | {"several": [row["label"], "label-0"]}} for row in examples(160)]
+    classes = datasets.ClassLabel(names=["label-2", "label-1", "label-0"])
+    within = {"text": datasets.Value("string"), "label": classes, "several": datasets.List(classes)}
+    datasets.Dataset.from_list(rows, features=datasets.Features(p=within)).save_to_disk(tmp_path / "saved")
+    fields = Fields(text="p.text", label=place)
+    found = read(with_events(config, fields=fields), tmp_path / "saved", None, None)
+    assert found.digest() == read(config, write(tmp_path / "d.jsonl", examples(160)), None, None).digest()
+
+
+def test_bytes_are_texts_and_other_columns_are_not_looked_at(config: Config, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    times = pyarrow.array([10**18 + n for n in range(160)], pyarrow.timestamp("ns"))
+    beyond = pyarrow.array([2**62] * 160, pyarrow.timestamp("us"))
+    texts = [row["text"].encode() for row in examples(160)]
+    labels = [row["label"].encode() for row in examples(160)]
+    table = pyarrow.table({"text": [*texts[:-1], b"\xff"], "label": labels, "timestamp": times, "a.b": beyond})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    datasets.Dataset(table.replace_schema_metadata()).save_to_disk(tmp_path / "saved")
+    found = [read(config, tmp_path / name, None, None) for name in ("t.parquet", "saved")]
+    assert found[0].digest() == found[1].digest()
+    assert found[0].refused == {"missing_field": 1}
+    assert found[0].train[0].text == texts[0].decode()
+    assert found[0].train[0].timestamp == 10**9
+    fields = Fields(text="text", label="label", id='"a.b"')
+    with pytest.raises(ConfigurationError, match=r"cannot read .*t\.parquet: "):
+        read(with_events(config, fields=fields), tmp_path / "t.parquet", None, None)
 
 
 def test_other_directories_are_refused_in_a_sentence(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, tmp_path: Path, saved: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = datasets.Dataset.from_list(examples(60))
     datasets.DatasetDict(train=one, test=one).save_to_disk(tmp_path / "both")
-    (tmp_path / "empty").mkdir()
-    one.save_to_disk(tmp_path / "half")
-    (tmp_path / "half" / "data-00000-of-00001.arrow").unlink()
+    (tmp_path / "plain").mkdir()
+    one.select([]).save_to_disk(tmp_path / "empty")
     one.rename_column("label", "class").save_to_disk(tmp_path / "renamed")
+    one.save_to_disk(tmp_path / "a::b")
+    shard = "data-00000-of-00001.arrow"
+    restore(saved, tmp_path / "half", **{shard: b""})
+    restore(saved, tmp_path / "cut", **{shard: saved[shard][:-8]})
+    restore(saved, tmp_path / "info", **{"dataset_info.json": b"[]"})
     for name, said in (
-        ("both", r"both holds several data sets: name one of them \(.*both/train, .*both/test\)"),
-        ("empty", "empty: it is a directory, but not one that Dataset.save_to_disk wrote"),
-        ("half", r"cannot read .*half as a data set of the package datasets \(FileNotFoundError: "),
+        ("both", r"both may hold several data sets: name one of them \(.*both/train, .*both/test\)"),
+        ("plain", "plain: it is a directory, but not one that Dataset.save_to_disk wrote"),
+        ("empty", "empty holds no example that can be learnt$"),
+        ("half", r"cannot read .*half/data.*\.arrow: it is cut off"),
+        ("cut", r"cannot read .*cut/data.*\.arrow: it is cut off"),
+        ("info", r"cannot read .*info as a data set of the package datasets \(\w+: "),
         ("renamed", r"renamed has no column 'label' \(there: text, class\); events.fields.label names"),
+        ("a::b", "cannot read .*a::b: the package datasets takes '::' in a path for something else"),
     ):
         with pytest.raises(ConfigurationError, match=said):
             read(config, tmp_path / name, None, None)
     assert read(config, tmp_path / "both" / "train", None, tmp_path / "both" / "test").test
+    assert shown_name(tmp_path / "both" / "train") == "both/train"
+    monkeypatch.chdir(tmp_path / "renamed")
+    assert shown_name(Path()) == "renamed"
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ConfigurationError, match=r"both takes the package datasets: pip install datasets"):
-        read(config, tmp_path / "both", None, None)
+    with pytest.raises(ConfigurationError, match=r"renamed takes the package datasets: pip install datasets"):
+        read(config, tmp_path / "renamed", None, None)
+
+
+def test_an_offset_that_leads_out_of_a_shard_is_refused_before_it_is_followed(
+    saved: dict[str, bytes], tmp_path: Path
+) -> None:
+    shard = "data-00000-of-00001.arrow"
+    ends = [len(examples(60)[0]["text"]), len(examples(60)[0]["text"]) + len(examples(60)[1]["text"])]
+    offsets, held = struct.pack("<3i", 0, *ends), saved[shard]
+    at = held.index(offsets)
+    restore(saved, tmp_path / "bad", **{shard: held[: at + 4] + struct.pack("<i", 2**31 - 2) + held[at + 8 :]})
+    code = "from streamlearn.commands.finetuning.files import *; list(values(Path(sys.argv[1]), Fields(), kind=None))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}", tmp_path / "bad"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.returncode  # and not by a signal
+    assert "ConfigurationError: cannot read" in done.stderr
 
 
 @given(position=st.integers(0, 10**4), byte=st.integers(0, 255), cut=st.booleans(), file=st.sampled_from(SAVED))
@@ -393,12 +466,10 @@ def test_other_directories_are_refused_in_a_sentence(
 def test_a_damaged_data_set_is_read_or_refused_in_a_sentence(
     saved: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, position: int, byte: int, cut: bool, file: str
 ) -> None:
-    directory = tmp_path_factory.mktemp("damaged")
-    for name, held in saved.items():
-        (directory / name).write_bytes(held)
     held = saved[file]
     position %= len(held)
-    (directory / file).write_bytes(held[:position] + (b"" if cut else bytes([byte]) + held[position + 1 :]))
+    damaged = held[:position] + (b"" if cut else bytes([byte]) + held[position + 1 :])
+    directory = restore(saved, tmp_path_factory.mktemp("damaged") / "set", **{file: damaged})
     with contextlib.suppress(ConfigurationError):
         assert len(list(values(directory, Fields(), kind=None))) <= 60
 
@@ -417,6 +488,11 @@ def test_what_is_no_example_is_counted_and_what_is_odd_is_said(
     assert found.duplicates == 2
     assert "v.jsonl has labels that no training example has, which count as wrong: x" in caplog.text
     assert "10 texts of v.jsonl are also in the training data" in caplog.text
+    assert "not all of v.jsonl is predicted and judged: 1 label_type (labels are of one type" in caplog.text
+    numbered = write(tmp_path / "n.jsonl", [{"text": "new", "label": 1}, {"text": "x"}])
+    for files in ((numbered, None), (None, numbered)):
+        with pytest.raises(ConfigurationError, match=r"n\.jsonl holds no example .* judged: 1 label_type, 1 missing"):
+            read(config, data, *files)
 
 
 def test_one_pass_is_enough_where_nothing_gains_from_another(tiny_model: Path, data: Path, tmp_path: Path) -> None:
@@ -439,6 +515,19 @@ def test_a_learner_goes_on_from_it_with_its_own_bits(config: Config, data: Path,
     assert warm.updater.warm_from == json.loads((tmp_path / "model" / "streamlearn.json").read_text())["step"]
 
 
+def test_what_starts_from_a_snapshot_is_judged_before_it_learns(config: Config, data: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.jsonl", examples(60, seed=1))
+    first = finetune(config, data, output=tmp_path / "model", test=test, epochs=1)
+    assert first.before is None  # it had no labels
+    further = finetune(
+        tuned(tmp_path / "model", "updater.regularizer=l2"), data, output=tmp_path / "other", validation=test, epochs=1
+    )
+    assert further.before == first.test
+    card = (tmp_path / "other" / "README.md").read_text()
+    assert f"| validation, before | 60 | {first.test.accuracy:.4f} |" in card
+    assert "| `updater.regularizer` | l2 |" in card
+
+
 @pytest.mark.parametrize(
     ("data", "validation", "overrides", "said"),
     [
@@ -448,7 +537,7 @@ def test_a_learner_goes_on_from_it_with_its_own_bits(config: Config, data: Path,
         ("d.jsonl", None, ["events.fields.text=body"], "holds no example that can be learnt: 9 missing_field"),
         ("t.csv", None, [], r"has no column 'label' \(there: text, class\); events.fields.label names the one"),
         ("l.csv", None, [], "it is not UTF-8"),
-        ("d.jsonl", "empty.jsonl", [], "empty.jsonl holds no example that could choose the epoch"),
+        ("d.jsonl", "empty.jsonl", [], "empty.jsonl holds no example that can be predicted and judged"),
     ],
 )
 def test_a_mistake_is_one_sentence(

@@ -83,7 +83,9 @@ def test_the_epoch_that_is_kept_is_the_best_and_plain_transformers_finds_its_bit
     found = finetune(config, data, output=tmp_path / "model", **given, epochs=4, patience=4)
     assert [one.number for one in found.epochs] == [1, 2, 3, 4]
     assert found.validation == min((one.validation for one in found.epochs), key=lambda one: one.bits_per_byte)
-    assert found.epochs[0].validation.bits_per_byte < plain_bits_per_byte(Path(config.updater.model), validation)
+    assert found.before
+    assert plain_bits_per_byte(Path(config.updater.model), validation) == pytest.approx(found.before.bits_per_byte)
+    assert found.epochs[0].validation.bits_per_byte < found.before.bits_per_byte
     assert plain_bits_per_byte(tmp_path / "model", validation) == pytest.approx(found.validation.bits_per_byte)
     assert found.test
     assert plain_bits_per_byte(tmp_path / "model", test) == pytest.approx(found.test.bits_per_byte)
@@ -96,6 +98,7 @@ def test_the_epoch_that_is_kept_is_the_best_and_plain_transformers_finds_its_bit
     }
     card = (tmp_path / "model" / "README.md").read_text()
     assert f"| test, which chose nothing | 30 | {found.test.bits_per_byte:.4f} | {found.test.perplexity:.4g} |" in card
+    assert f"| validation, before | 30 | {found.before.bits_per_byte:.4f} | " in card
     assert card.count("which chose nothing") == 1
     assert "pipeline_tag: text-generation" in card
     assert "label" not in card
@@ -190,6 +193,12 @@ def test_tables_need_no_column_of_labels_and_whatever_stands_there_is_not_looked
     assert (len(found.validation), len(found.test), found.refused) == (100, 100, {})
 
 
+def test_lines_of_nothing_but_text_need_no_label_either(config: Config, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("".join(row["text"] + "\n" for row in texts(100)))
+    plain = load(overrides=[*settings(Path(config.updater.model)), "events.format=text"])
+    assert read(plain, tmp_path / "texts.txt", None, None).digest() == read(config, data, None, None).digest()
+
+
 def test_a_further_pass_replays_nothing_and_leaves_out_what_no_step_can_be_taken_on(
     make_language_config: MakeConfig,
 ) -> None:
@@ -273,13 +282,14 @@ def test_what_was_begun_for_labels_is_not_gone_on_with_as_a_language_model(
 
 
 def test_the_command_says_what_a_byte_costs_and_refuses_what_is_for_labels(
-    tiny_language_model: Path, data: Path, tmp_path: Path
+    tiny_language_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = [f"--set={setting}" for setting in settings(tiny_language_model)]
     common = ["finetune", f"--data={data}", "--epochs=2", f"--output={tmp_path / 'm'}", *chosen]
     done = streamlearn(*common)
     assert done.returncode == 0, done.stderr
     assert "epoch 2: validation " in done.stderr
+    assert "before: validation " in done.stdout
     assert " bits per byte, perplexity " in done.stderr
     assert "learnt 7" in done.stdout or "learnt 8" in done.stdout
     assert "labels" not in done.stdout
@@ -288,5 +298,7 @@ def test_the_command_says_what_a_byte_costs_and_refuses_what_is_for_labels(
     wrong = streamlearn(*common, "--set=updater.experts=tokens")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "there is no use for updater.experts" in wrong.stderr
-    goes_on = streamlearn("predict", "--snapshot", str(tmp_path / "m"), "late again")
-    assert goes_on.returncode == 0, goes_on.stderr
+    monkeypatch.chdir(tmp_path)
+    for name in (str(tmp_path / "m"), "m"):
+        goes_on = streamlearn("predict", "--snapshot", name, "late again")
+        assert goes_on.returncode == 0, goes_on.stderr

@@ -79,7 +79,8 @@ def card(outcome: Outcome, config: Config, wording: Wording, files: Sequence[str
     """
     given = config.updater.model_dump(mode="json")
     model = Path(config.updater.model)
-    rows = [_row(f"validation, epoch {one.number}", one.validation) for one in outcome.epochs]
+    rows = [_row("validation, before", outcome.before)] if outcome.before else []
+    rows += [_row(f"validation, epoch {one.number}", one.validation) for one in outcome.epochs]
     if outcome.test:
         rows.append(_row("test, which chose nothing", outcome.test))
     columns = outcome.validation.columns
@@ -96,7 +97,9 @@ def card(outcome: Outcome, config: Config, wording: Wording, files: Sequence[str
         table="\n".join([f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", *rows]),
         about=wording.about,
         use=wording.use,
-        settings="\n".join(f"| `updater.{name}` | {_plain(given[name])} |" for name in wording.settings),
+        settings="\n".join(
+            f"| `updater.{name}` | {_plain(given[name])} |" for name in wording.settings if given[name] is not None
+        ),
         seconds=f"{outcome.seconds:.0f}",
         refused=sum(outcome.refused.values()),
         duplicates=outcome.duplicates,

@@ -33,6 +33,8 @@ SETTINGS = (
     "learning_rate",
     "weight_decay",
     "dropout",
+    "regularizer",
+    "regularization",
     "seed",
 )
 
@@ -50,6 +52,11 @@ class Classification:
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
         self.rehearsal = Rehearsal(learner)
+
+    @property
+    def begins_with_knowledge(self) -> bool:
+        """Whether it has labels, because it starts from a snapshot."""
+        return bool(self._learner.objective.labels)
 
     def judge(self, events: Sequence[Event], *, pooling: State | None = None) -> LabelFigures:
         """Return how well at least one of `events` is predicted, by the mixture."""

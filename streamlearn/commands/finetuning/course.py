@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from streamlearn.commands.finetuning.figures import load_figures
+from streamlearn.commands.finetuning.figures import Figures, load_figures
 from streamlearn.commands.finetuning.outcome import Epoch
 from streamlearn.state import State
 
@@ -23,6 +23,8 @@ class Course:
         The pooling of the experts after the first pass; empty before.
     epochs
         The completed passes.
+    before
+        The validation figures before the first pass, if there are any.
     seconds
         How long everything has taken so far, and the current pass.
 
@@ -34,6 +36,7 @@ class Course:
     pooling: State = field(default_factory=dict)
     epochs: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
+    before: Figures | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -53,4 +56,5 @@ class Course:
     def load(cls, state: State) -> Course:
         """Return the course in a `state` from :meth:`state`."""
         epochs = [Epoch(**{**one, "validation": load_figures(one["validation"])}) for one in state["epochs"]]
-        return cls(**{**state, "epochs": epochs})
+        before = load_figures(state["before"]) if state.get("before") else None
+        return cls(**{**state, "epochs": epochs, "before": before})

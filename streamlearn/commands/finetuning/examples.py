@@ -80,28 +80,31 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
     outcomes = data.outcomes() if isinstance(data, Past) else decoded(data, events, None, labelled=config.labelled)
     _sort_in(examples, outcomes, events, splits=test is None)
     if not examples.train:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in examples.refused.most_common())
         name = data.name if isinstance(data, Past) else data
-        raise ConfigurationError(f"{name} holds no example that can be learnt" + (f": {reasons}" if reasons else ""))
+        raise ConfigurationError(f"{name} holds no example that can be learnt{_reasons(examples.refused)}")
     kind = type(examples.train[0].label)
     known = {event.label for event in examples.train}
     texts = {event.text for event in examples.train}
     for path, into in ((validation, examples.validation), (test, examples.test)):
         if path is None:
             continue
+        refused = Counter[str]()
         for found in decoded(path, config.events, kind, labelled=config.labelled):
             outcome = Reason.LABEL_TYPE if isinstance(found, Event) and type(found.label) is not kind else found
             if isinstance(outcome, Event):
                 into.append(outcome)
             else:
-                examples.refused[outcome.value] += 1
+                refused[outcome.value] += 1
+        if not into:
+            raise ConfigurationError(f"{path} holds no example that can be predicted and judged{_reasons(refused)}")
+        if refused:
+            log.warning("not all of %s is predicted and judged%s", path.name, _reasons(refused))
+        examples.refused += refused
         _say_what_is_odd(path, into, known, texts)
     if not examples.validation:
         raise ConfigurationError(
-            f"{validation} holds no example that could choose the epoch"
-            if validation
-            else "no text is held out to choose the epoch by: name a file with --validation, or set "
-            "events.holdout_ratio higher"
+            "no text is held out to choose the epoch by: name a file with --validation, or set events.holdout_ratio "
+            "higher"
         )
     return examples
 
@@ -130,6 +133,14 @@ def _sort_in(examples: Examples, found: Iterable[Event | Reason], config: Events
             (examples.test if splits and split_of(event) == TEST else examples.validation).append(event)
         elif isinstance(event, Event):
             examples.train.append(_at(event, len(examples.train)))
+
+
+def _reasons(refused: Counter[str]) -> str:
+    """Return why so many examples are refused, to be appended to a sentence; empty if none are."""
+    counts = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
+    where = " (events.fields names where text and label are)" if refused[Reason.MISSING_FIELD.value] else ""
+    kinds = " (labels are of one type, which the training examples decide)" if refused[Reason.LABEL_TYPE.value] else ""
+    return f": {counts}{where}{kinds}" if counts else ""
 
 
 def _at(event: Event, index: int) -> Event:

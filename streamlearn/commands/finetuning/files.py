@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from streamlearn.commands.finetuning.tables import Reader, Row, csv_rows, parquet_rows, saved_rows
+from streamlearn.commands.finetuning.saved import SEVERAL, saved_rows
+from streamlearn.commands.finetuning.tables import Reader, Row, csv_rows, parquet_rows
 from streamlearn.commands.lines import lines
 from streamlearn.config import Fields
 from streamlearn.errors import ConfigurationError
@@ -61,11 +63,29 @@ def is_table(path: Path) -> bool:
 
 
 def _reader(path: Path) -> Reader | None:
-    return saved_rows if path.is_dir() else READERS.get(path.suffix)
+    return saved_rows if os.path.isdir(path) else READERS.get(path.suffix)  # noqa: PTH112 - says no, and raises nothing
+
+
+def shown_name(path: Path) -> str:
+    """Return the name of a file or data set without its directories, but with that of the set that it is a split of."""
+    path = path.resolve()
+    return f"{path.parent.name}/{path.name}" if (path.parent / SEVERAL).is_file() else path.name
 
 
 def _as_json(rows: Iterator[Row]) -> Iterator[bytes]:
     """Yield `rows` as JSON objects, without missing values."""
     encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=str).encode
     for row in rows:
-        yield encode({name: value for name, value in row.items() if value is not None})
+        yield encode({name: value for name, value in _texts(row).items() if value is not None})
+
+
+def _texts(value: Any) -> Any:
+    """Return `value` with all bytes in it as texts, or as None if they are not UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    if isinstance(value, dict):
+        return {name: _texts(one) for name, one in value.items()}
+    return [_texts(one) for one in value] if isinstance(value, list) else value

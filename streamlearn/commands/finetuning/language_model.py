@@ -33,6 +33,7 @@ SETTINGS = (
     "weight_decay",
     "dropout",
     "regularizer",
+    "regularization",
     "seed",
 )
 
@@ -50,6 +51,11 @@ class LanguageModel:
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
         self.rehearsal = LanguageRehearsal(learner)
+
+    @property
+    def begins_with_knowledge(self) -> bool:
+        """True: it was trained before."""
+        return True
 
     def judge(self, events: Sequence[Event], *, pooling: State | None = None) -> CostFigures:  # noqa: ARG002
         """Return the cost of `events`, at least one; there is no pooling to update."""

@@ -47,6 +47,11 @@ class Objective(Protocol):
         """
         ...
 
+    @property
+    def begins_with_knowledge(self) -> bool:
+        """Whether it can be judged before it has learnt anything here."""
+        ...
+
     def judge_transformer(self, events: Sequence[Event]) -> float | None:
         """Return how often the transformer alone is right about `events`; None if that is not a figure of its own."""
         ...

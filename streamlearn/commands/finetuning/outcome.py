@@ -31,6 +31,8 @@ class Outcome:
         all files were refused, by reason, and how many repeated an id.
     epochs
         The completed passes.
+    before
+        The validation figures before the first pass; None for a classifier that had no labels then.
     chosen
         The number of the pass that was kept: the one that predicted the validation data best.
     validation, test
@@ -56,12 +58,14 @@ class Outcome:
     transformer_test_accuracy: float | None
     seconds: float
     positions: dict[str, int] = field(default_factory=dict)
+    before: Figures | None = None
 
     @classmethod
     def load(cls, told: Mapping[str, Any]) -> Outcome:
         """Return the outcome that ``dataclasses.asdict`` turned into `told`."""
         epochs = [Epoch(one["number"], load_figures(one["validation"]), one["seconds"]) for one in told["epochs"]]
-        figures = {name: load_figures(told[name]) if told[name] else None for name in ("validation", "test")}
+        named = ("validation", "test", "before")
+        figures = {name: load_figures(told[name]) if told.get(name) else None for name in named}
         return cls(**{**told, "epochs": epochs, **figures})
 
 

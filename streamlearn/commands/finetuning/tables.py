@@ -1,7 +1,7 @@
-"""Examples in the rows of a table: CSV, Parquet, or a data set that the package datasets saved.
+"""Examples in the rows of a table in a file, CSV or Parquet.
 
-Each reader yields the rows as mappings from a column's name to its value. What a file says does not depend on what is
-installed: CSV and Parquet have one reader each, and only the directories of datasets are read by that package.
+Each reader yields the rows as mappings from a column's name to its value. Of tables that tell the types of their
+columns, only those are read in which a field of an event is looked up.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from typing import Any
 
 from streamlearn.commands.lines import LONGEST_LINE
 from streamlearn.config import Fields
-from streamlearn.config.places import Names, parse
-from streamlearn.errors import ConfigurationError, StreamlearnError
+from streamlearn.config.places import Expression, Names, parse
+from streamlearn.errors import ConfigurationError
 from streamlearn.events import Label
 
-INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
-AT_ONCE = 1000  # rows of a saved data set
-MARKERS = "state.json", "dataset_dict.json"  # of which a saved data set, or several, has one
 
 Row = dict[str, Any]
 Reader = Callable[[Path, Fields, type[Label] | None, bool], Iterator[Row]]
@@ -32,10 +30,10 @@ def csv_rows(path: Path, fields: Fields, kind: type[Label] | None, labelled: boo
     csv.field_size_limit(LONGEST_LINE)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
-        _require_columns(path, list(reader.fieldnames or []), fields, labelled=labelled)
+        require_columns(path, list(reader.fieldnames or []), fields, labelled=labelled)
         rows = [{name: value for name, value in row.items() if name and value} for row in reader]
     label, timestamp = _column(fields.label), _column(fields.timestamp)
-    integers = _integers([row[label] for row in rows if label in row], kind)
+    integers = integers_meant([row[label] for row in rows if label in row], kind)
     for row in rows:
         if integers and label in row and INTEGER.fullmatch(row[label]):
             row[label] = int(row[label])
@@ -52,57 +50,44 @@ def parquet_rows(path: Path, fields: Fields, _kind: type[Label] | None, labelled
         raise ConfigurationError(f"reading {path} takes the package pyarrow: pip install pyarrow") from None
     try:
         table = parquet.ParquetFile(path)
-        _require_columns(path, table.schema_arrow.names, fields, labelled=labelled)
-        for batch in table.iter_batches():
-            yield from batch.to_pylist()
-    except ArrowException as error:
+        there = table.schema_arrow.names
+        require_columns(path, there, fields, labelled=labelled)
+        columns = looked_at(there, fields)
+        dotted = any("." in column for column in columns)  # which the reader would take for paths
+        for batch in table.iter_batches(columns=None if dotted else columns):
+            yield from plain_rows(batch.select(columns))
+    except (ArrowException, ValueError, OverflowError) as error:
         raise ConfigurationError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
 
 
-def saved_rows(path: Path, fields: Fields, kind: type[Label] | None, labelled: bool) -> Iterator[Row]:
-    """Yield the rows of a directory that ``Dataset.save_to_disk`` wrote.
+def plain_rows(batch: Any) -> list[Row]:
+    """Return the rows of an Arrow table or batch; times have microseconds, as those of Python have."""
+    import pyarrow as pa  # noqa: PLC0415 - it is large, and few need it
 
-    A label that is stored as a class is given by the class's name, or as an integer by the rule for CSV.
-    """
-    if not any((path / marker).is_file() for marker in MARKERS):
-        raise ConfigurationError(f"cannot read {path}: it is a directory, but not one that Dataset.save_to_disk wrote")
-    try:
-        import datasets  # noqa: PLC0415 - it is large, and few need it
-    except ImportError:
-        raise ConfigurationError(f"reading {path} takes the package datasets: pip install datasets") from None
-    try:
-        found = datasets.load_from_disk(str(path))
-        if isinstance(found, datasets.DatasetDict):
-            splits = ", ".join(str(path / name) for name in found)
-            raise ConfigurationError(f"{path} holds several data sets: name one of them ({splits})")
-        _require_columns(path, found.column_names, fields, labelled=labelled)
-        label = (_column(fields.label) if labelled else None) or ""
-        feature = found.features.get(label)
-        classes = _classes(feature.names, kind) if isinstance(feature, datasets.ClassLabel) else None
-        for batch in found.with_format("arrow").iter(AT_ONCE):
-            batch.validate(full=True)  # Arrow trusts the offsets in a file, and a wrong one ends the process
-            for row in batch.to_pylist():
-                yield row if classes is None else {**row, label: classes.get(row[label])}
-    except StreamlearnError:
-        raise
-    except Exception as error:  # noqa: BLE001 - in damaged files the package fails as it happens: TypeError, KeyError, …
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ConfigurationError(f"cannot read {path} as a data set of the package datasets ({reason})") from None
+    for index, column in enumerate(batch.schema):
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+            coarser = batch.column(index).cast(pa.timestamp("us", column.type.tz), safe=False)
+            batch = batch.set_column(index, column.name, coarser)
+    rows: list[Row] = batch.to_pylist()
+    return rows
 
 
-def _classes(names: Sequence[str], kind: type[Label] | None) -> dict[int | None, Label]:
-    """Return the label that each class's number stands for; other numbers, such as −1, stand for none."""
-    if _integers(names, kind) and all(map(INTEGER.fullmatch, names)):
-        return {number: int(name) for number, name in enumerate(names)}
-    return {number: number if kind is int else name for number, name in enumerate(names)}
+def looked_at(there: Sequence[str], fields: Fields) -> list[str]:
+    """Return those of the columns `there` in which a field may be; all of them if an expression may be about any."""
+    texts = [fields.text] if isinstance(fields.text, str) else fields.text
+    places = [parse(place) for place in (*texts, fields.label, fields.id, fields.timestamp)]
+    if any(isinstance(place, Expression) for place in places):
+        return list(there)
+    named = {place.names[0] for place in places if isinstance(place, Names)}
+    return [name for name in there if name in named]
 
 
-def _integers(written: Iterable[str], kind: type[Label] | None) -> bool:
+def integers_meant(written: Iterable[str], kind: type[Label] | None) -> bool:
     """Return whether labels that are `written` so are meant as integers, which a text does not tell."""
     return kind is int or (kind is None and all(map(INTEGER.fullmatch, written)))
 
 
-def _require_columns(path: Path, there: Sequence[str], fields: Fields, *, labelled: bool) -> None:
+def require_columns(path: Path, there: Sequence[str], fields: Fields, *, labelled: bool) -> None:
     """Raise ConfigurationError if the text, or the label if any, is configured as a column that is not `there`."""
     texts = [fields.text] if isinstance(fields.text, str) else fields.text
     for field, places in (("text", texts), ("label", [fields.label] if labelled else [])):

@@ -12,6 +12,7 @@ from typing import Any
 from streamlearn.commands.finetuning.card import card
 from streamlearn.commands.finetuning.course import Course
 from streamlearn.commands.finetuning.examples import Examples, read
+from streamlearn.commands.finetuning.files import shown_name
 from streamlearn.commands.finetuning.objective import make_objective
 from streamlearn.commands.finetuning.order import batches
 from streamlearn.commands.finetuning.outcome import Epoch, Outcome, Standing
@@ -149,6 +150,8 @@ class _Tuning:
             self._course = Course.load(kept["course"])
             for epoch in self._course.epochs:
                 passed(epoch)
+        elif self._objective.begins_with_knowledge:
+            self._course.before = self._objective.judge(self._examples.validation)
         while not self._course.over(most=self._most, patience=self._patience):
             self._pass(progress)
             passed(self._judge())
@@ -220,6 +223,7 @@ class _Tuning:
             transformer_test_accuracy=objective.judge_transformer(examples.test),
             seconds=course.seconds,
             positions=by_name(past.positions) if past else {},
+            before=course.before,
         )
         export = learner.export(learner.state())
         if misnamed := SnapshotStore.misnamed(export):
@@ -242,7 +246,7 @@ class _Tuning:
                 **({"past": past.kept()} if past else {}),
             },
         }
-        names = [*([past.name] if past else []), *(path.name for path in files)]
+        names = [*([past.name] if past else []), *map(shown_name, files)]
         wording = objective.wording(outcome, adapted=export.adapter is not None)
         texts = {CARD: card(outcome, self._config, wording, names)}
         try:

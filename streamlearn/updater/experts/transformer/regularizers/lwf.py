@@ -5,9 +5,9 @@ of the weights that were published last. When they are published depends on a cl
 that the weights before it were submitted for publication, and that those submitted last have been published. Until
 then, and where nothing is ever published (``evaluate``, ``finetune``, the library), a copy is made every hundred steps.
 
-Use it if old texts cannot be kept (``updater.replay_ratio: 0``) and new ones are similar to them: the model then keeps
-its predictions for such texts. On texts unlike any before, the copy's predictions are of little value, and R slows
-learning down. It costs another forward pass through the trained layers, and up to two copies of them in memory and in
+Use it if old texts cannot be kept (``updater.replay_ratio: 0``) and what was known must outlast a switch: the model
+keeps its predictions for texts like the old ones. On texts unlike any before, the copy's predictions are of little
+value, and R slows learning down. It costs another forward pass through the trained layers, and up to two copies of them in memory and in
 each checkpoint.
 
 References

@@ -2,6 +2,7 @@
 
     python -m benchmarks.finetune --directory D               # hours of one core, minutes of a GPU; D is gone on with
     python -m benchmarks.finetune --share 0.02 --epochs 2     # a try, which nothing is kept of
+    python -m benchmarks.finetune --pasts                     # how much past is worth it: minutes of a core
 
 Both learn the same texts of ``train``, of which the same tenth chooses the epoch, and both are asked about all of
 ``test``. Each example passes through the model with its gradient three times with streamlearn, whose first pass is two
@@ -10,6 +11,7 @@ model with a head of its own, as the textbook does it, at each of three rates, o
 learner that begins with the fine-tuned mixture, and one that begins with the model alone, predict and learn the first
 300 texts of ``test`` as a stream. Each of the six runs in a process of its own, on one thread, and on a GPU where there
 is one; what streamlearn and the Trainer take is measured side by side on the processor, with a twentieth of the split.
+With ``--pasts`` such streams begin with what was made of a few of the texts, in three orders.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ from streamlearn.local.data import minilm, split
 
 FIRST = 300
 COSTED = 0.05  # of the split, for what both take
+PASTS = (200, 1000)  # texts, some of which are held out
+SEEDS = (0, 1, 2)
 RATES = (5e-5, 1e-4, 2e-4)
 PARTS = ("ours", *(f"trainer-{rate:g}" for rate in RATES), "warm", "cold")
 TRAINER_BATCH = 8  # that of streamlearn's steps with their replayed examples
@@ -52,8 +56,11 @@ def write_split(directory: Path, share: float) -> None:
     for name in ("train", "test"):
         documents = list(split(name))
         random.Random(0).shuffle(documents)
-        rows = [{"text": text, "label": group} for group, text in documents[: round(share * len(documents))]]
-        (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write(directory / f"{name}.jsonl", documents[: round(share * len(documents))])
+
+
+def write(path: Path, documents: Sequence[tuple[str, str]]) -> None:
+    path.write_text("".join(json.dumps({"text": text, "label": group}) + "\n" for group, text in documents))
 
 
 def configuration(model: Path, *overrides: str) -> Config:
@@ -189,10 +196,35 @@ def told(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def pasts(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Return how often a stream's first texts are predicted rightly, by how many others were fine-tuned on before."""
+    right: dict[str, list[float]] = {}
+    for seed in SEEDS:
+        draw = random.Random(seed)
+        known, new = (draw.sample(list(split(name)), count) for name, count in (("train", max(PASTS)), ("test", FIRST)))
+        for count in PASTS:
+            own = directory / f"{count}-{seed}"
+            own.mkdir(parents=True, exist_ok=True)
+            write(own / "train.jsonl", known[:count])
+            write(own / "test.jsonl", new)
+            parts = ("ours", "warm", "cold") if count == min(PASTS) else ("ours", "warm")
+            found = run_all(own, parts, options)
+            right.setdefault(str(count), []).append(found["warm"]["first_300_warm"])
+            if "cold" in found:
+                right.setdefault("0", []).append(found["cold"]["first_300_cold"])
+    return {
+        "first_300": {count: round(float(np.mean(each)), 4) for count, each in right.items()},
+        "first_300_deviation": {count: round(float(np.std(each, ddof=1)), 4) for count, each in right.items()},
+        "seeds": SEEDS,
+        "most_epochs": options.epochs,
+    }
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--share", type=float, default=1.0, help="of each half of the split")
     arguments.add_argument("--epochs", type=int, default=2)
+    arguments.add_argument("--pasts", action="store_true", help="how much past is worth it, and nothing else")
     arguments.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     arguments.add_argument("--directory", type=Path, help="where it works, to be gone on with; else a temporary one")
     options = arguments.parse_args()
@@ -202,6 +234,9 @@ def main() -> None:
         return
     whole = options.share == 1.0
     with tempfile.TemporaryDirectory() as temporary:
+        if options.pasts:
+            keep("pasts", pasts(options.directory or Path(temporary), options))
+            return
         found = run_all(options.directory or Path(temporary) / "split", PARTS, options)
         all_told = {"share": options.share, "most_epochs": options.epochs} | told(found)
         if whole:

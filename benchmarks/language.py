@@ -1,9 +1,10 @@
 """A language model on texts without labels whose topics change and come back: what it learns, and what it forgets.
 
-    python -m benchmarks.language              # three seeds; half an hour of an idle core each, minutes on a GPU
+    python -m benchmarks.language              # three seeds; an hour of an idle core each, minutes on a GPU
 
 Stream and settings are those of ``make demo-lm``, but for what is replayed; the model is another cut of the same, its
-first six layers. Bits per byte are prequential, over
+first six layers. Since its topics are all of one kind, a second stream has program code in place of the other
+newsgroups, shorter parts, and the whole model with the default settings (``code``). Bits per byte are prequential, over
 the first and the last fifth of each part. Forgetting is how much more a byte of the reference costs after the return,
 or after the second part, than at the end of the first; below 0, more has been learnt of it. Runs are kept, and each
 says the device that it was made on.
@@ -19,8 +20,9 @@ import torch
 
 from benchmarks.language_runs import EVENTS, LanguageTask, forgotten
 from benchmarks.results import DIRECTORY, keep
-from streamlearn.local.smollm2 import LAYERS
+from streamlearn.local.smollm2 import LAYERS, WHOLE
 
+CODE_EVENTS = 160  # of each part of the stream with code
 REPLAY = {"with_replay": 0.5, "with_default_replay": 0.05, "without_replay": 0.0}
 
 
@@ -42,14 +44,23 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def table(told: dict[str, Any]) -> str:
     lines = [
-        "| replayed for each fresh text | bits per byte more after the second part | after the return | by seed |",
-        "|---|---|---|---|",
+        "| second part | replayed a fresh text | bits a byte more after it | by seed | after the return | by seed |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, ratio in REPLAY.items():
-        after, again = told[f"forgetting_{name}_after_the_switch"], told[f"forgetting_{name}"]
-        each = ", ".join(f"{value:+.4f}" for value in told[f"forgetting_{name}_by_seed"])
-        lines.append(f"| {ratio:g} | {after:+.4f} | {again:+.4f} | {each} |")
+    for second, found in (("newsgroups", told), ("code", told["code"])):
+        for name, ratio in REPLAY.items():
+            cells = [second, f"{ratio:g}"]
+            for when in ("_after_the_switch", ""):
+                by_seed = ", ".join(f"{value:+.4f}" for value in found[f"forgetting_{name}{when}_by_seed"])
+                cells += [f"{found[f'forgetting_{name}{when}']:+.4f}", by_seed]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def task(seed: int, ratio: float, *, code: bool) -> LanguageTask:
+    """Return the run of one order with so many replayed texts for each fresh one."""
+    replay = (f"updater.replay_ratio={ratio}",)
+    return LanguageTask("whole", seed, replay, CODE_EVENTS, code=True) if code else LanguageTask("cut", seed, replay)
 
 
 def main() -> None:
@@ -57,14 +68,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     seeds = parser.parse_args().seeds
     torch.set_num_threads(1)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in REPLAY}
-    for seed in seeds:
-        for name, ratio in REPLAY.items():
-            run = LanguageTask("cut", seed, (f"updater.replay_ratio={ratio}",)).fetch()
-            print(seed, name, run, flush=True)
-            runs[name].append(run)
-    told = summary(runs)
-    keep("language", told | {"events": EVENTS, "seeds": seeds, "layers": LAYERS, "runs": runs})
+    found: dict[bool, dict[str, Any]] = {}
+    for code, events in ((False, EVENTS), (True, CODE_EVENTS)):
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in REPLAY}
+        for seed in seeds:
+            for name, ratio in REPLAY.items():
+                run = task(seed, ratio, code=code).fetch()
+                print(seed, name, run, flush=True)
+                runs[name].append(run)
+        found[code] = summary(runs) | {"events": events, "seeds": seeds, "runs": runs}
+    told = found[False] | {"layers": LAYERS, "code": found[True] | {"layers": WHOLE}}
+    keep("language", told)
     (DIRECTORY / "language.md").write_text(table(told))
 
 

@@ -536,6 +536,7 @@ def test_what_starts_from_a_snapshot_is_judged_before_it_learns(config: Config, 
         ("d.jsonl", None, ["events.holdout_ratio=0"], "no text is held out to choose the epoch by"),
         ("d.jsonl", None, ["events.fields.text=body"], "holds no example that can be learnt: 9 missing_field"),
         ("t.csv", None, [], r"has no column 'label' \(there: text, class\); events.fields.label names the one"),
+        ("s.csv", None, [], "has several columns 'text', the text"),
         ("l.csv", None, [], "it is not UTF-8"),
         ("d.jsonl", "empty.jsonl", [], "empty.jsonl holds no example that can be predicted and judged"),
     ],
@@ -546,6 +547,7 @@ def test_a_mistake_is_one_sentence(
     write(tmp_path / "d.jsonl", examples(9))
     write(tmp_path / "empty.jsonl", [])
     (tmp_path / "t.csv").write_text("text,class\na,b\n")
+    (tmp_path / "s.csv").write_text("text,label,text\na,b,c\n")
     (tmp_path / "l.csv").write_bytes(b"text,label\n\xff,b\n")
     other = None if validation is None else tmp_path / validation
     with pytest.raises(ConfigurationError, match=said):

@@ -56,7 +56,7 @@ def parquet_rows(path: Path, fields: Fields, _kind: type[Label] | None, labelled
         dotted = any("." in column for column in columns)  # which the reader would take for paths
         for batch in table.iter_batches(columns=None if dotted else columns):
             yield from plain_rows(batch.select(columns))
-    except (ArrowException, ValueError, OverflowError) as error:
+    except (ArrowException, ValueError, OverflowError, KeyError) as error:
         raise ConfigurationError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
 
 
@@ -88,7 +88,7 @@ def integers_meant(written: Iterable[str], kind: type[Label] | None) -> bool:
 
 
 def require_columns(path: Path, there: Sequence[str], fields: Fields, *, labelled: bool) -> None:
-    """Raise ConfigurationError if the text, or the label if any, is configured as a column that is not `there`."""
+    """Raise ConfigurationError if the text, or the label if any, is configured as a column that is not `there`, or several times."""
     texts = [fields.text] if isinstance(fields.text, str) else fields.text
     for field, places in (("text", texts), ("label", [fields.label] if labelled else [])):
         for name in filter(None, map(_column, places)):
@@ -97,6 +97,8 @@ def require_columns(path: Path, there: Sequence[str], fields: Fields, *, labelle
                 raise ConfigurationError(
                     f"{path} has no column '{name}' (there: {shown}); events.fields.{field} names the one that is meant"
                 )
+            if there.count(name) > 1:
+                raise ConfigurationError(f"{path} has several columns '{name}', the {field}")
 
 
 def _column(place: str) -> str | None:

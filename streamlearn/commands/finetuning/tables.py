@@ -88,7 +88,7 @@ def integers_meant(written: Iterable[str], kind: type[Label] | None) -> bool:
 
 
 def require_columns(path: Path, there: Sequence[str], fields: Fields, *, labelled: bool) -> None:
-    """Raise ConfigurationError if the text, or the label if any, is configured as a column that is not `there`, or several times."""
+    """Raise ConfigurationError if the column of the text, or of the label if any, is not `there` exactly once."""
     texts = [fields.text] if isinstance(fields.text, str) else fields.text
     for field, places in (("text", texts), ("label", [fields.label] if labelled else [])):
         for name in filter(None, map(_column, places)):

@@ -7,8 +7,8 @@ then, and where nothing is ever published (``evaluate``, ``finetune``, the libra
 
 Use it if old texts cannot be kept (``updater.replay_ratio: 0``) and what was known must outlast a switch: the model
 keeps its predictions for texts like the old ones. On texts unlike any before, the copy's predictions are of little
-value, and R slows learning down. It costs another forward pass through the trained layers, and up to two copies of them in memory and in
-each checkpoint.
+value, and R slows learning down. It costs another forward pass through the trained layers, and up to two copies of them
+in memory and in each checkpoint.
 
 References
 ----------

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.learner import wait_until
-from tests.unit.test_finetune import examples, write
+from tests.unit.labelled import examples, write
 
 STEPS = 60  # of the first pass, in micro-batches of four
 

@@ -20,8 +20,9 @@ from tests.integration.conftest import settings
 from tests.integration.learner import learners, with_topic
 from tests.integration.test_topics import anew
 from tests.integration.wire import Sent, put
+from tests.unit.labelled import Example, examples, write
 from tests.unit.language import settings as language
-from tests.unit.test_finetune import Example, examples, write, written
+from tests.unit.test_finetune import written
 from tests.unit.test_finetune_language_model import texts
 
 FEW = ["updater.experts=[transformer, naive_bayes, long_memory]", "updater.learning_rate=1e-3"]

@@ -32,8 +32,9 @@ from streamlearn.storage.layout import ADAPTER, WEIGHTS
 from tests.conftest import OVERFLOWING, streamlearn
 from tests.unit.builders import flat, make_event
 from tests.unit.conftest import MakeConfig
+from tests.unit.labelled import write
 from tests.unit.language import event, settings, take_steps
-from tests.unit.test_finetune import Killed, killed_at, write
+from tests.unit.test_finetune import Killed, killed_at
 
 Row = dict[str, Any]
 OFTEN = ["publisher.checkpoints.every_steps=5", "publisher.checkpoints.every_seconds=null"]

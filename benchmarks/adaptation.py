@@ -6,8 +6,8 @@
 The streams are those of newsgroups and of ratings, with a share of each part's events. Before one begins, the encoder
 of one of two learners, each with all experts, is trained further to fill masked words (continued pre-training,
 task-adaptive: Gururangan et al., 2020, https://aclanthology.org/2020.acl-main.740) in texts of the part behind the
-first switch that are not in the stream. Then both learn the same stream, and what counts is how they do
-behind that switch. Everything is on one thread.
+first switch that are not in the stream. Then both learn the same stream, and what counts is how they do behind that
+switch. Everything is on one thread.
 """
 
 from __future__ import annotations

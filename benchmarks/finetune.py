@@ -2,7 +2,7 @@
 
     python -m benchmarks.finetune --directory D               # hours of one core, minutes of a GPU; D is gone on with
     python -m benchmarks.finetune --share 0.02 --epochs 2     # a try, which nothing is kept of
-    python -m benchmarks.finetune --pasts                     # how much past is worth it: minutes of a core
+    python -m benchmarks.finetune --pasts                     # what a shorter past is worth: minutes of a core
 
 Both learn the same texts of ``train``, of which the same tenth chooses the epoch, and both are asked about all of
 ``test``. Each example passes through the model with its gradient three times with streamlearn, whose first pass is two
@@ -11,7 +11,7 @@ model with a head of its own, as the textbook does it, at each of three rates, o
 learner that begins with the fine-tuned mixture, and one that begins with the model alone, predict and learn the first
 300 texts of ``test`` as a stream. Each of the six runs in a process of its own, on one thread, and on a GPU where there
 is one; what streamlearn and the Trainer take is measured side by side on the processor, with a twentieth of the split.
-With ``--pasts`` such streams begin with what was made of a few of the texts, in three orders.
+With ``--pasts`` such streams begin with what was made of a few of the texts, in three draws of these.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--share", type=float, default=1.0, help="of each half of the split")
     arguments.add_argument("--epochs", type=int, default=2)
-    arguments.add_argument("--pasts", action="store_true", help="how much past is worth it, and nothing else")
+    arguments.add_argument("--pasts", action="store_true", help="what a shorter past is worth, and nothing else")
     arguments.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     arguments.add_argument("--directory", type=Path, help="where it works, to be gone on with; else a temporary one")
     options = arguments.parse_args()

@@ -3,12 +3,11 @@
     python -m benchmarks.variants adapters
     python -m benchmarks.variants regularizers
 
-The streams of labels are learnt by the transformer alone, so that nothing hides what is tried, and what gains there by
-all experts, too (``mixture``); the language stream is
-learnt by the whole of SmolLM2-135M-Instruct, which has no biases, and whose head is its table of embeddings. All else
-is as by default, and a tenth of the labelled events is learnt. Each run is kept, over three seeds, and may have been
-made on another machine than the one that the result names. What variants cost is measured on that one, over some
-events, in a process each, on one thread.
+The streams of labels are learnt by the transformer alone, so that nothing hides what is tried; what is tried with
+replay is learnt by all experts, too (``mixture``). The language stream is learnt by the whole of SmolLM2-135M-Instruct,
+which has no biases, and whose head is its table of embeddings. All else is as by default, and a tenth of the labelled
+events is learnt. Each run is kept, over three seeds, and may have been made on another machine than the one that the
+result names. What variants cost is measured on that one, over some events, in a process each, on one thread.
 """
 
 from __future__ import annotations

@@ -222,13 +222,13 @@ def predict(
 
 
 def _snapshot_path(name: str, config: Path | None, overrides: list[str] | None) -> Path:
-    path, is_version = Path(name), name == "latest" or name.isdecimal()
-    if "/" in name or (not is_version and path.is_dir()):
+    from streamlearn.commands.snapshots import is_version, path_of  # noqa: PLC0415
+
+    path = Path(name)
+    if "/" in name or (not is_version(name) and path.is_dir()):
         if not path.is_dir():
             raise ConfigurationError(f"there is no snapshot at {path}")
         return path
-    from streamlearn.commands.snapshots import path_of  # noqa: PLC0415
-
     return path_of(configuration(config, overrides), name)
 
 

@@ -36,7 +36,9 @@ def finetune(
     test: Annotated[
         Path | None,
         typer.Option(
-            "--test", help="Examples that are only reported on; by default half of what is held out.", metavar="FILE"
+            "--test",
+            help="Examples that are only reported on; by default half of what is held out, if anything is.",
+            metavar="FILE",
         ),
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="The most passes over the data.")] = 5,

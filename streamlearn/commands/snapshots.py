@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from streamlearn.config import Config
-from streamlearn.publisher.snapshots import SnapshotStore
+from streamlearn.publisher.snapshots import VERSION, SnapshotStore
+from streamlearn.storage.layout import LATEST
 
 
 def listed(config: Config) -> list[dict[str, Any]]:
@@ -43,6 +44,11 @@ def verify(config: Config, name: str) -> dict[str, Any]:
     """
     store = _store(config)
     return store.verify(store.resolve(name))
+
+
+def is_version(name: str) -> bool:
+    """Return whether `name` is that of a version, or ``latest``, so that no directory is meant."""
+    return name == LATEST or VERSION.fullmatch(name) is not None
 
 
 def path_of(config: Config, name: str) -> Path:

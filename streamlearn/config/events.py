@@ -27,6 +27,11 @@ class Fields(Section):
     """Where the time of the event is: Unix seconds or milliseconds, or ISO 8601. If there is none, the record's time
     counts."""
 
+    @property
+    def texts(self) -> list[str]:
+        """Return the places of the text, one or several."""
+        return [self.text] if isinstance(self.text, str) else self.text
+
     @model_validator(mode="after")
     def _places_differ(self) -> Fields:
         first: dict[object, str] = {}

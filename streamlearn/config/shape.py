@@ -30,10 +30,9 @@ def check_places(config: Any) -> None:
     else:
         return
     for field in ("text", "label") if config.labelled else ("text",):
-        setting = getattr(events.fields, field)
-        places = map(parse, [setting] if isinstance(setting, str) else setting)
-        if not any(_may_be_there(place, known) for place in places):
-            raise ValueError(f"events.fields.{field} is nowhere: {said}")
+        places = events.fields.texts if field == "text" else [events.fields.label]
+        if not any(_may_be_there(parse(place), known) for place in places):
+            raise ValueError(f"events.fields.{field} names nothing that a value has: {said}")
 
 
 def _check_csv(events: Any) -> None:

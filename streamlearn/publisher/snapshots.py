@@ -29,6 +29,7 @@ from streamlearn.storage.states import pack
 from streamlearn.storage.store import Store, discard, point, read_manifest, verify_directory, write_directory
 
 NAME = re.compile(r"v([0-9]{8})")
+VERSION = re.compile(r"v?([0-9]{1,8})")  # as a person names it
 PACKAGES = {
     name: installed(name)  # once, because looking it up opens files
     for name in ("kafka-python", "numpy", "river", "safetensors", "tokenizers", "torch", "transformers")
@@ -104,7 +105,7 @@ class SnapshotStore(Store):
             if version is None:
                 raise StateError(f"{self.directory} has no snapshot yet")
             return version
-        match = re.fullmatch(r"v?([0-9]{1,8})", name)
+        match = VERSION.fullmatch(name)
         if not match or int(match[1]) not in self.versions():
             known = ", ".join(str(v) for v in self.versions()) or "none"
             raise StateError(f"{self.directory} has no snapshot '{name}' (there: {known})")

@@ -167,10 +167,11 @@ def test_what_produce_sends_is_learnt_and_predict_uses_it(
     file.write_bytes(b"\n".join(event(n, label="spam") for n in range(40)) + b"\n\n")
     done = streamlearn("produce", str(file), "--json", "--rate", "1000", *sets(overrides))
     assert json.loads(done.stdout) == {"sent": 40, "topic": config.kafka.topic}
-    piped = streamlearn("produce", "-", *sets(overrides), stdin=event(40, label="spam").decode())
-    assert piped.stdout == f"sent 1 line to {config.kafka.topic}\n"
+    for number, standard_input in ((40, []), (41, ["-"])):
+        piped = streamlearn("produce", *standard_input, *sets(overrides), stdin=event(number, label="spam").decode())
+        assert piped.stdout == f"sent 1 line to {config.kafka.topic}\n"
     learner = start_learner("events.holdout_ratio=0")
-    learner.wait_for("streamlearn_events_total", 41, outcome="trained")
+    learner.wait_for("streamlearn_events_total", 42, outcome="trained")
     assert learner.terminate() == 0
     directory = f"--set=publisher.directory={config.publisher.directory}"
     found = streamlearn("predict", "--json", directory, "late refund")

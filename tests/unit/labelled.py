@@ -30,7 +30,7 @@ def write(path: Path, rows: Sequence[Example]) -> Path:
     return path
 
 
-def tuned(model: Path, *overrides: str) -> Config:
+def tuned(model: Path | str, *overrides: str) -> Config:
     """Return the configuration of a few experts of each kind."""
     chosen = "updater.experts=[transformer, averaged, naive_bayes, long_memory, frozen_least_squares]"
     rates = "updater.learning_rate=1e-3", "updater.dropout=0.1"

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.ablation import Kept
 from benchmarks.ours import NAMES, Stepper, configuration, noted, settings
 from benchmarks.streams import Stream
+from streamlearn.config import load
 from streamlearn.local.tiny import WORDS, save_tiny_model
 
 EVENTS = 60
@@ -62,3 +63,10 @@ def test_the_settings_that_name_a_run_hold_no_path_of_this_machine(model: Path) 
     config = configuration("tokens", 3, [f"updater.model={json.dumps(str(model))}", "updater.micro_batch=8"])
     assert str(model) not in json.dumps(settings(config))
     assert settings(config)["updater"]["micro_batch"] == 8
+
+
+def test_a_run_is_named_by_what_decides_its_weights_and_not_by_what_is_published_of_them(model: Path) -> None:
+    chosen = ["updater.objective=language_model", f"updater.model={json.dumps(str(model))}"]
+    plain, annealed = (load(overrides=[*chosen, f"updater.annealing_steps={steps}"]) for steps in (0, 10))
+    assert settings(plain) == settings(annealed)
+    assert settings(plain) != settings(load(overrides=[*chosen, "updater.replay_ratio=0.5"]))

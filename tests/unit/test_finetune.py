@@ -259,14 +259,17 @@ def test_a_learner_goes_on_from_it_with_its_own_bits(config: Config, data: Path,
 def test_what_starts_from_a_snapshot_is_judged_before_it_learns(config: Config, data: Path, tmp_path: Path) -> None:
     test = write(tmp_path / "test.jsonl", examples(60, seed=1))
     first = finetune(config, data, output=tmp_path / "model", test=test, epochs=1)
-    assert first.before is None  # it had no labels
+    assert first.before is None
+    listed = tuned(config.updater.model, "events.labels=[label-0, label-1, label-2]")
+    assert finetune(listed, data, output=tmp_path / "listed", epochs=1).before is None
     further = finetune(
         tuned(tmp_path / "model", "updater.regularizer=l2"), data, output=tmp_path / "other", validation=test, epochs=1
     )
     assert further.before == first.test
     card = (tmp_path / "other" / "README.md").read_text()
     assert f"| validation, before | 60 | {first.test.accuracy:.4f} |" in card
-    assert "| `updater.regularizer` | l2 |" in card
+    assert "| `updater.regularizer` | l2 |\n| `updater.regularization` | its default |\n" in card
+    assert "regularization" not in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_where_nothing_can_be_learnt_that_is_said(overflowing_model: Path, tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from streamlearn.commands.finetuning.examples import Examples, read
 from streamlearn.commands.finetuning.files import shown_name, values
@@ -99,9 +101,7 @@ def test_parquet_needs_a_package_and_says_so(config: Config, tmp_path: Path, mon
 
 
 def test_parquet_is_read_where_the_package_is_there(config: Config, data: Path, tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    parquet.write_table(pyarrow.Table.from_pylist(examples(160)), tmp_path / "train.parquet")
+    parquet.write_table(pa.Table.from_pylist(examples(160)), tmp_path / "train.parquet")
     assert read(config, tmp_path / "train.parquet", None, None).digest() == read(config, data, None, None).digest()
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(ConfigurationError, match="cannot read"):
@@ -155,13 +155,11 @@ def test_a_class_within_others_is_given_by_its_name_too(config: Config, tmp_path
 
 
 def test_bytes_are_texts_and_other_columns_are_not_looked_at(config: Config, tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    times = pyarrow.array([10**18 + n for n in range(160)], pyarrow.timestamp("ns"))
-    beyond = pyarrow.array([2**62] * 160, pyarrow.timestamp("us"))
+    times = pa.array([10**18 + n for n in range(160)], pa.timestamp("ns"))
+    beyond = pa.array([2**62] * 160, pa.timestamp("us"))
     texts = [row["text"].encode() for row in examples(160)]
     labels = [row["label"].encode() for row in examples(160)]
-    table = pyarrow.table({"text": [*texts[:-1], b"\xff"], "label": labels, "timestamp": times, "a.b": beyond})
+    table = pa.table({"text": [*texts[:-1], b"\xff"], "label": labels, "timestamp": times, "a.b": beyond})
     parquet.write_table(table, tmp_path / "t.parquet")
     datasets.Dataset(table.replace_schema_metadata()).save_to_disk(tmp_path / "saved")
     found = [read(config, tmp_path / name, None, None) for name in ("t.parquet", "saved")]
@@ -169,7 +167,7 @@ def test_bytes_are_texts_and_other_columns_are_not_looked_at(config: Config, tmp
     assert found[0].refused == {"missing_field": 1}
     assert found[0].train[0].text == texts[0].decode()
     assert found[0].train[0].timestamp == 10**9
-    fields = Fields(text="text", label="label", id='"a.b"')
+    fields = Fields(id='"a.b"')
     with pytest.raises(ConfigurationError, match=r"cannot read .*t\.parquet: "):
         read(with_events(config, fields=fields), tmp_path / "t.parquet", None, None)
 
@@ -188,7 +186,7 @@ def test_other_directories_are_refused_in_a_sentence(
     restore(saved, tmp_path / "cut", **{shard: saved[shard][:-8]})
     restore(saved, tmp_path / "info", **{"dataset_info.json": b"[]"})
     for name, said in (
-        ("both", r"both may hold several data sets: name one of them \(.*both/train, .*both/test\)"),
+        ("both", r"both holds several splits: name one of them \(.*both/train, .*both/test\)"),
         ("plain", "plain: it is a directory, but not one that Dataset.save_to_disk wrote"),
         ("empty", "empty holds no example that can be learnt$"),
         ("half", r"cannot read .*half/data.*\.arrow: it is cut off"),
@@ -201,8 +199,10 @@ def test_other_directories_are_refused_in_a_sentence(
             read(config, tmp_path / name, None, None)
     assert read(config, tmp_path / "both" / "train", None, tmp_path / "both" / "test").test
     assert shown_name(tmp_path / "both" / "train") == "both/train"
-    monkeypatch.chdir(tmp_path / "renamed")
-    assert shown_name(Path()) == "renamed"
+    monkeypatch.chdir(tmp_path / "a::b")
+    assert shown_name(Path()) == "a::b"
+    with pytest.raises(ConfigurationError, match="the package datasets takes '::' in a path"):
+        read(config, Path(), None, None)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigurationError, match=r"renamed takes the package datasets: pip install datasets"):
         read(config, tmp_path / "renamed", None, None)
@@ -216,10 +216,15 @@ def test_an_offset_that_leads_out_of_a_shard_is_refused_before_it_is_followed(
     offsets, held = struct.pack("<3i", 0, *ends), saved[shard]
     at = held.index(offsets)
     restore(saved, tmp_path / "bad", **{shard: held[: at + 4] + struct.pack("<i", 2**31 - 2) + held[at + 8 :]})
-    code = "from streamlearn.commands.finetuning.files import *; list(values(Path(sys.argv[1]), Fields(), kind=None))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; {code}", tmp_path / "bad"], capture_output=True, text=True, check=False
-    )
+    code = """
+import sys
+from pathlib import Path
+from streamlearn.commands.finetuning.files import values
+from streamlearn.config import Fields
+list(values(Path(sys.argv[1]), Fields(), kind=None))
+"""
+    command = [sys.executable, "-c", code, tmp_path / "bad"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.returncode  # and not by a signal
     assert "ConfigurationError: cannot read" in done.stderr
 
@@ -251,7 +256,7 @@ def test_what_is_no_example_is_counted_and_what_is_odd_is_said(
     assert found.duplicates == 2
     assert "v.jsonl has labels that no training example has, which count as wrong: x" in caplog.text
     assert "10 texts of v.jsonl are also in the training data" in caplog.text
-    assert "not all of v.jsonl is predicted and judged: 1 label_type (labels are of one type" in caplog.text
+    assert "not all of v.jsonl is predicted and judged: 1 label_type (all labels are of one type" in caplog.text
     numbered = write(tmp_path / "n.jsonl", [{"text": "new", "label": 1}, {"text": "x"}])
     for files in ((numbered, None), (None, numbered)):
         with pytest.raises(ConfigurationError, match=r"n\.jsonl holds no example .* judged: 1 label_type, 1 missing"):

@@ -98,7 +98,9 @@ def card(outcome: Outcome, config: Config, wording: Wording, files: Sequence[str
         about=wording.about,
         use=wording.use,
         settings="\n".join(
-            f"| `updater.{name}` | {_plain(given[name])} |" for name in wording.settings if given[name] is not None
+            f"| `updater.{name}` | {'its default' if given[name] is None else _plain(given[name])} |"
+            for name in wording.settings
+            if name != "regularization" or given["regularizer"] != "none"
         ),
         seconds=f"{outcome.seconds:.0f}",
         refused=sum(outcome.refused.values()),

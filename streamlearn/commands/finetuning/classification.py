@@ -54,9 +54,9 @@ class Classification:
         self.rehearsal = Rehearsal(learner)
 
     @property
-    def begins_with_knowledge(self) -> bool:
-        """Whether it has labels, because it starts from a snapshot."""
-        return bool(self._learner.objective.labels)
+    def can_predict_already(self) -> bool:
+        """Whether it starts from a snapshot."""
+        return self._learner.updater.warm_from is not None
 
     def judge(self, events: Sequence[Event], *, pooling: State | None = None) -> LabelFigures:
         """Return how well at least one of `events` is predicted, by the mixture."""

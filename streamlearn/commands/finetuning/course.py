@@ -23,8 +23,8 @@ class Course:
         The pooling of the experts after the first pass; empty before.
     epochs
         The completed passes.
-    before
-        The validation figures before the first pass, if there are any.
+    before, first
+        The validation figures before the first pass, if there are any, and the seconds that these took.
     seconds
         How long everything has taken so far, and the current pass.
 
@@ -37,6 +37,7 @@ class Course:
     epochs: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
     before: Figures | None = None
+    first: float = 0.0
 
     @property
     def best(self) -> Epoch | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streamlearn.commands.finetuning.files import is_table, values
+from streamlearn.commands.finetuning.files import is_table, shown_name, values
 from streamlearn.commands.finetuning.past import Past
 from streamlearn.config import Config
 from streamlearn.config import Events as EventsConfig
@@ -70,7 +70,7 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
     Raises
     ------
     ConfigurationError
-        If a file cannot be read, or there are no examples to learn or to choose an epoch by.
+        If a file cannot be read, or there are no examples to learn, to choose an epoch by, or in the file of the test.
     BrokerError
         If a topic cannot be read.
 
@@ -98,7 +98,7 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
         if not into:
             raise ConfigurationError(f"{path} holds no example that can be predicted and judged{_reasons(refused)}")
         if refused:
-            log.warning("not all of %s is predicted and judged%s", path.name, _reasons(refused))
+            log.warning("not all of %s is predicted and judged%s", shown_name(path), _reasons(refused))
         examples.refused += refused
         _say_what_is_odd(path, into, known, texts)
     if not examples.validation:
@@ -110,7 +110,10 @@ def read(config: Config, data: Path | Past, validation: Path | None, test: Path 
 
 
 def decoded(path: Path, config: EventsConfig, kind: type[Label] | None, *, labelled: bool) -> Iterable[Event | Reason]:
-    """Yield each example at `path` as an event, or the reason why it is invalid; `kind` as for :func:`values`."""
+    """Yield each example at `path` as an event, or the reason why it is invalid.
+
+    Labels are of the type `kind`, as for :func:`values`, unless ``events.labels`` lists them: then of theirs.
+    """
     if config.labels != "discover":
         kind = type(config.labels[0])
     if is_table(path):  # a row is an object, whatever the format of the topic
@@ -139,7 +142,11 @@ def _reasons(refused: Counter[str]) -> str:
     """Return why so many examples are refused, to be appended to a sentence; empty if none are."""
     counts = ", ".join(f"{count} {reason}" for reason, count in refused.most_common())
     where = " (events.fields names where text and label are)" if refused[Reason.MISSING_FIELD.value] else ""
-    kinds = " (labels are of one type, which the training examples decide)" if refused[Reason.LABEL_TYPE.value] else ""
+    kinds = (
+        " (all labels are of one type: that of events.labels, or of the first example to learn)"
+        if refused[Reason.LABEL_TYPE.value]
+        else ""
+    )
     return f": {counts}{where}{kinds}" if counts else ""
 
 
@@ -151,9 +158,9 @@ def _say_what_is_odd(path: Path, events: Iterable[Event], known: set[Label], lea
     strange = sorted({str(event.label) for event in events if event.label not in known})
     if strange:
         shown = ", ".join(strange[:5]) + (", …" if len(strange) > 5 else "")  # noqa: PLR2004 - enough to see which
-        log.warning("%s has labels that no training example has, which count as wrong: %s", path.name, shown)
+        log.warning("%s has labels that no training example has, which count as wrong: %s", shown_name(path), shown)
     again = sum(event.text in learnt for event in events)
     if again:
         log.warning(
-            "%d texts of %s are also in the training data, so they say nothing about new texts", again, path.name
+            "%d texts of %s are also in the training data, so they say nothing about new texts", again, shown_name(path)
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from streamlearn.commands.finetuning.saved import SEVERAL, saved_rows
+from streamlearn.commands.finetuning.saved import DATASET_DICT, saved_rows
 from streamlearn.commands.finetuning.tables import Reader, Row, csv_rows, parquet_rows
 from streamlearn.commands.lines import lines
 from streamlearn.config import Fields
@@ -69,7 +69,7 @@ def _reader(path: Path) -> Reader | None:
 def shown_name(path: Path) -> str:
     """Return the name of a file or data set without its directories, but with that of the set that it is a split of."""
     path = path.resolve()
-    return f"{path.parent.name}/{path.name}" if (path.parent / SEVERAL).is_file() else path.name
+    return f"{path.parent.name}/{path.name}" if (path.parent / DATASET_DICT).is_file() else path.name
 
 
 def _as_json(rows: Iterator[Row]) -> Iterator[bytes]:

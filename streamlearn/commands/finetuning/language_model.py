@@ -53,8 +53,8 @@ class LanguageModel:
         self.rehearsal = LanguageRehearsal(learner)
 
     @property
-    def begins_with_knowledge(self) -> bool:
-        """True: it was trained before."""
+    def can_predict_already(self) -> bool:
+        """True: it is pre-trained."""
         return True
 
     def judge(self, events: Sequence[Event], *, pooling: State | None = None) -> CostFigures:  # noqa: ARG002

@@ -48,8 +48,8 @@ class Objective(Protocol):
         ...
 
     @property
-    def begins_with_knowledge(self) -> bool:
-        """Whether it can be judged before it has learnt anything here."""
+    def can_predict_already(self) -> bool:
+        """Whether there is anything to judge before the first pass."""
         ...
 
     def judge_transformer(self, events: Sequence[Event]) -> float | None:

@@ -32,7 +32,7 @@ class Outcome:
     epochs
         The completed passes.
     before
-        The validation figures before the first pass; None for a classifier that had no labels then.
+        The validation figures before the first pass; None for a classifier that does not start from a snapshot.
     chosen
         The number of the pass that was kept: the one that predicted the validation data best.
     validation, test

@@ -1,14 +1,14 @@
 """Examples in the rows of a table in a file, CSV or Parquet.
 
-Each reader yields the rows as mappings from a column's name to its value. Of tables that tell the types of their
-columns, only those are read in which a field of an event is looked up.
+Each reader yields the rows as mappings from a column's name to its value. Of a Parquet file or a saved data set, only
+the columns in which a field of an event is looked up are read.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def csv_rows(path: Path, fields: Fields, kind: type[Label] | None, labelled: boo
         require_columns(path, list(reader.fieldnames or []), fields, labelled=labelled)
         rows = [{name: value for name, value in row.items() if name and value} for row in reader]
     label, timestamp = _column(fields.label), _column(fields.timestamp)
-    integers = integers_meant([row[label] for row in rows if label in row], kind)
+    written = [row[label] for row in rows if label in row]
+    integers = kind is int or (kind is None and all(map(INTEGER.fullmatch, written)))
     for row in rows:
         if integers and label in row and INTEGER.fullmatch(row[label]):
             row[label] = int(row[label])
@@ -53,9 +54,8 @@ def parquet_rows(path: Path, fields: Fields, _kind: type[Label] | None, labelled
         there = table.schema_arrow.names
         require_columns(path, there, fields, labelled=labelled)
         columns = looked_at(there, fields)
-        dotted = any("." in column for column in columns)  # which the reader would take for paths
-        for batch in table.iter_batches(columns=None if dotted else columns):
-            yield from plain_rows(batch.select(columns))
+        for batch in table.iter_batches(columns=columns):
+            yield from plain_rows(batch)
     except (ArrowException, ValueError, OverflowError, KeyError) as error:
         raise ConfigurationError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
 
@@ -74,23 +74,16 @@ def plain_rows(batch: Any) -> list[Row]:
 
 def looked_at(there: Sequence[str], fields: Fields) -> list[str]:
     """Return those of the columns `there` in which a field may be; all of them if an expression may be about any."""
-    texts = [fields.text] if isinstance(fields.text, str) else fields.text
-    places = [parse(place) for place in (*texts, fields.label, fields.id, fields.timestamp)]
+    places = [parse(place) for place in (*fields.texts, fields.label, fields.id, fields.timestamp)]
     if any(isinstance(place, Expression) for place in places):
         return list(there)
     named = {place.names[0] for place in places if isinstance(place, Names)}
     return [name for name in there if name in named]
 
 
-def integers_meant(written: Iterable[str], kind: type[Label] | None) -> bool:
-    """Return whether labels that are `written` so are meant as integers, which a text does not tell."""
-    return kind is int or (kind is None and all(map(INTEGER.fullmatch, written)))
-
-
 def require_columns(path: Path, there: Sequence[str], fields: Fields, *, labelled: bool) -> None:
     """Raise ConfigurationError if the column of the text, or of the label if any, is not `there` exactly once."""
-    texts = [fields.text] if isinstance(fields.text, str) else fields.text
-    for field, places in (("text", texts), ("label", [fields.label] if labelled else [])):
+    for field, places in (("text", fields.texts), ("label", [fields.label] if labelled else [])):
         for name in filter(None, map(_column, places)):
             if name not in there:
                 shown = ", ".join(there[:10]) or "none"

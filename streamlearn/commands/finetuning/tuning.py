@@ -60,8 +60,8 @@ def finetune(
         The sections ``events``, ``buffer``, ``updater``, the interval of checkpoints, and for a topic ``kafka`` are
         read.
     data, validation, test
-        Files of examples, as :func:`~streamlearn.commands.finetuning.examples.read` reads them. None for `data` reads
-        what ``kafka.topic`` retains at the beginning, without using the group.
+        Files of examples, or saved data sets, as :func:`~streamlearn.commands.finetuning.examples.read` reads them.
+        None for `data` reads what ``kafka.topic`` retains at the beginning, without using the group.
     output
         The directory of the model; until it is finished, the state is in a directory with ``.unfinished`` appended.
     epochs, patience
@@ -150,8 +150,10 @@ class _Tuning:
             self._course = Course.load(kept["course"])
             for epoch in self._course.epochs:
                 passed(epoch)
-        elif self._objective.begins_with_knowledge:
+        elif self._objective.can_predict_already:
+            begun = self._clock()
             self._course.before = self._objective.judge(self._examples.validation)
+            self._course.seconds = self._course.first = self._clock() - begun
         while not self._course.over(most=self._most, patience=self._patience):
             self._pass(progress)
             passed(self._judge())
@@ -189,7 +191,7 @@ class _Tuning:
             course.pooling = self._objective.rehearsal.pooling()
         figures = self._objective.judge(self._examples.validation, pooling=course.pooling)
         course.seconds += self._clock() - begun
-        spent = course.seconds - sum(epoch.seconds for epoch in course.epochs)
+        spent = course.seconds - course.first - sum(epoch.seconds for epoch in course.epochs)
         course.epochs.append(Epoch(course.epoch, figures, spent))
         if course.best is course.epochs[-1]:
             self._unfinished.write_best(learner.step, course.epoch, {"learner": learner.state()})

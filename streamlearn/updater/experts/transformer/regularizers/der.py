@@ -3,8 +3,9 @@
 So ∇R by z is (2/K) (z − z'). A replayed text has its label, which is in L, and the model's earlier logits, which say
 more: how close the other labels were. Labels that are newer than these are left out.
 
-Use it with replay if labels are many or similar and what was learnt must last; it costs some twenty bytes per text and
-no further pass. If the labels of a text change (a switch), it holds on to what was right before.
+Use it with replay if the transformer learns alone (``updater.experts: [transformer]``): the default mixture gains
+nothing by it (benchmarks/results/regularizers.json). It costs some twenty bytes per text and no further pass. If the
+labels of a text change (a switch), it holds on to what was right before.
 
 References
 ----------

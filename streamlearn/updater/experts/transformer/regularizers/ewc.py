@@ -6,9 +6,9 @@ over steps whose gradient g is the mean over n texts. So it costs no further pas
 estimate is part of the state.
 
 Use it if replay is not possible or allowed (``updater.replay_ratio: 0``), what was learnt must last, and the stream is
-long: in one of a thousand events it changed nothing (benchmarks/results/regularizers.json). With replay it adds little.
-It also holds on to what has become wrong: after a switch of what labels mean it slows adaptation down. It takes three
-copies of the trained parameters, in memory and in each checkpoint.
+long: in one of a thousand events it changed next to nothing (benchmarks/results/regularizers.json). With replay it adds
+little. It also holds on to what has become wrong: after a switch of what labels mean it slows adaptation down. It takes
+three copies of the trained parameters, in memory and in each checkpoint.
 
 References
 ----------

@@ -27,10 +27,10 @@ class Fields(Section):
     """Where the time of the event is: Unix seconds or milliseconds, or ISO 8601. If there is none, the record's time
     counts."""
 
-    @property
-    def texts(self) -> list[str]:
-        """Return the places of the text, one or several."""
-        return [self.text] if isinstance(self.text, str) else self.text
+    def required(self, *, labelled: bool) -> dict[str, list[str]]:
+        """Return the places of each field that an event must have; some of a field's places may be empty."""
+        texts = [self.text] if isinstance(self.text, str) else self.text
+        return {"text": texts, "label": [self.label]} if labelled else {"text": texts}
 
     @model_validator(mode="after")
     def _places_differ(self) -> Fields:

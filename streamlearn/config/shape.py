@@ -29,8 +29,7 @@ def check_places(config: Any) -> None:
         said = f"with format: text the whole value is the field '{WHOLE_TEXT}'; any other is in key or header:NAME"
     else:
         return
-    for field in ("text", "label") if config.labelled else ("text",):
-        places = events.fields.texts if field == "text" else [events.fields.label]
+    for field, places in events.fields.required(labelled=config.labelled).items():
         if not any(_may_be_there(parse(place), known) for place in places):
             raise ValueError(f"events.fields.{field} names nothing that a value has: {said}")
 

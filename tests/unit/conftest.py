@@ -14,6 +14,7 @@ from streamlearn.local.tiny import save_tiny_language_model
 from streamlearn.reports import MicroBatch
 from tests.unit.builders import make_event, make_record
 from tests.unit.kept import leave_behind
+from tests.unit.labelled import examples, tuned, write
 from tests.unit.language import settings
 
 MakeConfig = Callable[..., Config]
@@ -28,6 +29,18 @@ def make_config(tiny_model: Path) -> MakeConfig:
         return load(overrides=[f"updater.model={tiny_model}", "updater.micro_batch=4", *alone, *overrides])
 
     return make
+
+
+@pytest.fixture
+def labelled_file(tmp_path: Path) -> Path:
+    """160 labelled examples, as JSON lines."""
+    return write(tmp_path / "train.jsonl", examples(160))
+
+
+@pytest.fixture
+def tuned_config(tiny_model: Path) -> Config:
+    """The configuration of some experts of each kind, that learn such examples."""
+    return tuned(tiny_model)
 
 
 @pytest.fixture(scope="session", params=["llama", "gpt2"])

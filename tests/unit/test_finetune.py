@@ -30,16 +30,6 @@ from tests.unit.labelled import examples, tuned, write
 from tests.unit.test_warm_start import configured
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write(tmp_path / "train.jsonl", examples(160))
-
-
-@pytest.fixture
-def config(tiny_model: Path) -> Config:
-    return tuned(tiny_model)
-
-
 def written(output: Path) -> dict[str, bytes]:
     """Return the files that predict."""
     return {name: (output / name).read_bytes() for name in ("model.safetensors", "experts.safetensors", "config.json")}
@@ -50,11 +40,11 @@ def epoch(number: int, loss: float) -> Epoch:
 
 
 def test_what_comes_of_it_is_a_snapshot_that_predicts_and_a_card_with_its_figures(
-    config: Config, data: Path, tmp_path: Path
+    tuned_config: Config, labelled_file: Path, tmp_path: Path
 ) -> None:
     test = write(tmp_path / "test.jsonl", examples(60, seed=1))
     output = tmp_path / "model"
-    found = finetune(config, data, output=output, test=test, epochs=2)
+    found = finetune(tuned_config, labelled_file, output=output, test=test, epochs=2)
     predictor = library.load(output)
     labels, _ = predictor.predict([row["text"] for row in examples(60, seed=1)])
     right = [label == row["label"] for label, row in zip(labels, examples(60, seed=1), strict=True)]
@@ -78,11 +68,11 @@ def test_what_comes_of_it_is_a_snapshot_that_predicts_and_a_card_with_its_figure
 
 
 def test_bert_as_the_textbook_has_it_is_loaded_by_plain_transformers(
-    tiny_model: Path, data: Path, tmp_path: Path
+    tiny_model: Path, labelled_file: Path, tmp_path: Path
 ) -> None:
     plain = "updater.experts=[transformer]", "updater.pooling=native", "updater.trains=all"
     output = tmp_path / "model"
-    found = finetune(tuned(tiny_model, *plain), data, output=output, epochs=4, patience=4)
+    found = finetune(tuned(tiny_model, *plain), labelled_file, output=output, epochs=4, patience=4)
     classify = transformers.pipeline("text-classification", model=str(output))
     rows = examples(160)
     right = [one["label"] == row["label"] for one, row in zip(classify([r["text"] for r in rows]), rows, strict=True)]
@@ -108,72 +98,72 @@ def killed_at(step: int) -> Callable[[object], None]:
 
 @pytest.mark.parametrize("step", [7, 33, 50], ids=["in the first pass", "in the first pass, later", "in a further one"])
 def test_killed_and_given_again_it_comes_to_the_same_bits(
-    tiny_model: Path, data: Path, tmp_path: Path, step: int
+    tiny_model: Path, labelled_file: Path, tmp_path: Path, step: int
 ) -> None:
     config = tuned(tiny_model, "publisher.checkpoints.every_steps=5", "publisher.checkpoints.every_seconds=null")
-    unbroken = finetune(config, data, output=tmp_path / "unbroken", epochs=3, patience=3)
+    unbroken = finetune(config, labelled_file, output=tmp_path / "unbroken", epochs=3, patience=3)
     output = tmp_path / "broken"
     with pytest.raises(Killed):
-        finetune(config, data, output=output, epochs=3, patience=3, progress=killed_at(step))
+        finetune(config, labelled_file, output=output, epochs=3, patience=3, progress=killed_at(step))
     assert not output.exists()
     with pytest.raises(Killed):
-        finetune(config, data, output=output, epochs=3, patience=3, progress=killed_at(6))
+        finetune(config, labelled_file, output=output, epochs=3, patience=3, progress=killed_at(6))
     seen: list[Standing] = []
-    again = finetune(config, data, output=output, epochs=3, patience=3, progress=seen.append)
+    again = finetune(config, labelled_file, output=output, epochs=3, patience=3, progress=seen.append)
     assert seen[0].taken > 4
     assert written(output) == written(tmp_path / "unbroken")
     assert [one.validation for one in again.epochs] == [one.validation for one in unbroken.epochs]
 
 
 def test_killed_between_a_judgement_and_its_checkpoint_it_judges_again(
-    config: Config, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tuned_config: Config, labelled_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finetune(config, data, output=tmp_path / "unbroken", epochs=2)
+    finetune(tuned_config, labelled_file, output=tmp_path / "unbroken", epochs=2)
     keep = "streamlearn.commands.finetuning.tuning._Tuning._keep"
     with monkeypatch.context() as patched:
         patched.setattr(keep, lambda _: killed_at(0)(None))
         with pytest.raises(Killed):
-            finetune(config, data, output=tmp_path / "broken", epochs=2)
-    finetune(config, data, output=tmp_path / "broken", epochs=2)
+            finetune(tuned_config, labelled_file, output=tmp_path / "broken", epochs=2)
+    finetune(tuned_config, labelled_file, output=tmp_path / "broken", epochs=2)
     assert written(tmp_path / "broken") == written(tmp_path / "unbroken")
 
 
 def test_finished_the_same_command_tells_the_same_and_another_one_is_refused(
-    config: Config, data: Path, tmp_path: Path
+    tuned_config: Config, labelled_file: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "model"
-    first = finetune(config, data, output=output, epochs=1)
+    first = finetune(tuned_config, labelled_file, output=output, epochs=1)
     before = written(output)
-    assert finetune(config, data, output=output, epochs=1) == first
+    assert finetune(tuned_config, labelled_file, output=output, epochs=1) == first
     assert written(output) == before
     with pytest.raises(ConfigurationError, match="already exists, and was not made by this command"):
-        finetune(config, data, output=output, epochs=2)
+        finetune(tuned_config, labelled_file, output=output, epochs=2)
     (tmp_path / "other").mkdir()
     with pytest.raises(ConfigurationError, match="already exists"):
-        finetune(config, data, output=tmp_path / "other")
+        finetune(tuned_config, labelled_file, output=tmp_path / "other")
 
 
 def test_what_was_begun_with_other_data_or_settings_is_not_gone_on_with(
-    tiny_model: Path, data: Path, tmp_path: Path
+    tiny_model: Path, labelled_file: Path, tmp_path: Path
 ) -> None:
     often = ["publisher.checkpoints.every_steps=1"]
     with pytest.raises(Killed):
-        finetune(tuned(tiny_model, *often), data, output=tmp_path / "model", progress=killed_at(3))
+        finetune(tuned(tiny_model, *often), labelled_file, output=tmp_path / "model", progress=killed_at(3))
     with pytest.raises(ConfigurationError, match="was begun with other settings"):
-        finetune(tuned(tiny_model, *often, "updater.seed=7"), data, output=tmp_path / "model")
+        finetune(tuned(tiny_model, *often, "updater.seed=7"), labelled_file, output=tmp_path / "model")
     other = write(tmp_path / "other.jsonl", examples(160, seed=3))
     with pytest.raises(ConfigurationError, match="was begun with other data"):
         finetune(tuned(tiny_model, *often), other, output=tmp_path / "model")
 
 
-def test_two_at_once_do_not_write_into_one_directory(config: Config, data: Path, tmp_path: Path) -> None:
+def test_two_at_once_do_not_write_into_one_directory(tuned_config: Config, labelled_file: Path, tmp_path: Path) -> None:
     def begin_another(_: object) -> None:
         with pytest.raises(StateError, match="another process is fine-tuning into"):
-            finetune(config, data, output=tmp_path / "model")
+            finetune(tuned_config, labelled_file, output=tmp_path / "model")
         raise Killed
 
     with pytest.raises(Killed):
-        finetune(config, data, output=tmp_path / "model", progress=begin_another)
+        finetune(tuned_config, labelled_file, output=tmp_path / "model", progress=begin_another)
 
 
 def test_it_ends_after_passes_that_were_no_better_and_keeps_the_best() -> None:
@@ -188,8 +178,10 @@ def test_it_ends_after_passes_that_were_no_better_and_keeps_the_best() -> None:
     assert Course.load(json.loads(json.dumps(course.state()))) == course
 
 
-def test_a_further_pass_moves_the_transformer_and_nothing_that_counts_or_remembers(config: Config) -> None:
-    learner = Learner(config.model_copy(update={"events": config.events.model_copy(update={"holdout_ratio": 0.0})}))
+def test_a_further_pass_moves_the_transformer_and_nothing_that_counts_or_remembers(tuned_config: Config) -> None:
+    learner = Learner(
+        tuned_config.model_copy(update={"events": tuned_config.events.model_copy(update={"holdout_ratio": 0.0})})
+    )
     events = [make_event(number) for number in range(16)]
     for first in range(0, 16, 4):
         take_step(learner, events[first : first + 4])
@@ -218,8 +210,8 @@ def test_a_text_that_overflows_costs_itself_alone_in_a_further_pass_too(
     assert Rehearsal(learner).again([bad]) == 0
 
 
-def test_judging_lets_the_pool_follow_and_no_expert_learn(config: Config) -> None:
-    learner = Learner(config)
+def test_judging_lets_the_pool_follow_and_no_expert_learn(tuned_config: Config) -> None:
+    learner = Learner(tuned_config)
     for first in range(0, 40, 4):
         take_step(learner, [make_event(number) for number in range(first, first + 4)])
     rehearsal, held_out = Rehearsal(learner), [make_event(number) for number in range(100, 130)]
@@ -236,16 +228,18 @@ def test_judging_lets_the_pool_follow_and_no_expert_learn(config: Config) -> Non
     assert rehearsal.judge(held_out, pooling=pooling) == followed[:30]  # and from the same beginning each time
 
 
-def test_one_pass_is_enough_where_nothing_gains_from_another(tiny_model: Path, data: Path, tmp_path: Path) -> None:
+def test_one_pass_is_enough_where_nothing_gains_from_another(
+    tiny_model: Path, labelled_file: Path, tmp_path: Path
+) -> None:
     config = tuned(tiny_model, "updater.experts=[naive_bayes, softmax]")
-    found = finetune(config, data, output=tmp_path / "model")
+    found = finetune(config, labelled_file, output=tmp_path / "model")
     assert len(found.epochs) == 1
     assert found.transformer_test_accuracy is None
     assert sorted(library.load(tmp_path / "model").labels) == ["label-0", "label-1", "label-2"]
 
 
-def test_a_learner_goes_on_from_it_with_its_own_bits(config: Config, data: Path, tmp_path: Path) -> None:
-    finetune(config, data, output=tmp_path / "model", epochs=2)
+def test_a_learner_goes_on_from_it_with_its_own_bits(tuned_config: Config, labelled_file: Path, tmp_path: Path) -> None:
+    finetune(tuned_config, labelled_file, output=tmp_path / "model", epochs=2)
     overrides = ["updater.experts=[transformer, averaged, naive_bayes, long_memory, frozen_least_squares]"]
     warm = Learner(configured(tmp_path / "model", *overrides))
     assert isinstance(warm.updater, Updater)
@@ -256,14 +250,20 @@ def test_a_learner_goes_on_from_it_with_its_own_bits(config: Config, data: Path,
     assert warm.updater.warm_from == json.loads((tmp_path / "model" / "streamlearn.json").read_text())["step"]
 
 
-def test_what_starts_from_a_snapshot_is_judged_before_it_learns(config: Config, data: Path, tmp_path: Path) -> None:
+def test_what_starts_from_a_snapshot_is_judged_before_it_learns(
+    tuned_config: Config, labelled_file: Path, tmp_path: Path
+) -> None:
     test = write(tmp_path / "test.jsonl", examples(60, seed=1))
-    first = finetune(config, data, output=tmp_path / "model", test=test, epochs=1)
+    first = finetune(tuned_config, labelled_file, output=tmp_path / "model", test=test, epochs=1)
     assert first.before is None
-    listed = tuned(config.updater.model, "events.labels=[label-0, label-1, label-2]")
-    assert finetune(listed, data, output=tmp_path / "listed", epochs=1).before is None
+    listed = tuned(tuned_config.updater.model, "events.labels=[label-0, label-1, label-2]")
+    assert finetune(listed, labelled_file, output=tmp_path / "listed", epochs=1).before is None
     further = finetune(
-        tuned(tmp_path / "model", "updater.regularizer=l2"), data, output=tmp_path / "other", validation=test, epochs=1
+        tuned(tmp_path / "model", "updater.regularizer=l2"),
+        labelled_file,
+        output=tmp_path / "other",
+        validation=test,
+        epochs=1,
     )
     assert further.before == first.test
     card = (tmp_path / "other" / "README.md").read_text()
@@ -280,8 +280,10 @@ def test_where_nothing_can_be_learnt_that_is_said(overflowing_model: Path, tmp_p
     assert not (tmp_path / "m").exists()
 
 
-def test_the_command_says_what_it_came_to_in_words_and_as_json(tiny_model: Path, data: Path, tmp_path: Path) -> None:
-    common = ["finetune", f"--data={data}", f"--set=updater.model={tiny_model}", "--epochs=1"]
+def test_the_command_says_what_it_came_to_in_words_and_as_json(
+    tiny_model: Path, labelled_file: Path, tmp_path: Path
+) -> None:
+    common = ["finetune", f"--data={labelled_file}", f"--set=updater.model={tiny_model}", "--epochs=1"]
     chosen = "--set=updater.experts=[transformer, naive_bayes]"
     done = streamlearn(*common, f"--output={tmp_path / 'm'}", chosen)
     assert done.returncode == 0, done.stderr

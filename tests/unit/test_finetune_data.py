@@ -25,17 +25,8 @@ from streamlearn.events import Label
 from streamlearn.learner import Learner
 from tests.unit.labelled import examples, tuned, write
 
-SAVED = "data-00000-of-00001.arrow", "dataset_info.json", "state.json"
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return write(tmp_path / "train.jsonl", examples(160))
-
-
-@pytest.fixture
-def config(tiny_model: Path) -> Config:
-    return tuned(tiny_model)
+SHARD = "data-00000-of-00001.arrow"
+SAVED = SHARD, "dataset_info.json", "state.json"
 
 
 def with_events(config: Config, **settings: Any) -> Config:
@@ -58,66 +49,75 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def test_texts_are_held_out_by_the_hash_of_the_stream(config: Config, data: Path) -> None:
-    found = read(config, data, None, None)
+def test_texts_are_held_out_by_the_hash_of_the_stream(tuned_config: Config, labelled_file: Path) -> None:
+    found = read(tuned_config, labelled_file, None, None)
     assert found.validation
     assert found.test
-    draft = Learner(config).draft()
+    draft = Learner(tuned_config).draft()
     assert {draft.admit(event).value for event in (*found.validation, *found.test)} == {"held_out"}
     assert {draft.admit(event).value for event in found.train} == {"trained"}
     assert [event.offset for event in found.train] == list(range(len(found.train)))
-    with_test = read(config, data, None, data)
+    with_test = read(tuned_config, labelled_file, None, labelled_file)
     assert len(with_test.validation) == len(found.validation) + len(found.test)
-    assert len(read(config, data, data, None).train) == 160
+    assert len(read(tuned_config, labelled_file, labelled_file, None).train) == 160
 
 
-def test_tables_and_lines_of_the_same_examples_are_the_same(config: Config, data: Path, tmp_path: Path) -> None:
+def test_tables_and_lines_of_the_same_examples_are_the_same(
+    tuned_config: Config, labelled_file: Path, tmp_path: Path
+) -> None:
     table = tmp_path / "train.csv"
     with table.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, ["label", "text", "beside"])
         writer.writeheader()
         writer.writerows({**row, "beside": 'a "b",\n'} for row in examples(160))
-    assert read(config, table, None, None).digest() == read(config, data, None, None).digest()
+    assert read(tuned_config, table, None, None).digest() == read(tuned_config, labelled_file, None, None).digest()
 
 
-def test_what_a_table_writes_as_integers_are_integers_where_all_are(config: Config, tmp_path: Path) -> None:
+def test_what_a_table_writes_as_integers_are_integers_where_all_are(tuned_config: Config, tmp_path: Path) -> None:
     def labels(*written: str) -> set[object]:
         rows = [f"{row['text']},{written[number % len(written)]}" for number, row in enumerate(examples(60))]
         path = tmp_path / "t.csv"
         path.write_text("\n".join(["text,label", *rows]))
-        return {event.label for event in read(config, path, path, None).train}
+        return {event.label for event in read(tuned_config, path, path, None).train}
 
     assert labels("0", "-1") == {0, -1}
     assert labels("0", "x") == {"0", "x"}
     assert labels("01", "1") == {"01", "1"}
 
 
-def test_parquet_needs_a_package_and_says_so(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_needs_a_package_and_says_so(
+    tuned_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "train.parquet"
     path.write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ConfigurationError, match=r"train.parquet takes the package pyarrow: pip install pyarrow"):
-        read(config, path, None, None)
+        read(tuned_config, path, None, None)
 
 
-def test_parquet_is_read_where_the_package_is_there(config: Config, data: Path, tmp_path: Path) -> None:
+def test_parquet_is_read_where_the_package_is_there(tuned_config: Config, labelled_file: Path, tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_pylist(examples(160)), tmp_path / "train.parquet")
-    assert read(config, tmp_path / "train.parquet", None, None).digest() == read(config, data, None, None).digest()
+    assert (
+        read(tuned_config, tmp_path / "train.parquet", None, None).digest()
+        == read(tuned_config, labelled_file, None, None).digest()
+    )
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(ConfigurationError, match="cannot read"):
-        read(config, tmp_path / "bad.parquet", None, None)
+        read(tuned_config, tmp_path / "bad.parquet", None, None)
 
 
-def test_a_saved_data_set_of_the_same_examples_is_the_same(config: Config, data: Path, tmp_path: Path) -> None:
+def test_a_saved_data_set_of_the_same_examples_is_the_same(
+    tuned_config: Config, labelled_file: Path, tmp_path: Path
+) -> None:
     rows, saved = examples(160), tmp_path / "saved"
     classes = datasets.ClassLabel(names=["label-2", "label-1", "label-0"])
     named = datasets.Dataset.from_list(rows).cast_column("label", classes)
     assert set(named["label"]) == {0, 1, 2}
     named.save_to_disk(saved, num_shards=3)
-    same = read(config, data, None, data).digest()
-    assert read(config, saved, None, saved).digest() == same
+    same = read(tuned_config, labelled_file, None, labelled_file).digest()
+    assert read(tuned_config, saved, None, saved).digest() == same
     datasets.Dataset.from_list(rows).to_json(tmp_path / "by_datasets.jsonl")
-    assert read(config, tmp_path / "by_datasets.jsonl", None, saved).digest() == same
+    assert read(tuned_config, tmp_path / "by_datasets.jsonl", None, saved).digest() == same
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ def test_a_saved_data_set_of_the_same_examples_is_the_same(config: Config, data:
     ],
 )
 def test_a_class_is_what_its_name_says(
-    config: Config, tmp_path: Path, names: list[str], listed: Any, learnt: set[Label]
+    tuned_config: Config, tmp_path: Path, names: list[str], listed: Any, learnt: set[Label]
 ) -> None:
     rows = [{"text": row["text"], "label": number % 3 - 1} for number, row in enumerate(examples(60))]
     features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=names))
     datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "saved")
-    found = read(with_events(config, labels=listed), tmp_path / "saved", tmp_path / "saved", None)
+    found = read(with_events(tuned_config, labels=listed), tmp_path / "saved", tmp_path / "saved", None)
     assert {event.label for event in found.train} == learnt
     assert found.refused == {"missing_field": 40}  # the class −1 is none
     as_listed = [str(names[number % 3 - 1]) for number in range(60) if number % 3]
@@ -144,17 +144,17 @@ def test_a_class_is_what_its_name_says(
 
 
 @pytest.mark.parametrize("place", ["p.label", "p.several[0]", "p.label || p.several[1]"])
-def test_a_class_within_others_is_given_by_its_name_too(config: Config, tmp_path: Path, place: str) -> None:
+def test_a_class_within_others_is_given_by_its_name_too(tuned_config: Config, tmp_path: Path, place: str) -> None:
     rows = [{"p": row | {"several": [row["label"], "label-0"]}} for row in examples(160)]
     classes = datasets.ClassLabel(names=["label-2", "label-1", "label-0"])
     within = {"text": datasets.Value("string"), "label": classes, "several": datasets.List(classes)}
     datasets.Dataset.from_list(rows, features=datasets.Features(p=within)).save_to_disk(tmp_path / "saved")
     fields = Fields(text="p.text", label=place)
-    found = read(with_events(config, fields=fields), tmp_path / "saved", None, None)
-    assert found.digest() == read(config, write(tmp_path / "d.jsonl", examples(160)), None, None).digest()
+    found = read(with_events(tuned_config, fields=fields), tmp_path / "saved", None, None)
+    assert found.digest() == read(tuned_config, write(tmp_path / "d.jsonl", examples(160)), None, None).digest()
 
 
-def test_bytes_are_texts_and_other_columns_are_not_looked_at(config: Config, tmp_path: Path) -> None:
+def test_bytes_are_texts_and_other_columns_are_not_looked_at(tuned_config: Config, tmp_path: Path) -> None:
     times = pa.array([10**18 + n for n in range(160)], pa.timestamp("ns"))
     beyond = pa.array([2**62] * 160, pa.timestamp("us"))
     texts = [row["text"].encode() for row in examples(160)]
@@ -162,18 +162,18 @@ def test_bytes_are_texts_and_other_columns_are_not_looked_at(config: Config, tmp
     table = pa.table({"text": [*texts[:-1], b"\xff"], "label": labels, "timestamp": times, "a.b": beyond})
     parquet.write_table(table, tmp_path / "t.parquet")
     datasets.Dataset(table.replace_schema_metadata()).save_to_disk(tmp_path / "saved")
-    found = [read(config, tmp_path / name, None, None) for name in ("t.parquet", "saved")]
+    found = [read(tuned_config, tmp_path / name, None, None) for name in ("t.parquet", "saved")]
     assert found[0].digest() == found[1].digest()
     assert found[0].refused == {"missing_field": 1}
     assert found[0].train[0].text == texts[0].decode()
     assert found[0].train[0].timestamp == 10**9
     fields = Fields(id='"a.b"')
     with pytest.raises(ConfigurationError, match=r"cannot read .*t\.parquet: "):
-        read(with_events(config, fields=fields), tmp_path / "t.parquet", None, None)
+        read(with_events(tuned_config, fields=fields), tmp_path / "t.parquet", None, None)
 
 
 def test_other_directories_are_refused_in_a_sentence(
-    config: Config, tmp_path: Path, saved: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    tuned_config: Config, tmp_path: Path, saved: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = datasets.Dataset.from_list(examples(60))
     datasets.DatasetDict(train=one, test=one).save_to_disk(tmp_path / "both")
@@ -181,9 +181,8 @@ def test_other_directories_are_refused_in_a_sentence(
     one.select([]).save_to_disk(tmp_path / "empty")
     one.rename_column("label", "class").save_to_disk(tmp_path / "renamed")
     one.save_to_disk(tmp_path / "a::b")
-    shard = "data-00000-of-00001.arrow"
-    restore(saved, tmp_path / "half", **{shard: b""})
-    restore(saved, tmp_path / "cut", **{shard: saved[shard][:-8]})
+    restore(saved, tmp_path / "half", **{SHARD: b""})
+    restore(saved, tmp_path / "cut", **{SHARD: saved[SHARD][:-8]})
     restore(saved, tmp_path / "info", **{"dataset_info.json": b"[]"})
     for name, said in (
         ("both", r"both holds several splits: name one of them \(.*both/train, .*both/test\)"),
@@ -196,26 +195,25 @@ def test_other_directories_are_refused_in_a_sentence(
         ("a::b", "cannot read .*a::b: the package datasets takes '::' in a path for something else"),
     ):
         with pytest.raises(ConfigurationError, match=said):
-            read(config, tmp_path / name, None, None)
-    assert read(config, tmp_path / "both" / "train", None, tmp_path / "both" / "test").test
+            read(tuned_config, tmp_path / name, None, None)
+    assert read(tuned_config, tmp_path / "both" / "train", None, tmp_path / "both" / "test").test
     assert shown_name(tmp_path / "both" / "train") == "both/train"
     monkeypatch.chdir(tmp_path / "a::b")
     assert shown_name(Path()) == "a::b"
     with pytest.raises(ConfigurationError, match="the package datasets takes '::' in a path"):
-        read(config, Path(), None, None)
+        read(tuned_config, Path(), None, None)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigurationError, match=r"renamed takes the package datasets: pip install datasets"):
-        read(config, tmp_path / "renamed", None, None)
+        read(tuned_config, tmp_path / "renamed", None, None)
 
 
 def test_an_offset_that_leads_out_of_a_shard_is_refused_before_it_is_followed(
     saved: dict[str, bytes], tmp_path: Path
 ) -> None:
-    shard = "data-00000-of-00001.arrow"
     ends = [len(examples(60)[0]["text"]), len(examples(60)[0]["text"]) + len(examples(60)[1]["text"])]
-    offsets, held = struct.pack("<3i", 0, *ends), saved[shard]
+    offsets, held = struct.pack("<3i", 0, *ends), saved[SHARD]
     at = held.index(offsets)
-    restore(saved, tmp_path / "bad", **{shard: held[: at + 4] + struct.pack("<i", 2**31 - 2) + held[at + 8 :]})
+    restore(saved, tmp_path / "bad", **{SHARD: held[: at + 4] + struct.pack("<i", 2**31 - 2) + held[at + 8 :]})
     code = """
 import sys
 from pathlib import Path
@@ -243,7 +241,7 @@ def test_a_damaged_data_set_is_read_or_refused_in_a_sentence(
 
 
 def test_what_is_no_example_is_counted_and_what_is_odd_is_said(
-    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tuned_config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [*examples(60), {"text": " ", "label": "label-0"}, {"text": "late"}, {"text": "late", "label": 7}]
     rows += [{"text": f"late {n}", "label": "label-1", "id": "same"} for n in range(3)]
@@ -251,7 +249,7 @@ def test_what_is_no_example_is_counted_and_what_is_odd_is_said(
     held_out = write(
         tmp_path / "v.jsonl", [*examples(30)[20:], {"text": "new", "label": "x"}, {"text": "n", "label": 1}]
     )
-    found: Examples = read(config, data, held_out, None)
+    found: Examples = read(tuned_config, data, held_out, None)
     assert found.refused == {"empty_text": 1, "missing_field": 1, "label_type": 2}
     assert found.duplicates == 2
     assert "v.jsonl has labels that no training example has, which count as wrong: x" in caplog.text
@@ -260,7 +258,7 @@ def test_what_is_no_example_is_counted_and_what_is_odd_is_said(
     numbered = write(tmp_path / "n.jsonl", [{"text": "new", "label": 1}, {"text": "x"}])
     for files in ((numbered, None), (None, numbered)):
         with pytest.raises(ConfigurationError, match=r"n\.jsonl holds no example .* judged: 1 label_type, 1 missing"):
-            read(config, data, *files)
+            read(tuned_config, data, *files)
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ def test_a_text_without_a_finite_cost_counts_as_if_nothing_were_known_of_it() ->
     assert (found.bits_per_byte, found.unpredicted, found.events) == (pytest.approx(40 / 12), 1, 2)
     assert found.perplexity == pytest.approx(math.exp(40 * bit / 6))
     assert "1 of them without a finite cost" in found.in_words()
-    course = Course(epochs=[Epoch(1, found, 1.0)], before=found, first=0.5)
+    course = Course(epochs=[Epoch(1, found, 1.0)], before=Epoch(0, found, 0.5))
     assert Course.load(json.loads(json.dumps(course.state()))) == course
 
 

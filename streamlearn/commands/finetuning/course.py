@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from streamlearn.commands.finetuning.figures import Figures, load_figures
 from streamlearn.commands.finetuning.outcome import Epoch
 from streamlearn.state import State
 
@@ -23,8 +22,8 @@ class Course:
         The pooling of the experts after the first pass; empty before.
     epochs
         The completed passes.
-    before, first
-        The validation figures before the first pass, if there are any, and the seconds that these took.
+    before
+        The validation figures before the first pass, as a pass with the number 0; None if there are none.
     seconds
         How long everything has taken so far, and the current pass.
 
@@ -36,8 +35,7 @@ class Course:
     pooling: State = field(default_factory=dict)
     epochs: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
-    before: Figures | None = None
-    first: float = 0.0
+    before: Epoch | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -56,6 +54,5 @@ class Course:
     @classmethod
     def load(cls, state: State) -> Course:
         """Return the course in a `state` from :meth:`state`."""
-        epochs = [Epoch(**{**one, "validation": load_figures(one["validation"])}) for one in state["epochs"]]
-        before = load_figures(state["before"]) if state.get("before") else None
-        return cls(**{**state, "epochs": epochs, "before": before})
+        before = Epoch.load(state["before"]) if state.get("before") else None
+        return cls(**{**state, "epochs": [Epoch.load(one) for one in state["epochs"]], "before": before})

@@ -17,6 +17,11 @@ class Epoch:
     validation: Figures
     seconds: float
 
+    @classmethod
+    def load(cls, told: Mapping[str, Any]) -> Epoch:
+        """Return the pass that ``dataclasses.asdict`` turned into `told`."""
+        return cls(**{**told, "validation": load_figures(told["validation"])})
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -63,9 +68,9 @@ class Outcome:
     @classmethod
     def load(cls, told: Mapping[str, Any]) -> Outcome:
         """Return the outcome that ``dataclasses.asdict`` turned into `told`."""
-        epochs = [Epoch(one["number"], load_figures(one["validation"]), one["seconds"]) for one in told["epochs"]]
-        named = ("validation", "test", "before")
-        figures = {name: load_figures(told[name]) if told.get(name) else None for name in named}
+        epochs = [Epoch.load(one) for one in told["epochs"]]
+        told = {"before": None, **told}  # which earlier versions did not tell
+        figures = {name: load_figures(told[name]) if told[name] else None for name in ("before", "validation", "test")}
         return cls(**{**told, "epochs": epochs, **figures})
 
 

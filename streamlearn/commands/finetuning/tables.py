@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def plain_rows(batch: Any) -> list[Row]:
 
 def looked_at(there: Sequence[str], fields: Fields) -> list[str]:
     """Return those of the columns `there` in which a field may be; all of them if an expression may be about any."""
-    places = [parse(place) for place in (*fields.texts, fields.label, fields.id, fields.timestamp)]
+    required = chain.from_iterable(fields.required(labelled=True).values())
+    places = [parse(place) for place in (*required, fields.id, fields.timestamp)]
     if any(isinstance(place, Expression) for place in places):
         return list(there)
     named = {place.names[0] for place in places if isinstance(place, Names)}
@@ -83,7 +85,7 @@ def looked_at(there: Sequence[str], fields: Fields) -> list[str]:
 
 def require_columns(path: Path, there: Sequence[str], fields: Fields, *, labelled: bool) -> None:
     """Raise ConfigurationError if the column of the text, or of the label if any, is not `there` exactly once."""
-    for field, places in (("text", fields.texts), ("label", [fields.label] if labelled else [])):
+    for field, places in fields.required(labelled=labelled).items():
         for name in filter(None, map(_column, places)):
             if name not in there:
                 shown = ", ".join(there[:10]) or "none"

@@ -152,8 +152,9 @@ class _Tuning:
                 passed(epoch)
         elif self._objective.can_predict_already:
             begun = self._clock()
-            self._course.before = self._objective.judge(self._examples.validation)
-            self._course.seconds = self._course.first = self._clock() - begun
+            figures = self._objective.judge(self._examples.validation)
+            self._course.seconds = self._clock() - begun
+            self._course.before = Epoch(0, figures, self._course.seconds)
         while not self._course.over(most=self._most, patience=self._patience):
             self._pass(progress)
             passed(self._judge())
@@ -191,7 +192,7 @@ class _Tuning:
             course.pooling = self._objective.rehearsal.pooling()
         figures = self._objective.judge(self._examples.validation, pooling=course.pooling)
         course.seconds += self._clock() - begun
-        spent = course.seconds - course.first - sum(epoch.seconds for epoch in course.epochs)
+        spent = course.seconds - sum(epoch.seconds for epoch in filter(None, (course.before, *course.epochs)))
         course.epochs.append(Epoch(course.epoch, figures, spent))
         if course.best is course.epochs[-1]:
             self._unfinished.write_best(learner.step, course.epoch, {"learner": learner.state()})
@@ -225,7 +226,7 @@ class _Tuning:
             transformer_test_accuracy=objective.judge_transformer(examples.test),
             seconds=course.seconds,
             positions=by_name(past.positions) if past else {},
-            before=course.before,
+            before=course.before.validation if course.before else None,
         )
         export = learner.export(learner.state())
         if misnamed := SnapshotStore.misnamed(export):
